@@ -1,0 +1,119 @@
+"""The harness against a real server and a folder written by hand: what the other tests lean on must stand itself."""
+
+import json
+import os
+
+from harness import HarnessError, JsonlFolder, SqlError, Tailrace, wait_until
+
+
+def case_server(t):
+    t.check("harness server logical", t.server.value("show wal_level") == "logical")
+    t.equal("harness server encoding", t.server.value("show server_encoding"), "UTF8")
+    before = t.server.value("select system_identifier from pg_control_system()")
+    t.server.restart("immediate")
+    t.equal("harness server restart", t.server.value("select system_identifier from pg_control_system()"), before)
+    server = t.server
+    server.kill()
+    t.check("harness server killed", not server.running())
+    t.equal("harness server comes back", server.start().value("select 1"), "1")
+
+
+def case_session(t):
+    database = t.database("create table t (id int primary key, body text)")
+    one, two = t.server.session(database), t.server.session(database)
+    one.execute("begin; insert into t values (1, 'a')")
+    t.equal("harness session sees its own rows", one.value("select count(*) from t"), "1")
+    t.equal("harness session hides them from others", two.value("select count(*) from t"), "0")
+    two.execute("begin")
+    two.send("lock table t in share mode")
+    wait_until(lambda: one.value("select count(*) from pg_locks where not granted and pid = %d" % two.pid) == "1",
+               10, "the lock to be waited for")
+    t.check("harness session waits", two.waiting())
+    one.execute("commit")
+    two.receive()
+    t.equal("harness session goes on", two.value("select body from t"), "a")
+
+
+def case_session_values(t):
+    with t.server.session() as session:
+        rows = session.execute("select null, '', E'a\\nb', 'c,\"d\"', E'\\\\.', 'é' union all select '1', '2', '3', '4', '5', '6'")
+        t.equal("harness values are exact", rows,
+                [[None, "", "a\nb", 'c,"d"', "\\.", "é"], ["1", "2", "3", "4", "5", "6"]])
+        t.equal("harness one empty cell", session.execute("select ''"), [[""]])
+        t.equal("harness no row", session.execute("select 1 where false"), [])
+        try:
+            session.execute("select 1/0")
+            t.fail("harness error state", "no error")
+        except SqlError as error:
+            t.equal("harness error state", error.sqlstate, "22012")
+        t.equal("harness session survives an error", session.value("select 2"), "2")
+        big = session.value("select repeat('x', 9000000)")
+        t.equal("harness long value", len(big), 9000000)
+
+
+def case_scram(t):
+    server = t.own_server(auth="scram-sha-256")
+    server.sql("create role reader login password 'right'")
+    t.equal("harness scram login", server.value("select current_user", user="reader", password="right"), "reader")
+    try:
+        server.value("select 1", user="reader", password="wrong")
+        t.fail("harness scram refuses", "logged in with a wrong password")
+    except SqlError as error:
+        t.check("harness scram refuses", "password authentication failed" in error.text, error.text)
+
+
+def line(operation, key, before, after, unchanged=None):
+    found = {"op": operation, "table": "public.t", "key": key, "before": before, "after": after}
+    if unchanged:
+        found["unchanged"] = unchanged
+    found.update({"tx": {"id": 7, "n": 1}, "ts": "2026-01-02T03:04:05.678Z",
+                  "source": {"lsn": "0/1", "snapshot": False, "gen": 1}})
+    return found
+
+
+def write_file(folder, seq, lines, inconsistent=()):
+    schema = {"schema": {"table": "public.t", "version": 1, "columns": [
+        {"name": "id", "type": "int4", "nullable": False, "key": True},
+        {"name": "body", "type": "text", "nullable": True, "key": False}]}}
+    commit = {"commit": {"job": "j", "epoch": 1, "seq": seq, "rows": len(lines), "schema": "_schema.1.1.json",
+                         "position": {"v": 1}, "inconsistent": list(inconsistent)}}
+    with open(os.path.join(folder, "%016d.jsonl" % seq), "w", encoding="utf-8") as file:
+        for content in [schema] + lines + [commit]:
+            file.write(json.dumps(content, separators=(",", ":")) + "\n")
+
+
+def case_jsonl(t):
+    path = t.temp()
+    write_file(path, 1, [line("r", {"id": 1}, None, {"id": 1, "body": "a"}),
+                         line("r", {"id": 2}, None, {"id": 2, "body": "b"})], ["public.t"])
+    write_file(path, 2, [line("c", {"id": 3}, None, {"id": 3, "body": None}),
+                         line("u", {"id": 9}, {"id": 1}, {"id": 9}, ["body"]), line("d", {"id": 2}, {"id": 2}, None)])
+    open(os.path.join(path, ".0000000000000003.0123456789abcdef"), "w", encoding="ascii").close()
+    folder = JsonlFolder(path)
+    t.equal("harness jsonl commits", [c["inconsistent"] for c in folder.commits()], [["public.t"], []])
+    t.equal("harness jsonl rebuilds", folder.state().table("public.t").rows,
+            {(3,): {"id": 3, "body": None}, (9,): {"id": 9, "body": "a"}})
+    t.equal("harness jsonl no problems", folder.state().problems, [])
+    t.equal("harness jsonl counts after each commit", [s.table("public.t").count() for s, _c in folder.replay()], [2, 2])
+    database = t.database("create table t (id int primary key, body text); insert into t values (3, null), (9, 'a')")
+    t.same_table("harness same table", folder, "public.t", database)
+    write_file(path, 3, [line("c", {"id": 3}, None, {"id": 3, "body": "x"}), line("d", {"id": 4}, {"id": 4}, None)])
+    t.equal("harness jsonl sees doubled and missing", [p.kind for p in folder.state().problems],
+            ["doubled", "delete_of_missing_row"])
+    with open(os.path.join(path, "%016d.jsonl" % 4), "w", encoding="utf-8") as file:
+        file.write('{"op":"c"}\n')
+    try:
+        folder.commits()
+        t.fail("harness jsonl broken file", "was read")
+    except HarnessError:
+        t.ok("harness jsonl broken file")
+
+
+def case_process(t):
+    sleeper = Tailrace("60", state=False, binary="/bin/sleep").start()
+    sleeper.pause()
+    t.check("harness process stopped", sleeper.is_stopped())
+    sleeper.resume()
+    t.check("harness process killed", sleeper.kill() and sleeper.wait() == -9)
+    result = Tailrace("-c", "echo out; echo err >&2; exit 3", state=False, binary="/bin/sh").run(10)
+    t.equal("harness process output", (result.code, result.stdout, result.stderr), (3, "out\n", "err\n"))
