@@ -51,7 +51,7 @@ class Postgres:
 
     def __init__(self, settings=None, auth="trust", folder=None, keep=False):
         """`settings`: {name: value} over SETTINGS. `auth`: trust or scram-sha-256 (sockets and TCP). `folder`: an empty or
-        new folder. `keep`: the server outlives this process (the command-line form); then `folder` is required."""
+        new folder, or one that a server was in before. `keep`: the server outlives this process (the command-line form); then `folder` is required."""
         self._scope = processes.current_scope()
         self._keep = keep
         self.bin = programs_folder()
@@ -68,6 +68,8 @@ class Postgres:
     # ---- life -------------------------------------------------------------------------------------------------------
 
     def _initialise(self):
+        if os.path.exists(os.path.join(self.data, "PG_VERSION")):
+            return
         os.makedirs(self.folder, mode=0o755, exist_ok=True)
         if self._user:
             os.chown(self.folder, self._user[1], self._user[2])
