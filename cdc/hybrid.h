@@ -83,10 +83,13 @@ enum chunk_verdict {
 };
 /* For a whole-table chunk export_name and the piece bounds (as lane_cut gave them) come with it. Takes the view's contents. */
 enum chunk_verdict hybrid_view(struct hybrid *h, uint64_t id, struct chunk_view *take_view, const char *export_name, const void *bounds, size_t bounds_len, uint32_t pieces);
-/* Rows of the chunk; takes the reference. CHUNK_DROP: stop reading. CHUNK_AGAIN is not answered. */
+/* Rows of the chunk, in key order for a key range; takes the reference. CHUNK_DROP: stop reading. CHUNK_AGAIN is not answered. */
 enum chunk_verdict hybrid_rows(struct hybrid *h, uint64_t id, struct batch *take_batch, struct err *err);
 /* End of a read. complete = false: the range ended after the last row given (its rows_max or byte goal was reached). */
 int hybrid_end(struct hybrid *h, uint64_t id, bool complete, struct err *err);
+/* The next unread piece of an open whole-table chunk, for a lane that is in its snapshot (the exporter after CHUNK_GO, or a lane that joined it): fills lo, hi,
+ * schema, whole. False: none is left. Every piece's read ends with hybrid_end(id, true). An idle lane gets a first piece from hybrid_next (order.piece). */
+bool hybrid_piece(struct hybrid *h, uint64_t id, struct chunk_order *out);
 /* May the exporting lane end its transaction (all pieces of its whole-table chunk were read)? */
 bool hybrid_pieces_done(const struct hybrid *h, uint64_t id);
 void hybrid_fail(struct hybrid *h, uint64_t id); /* the lane failed: give the chunk (or the flowing table's generation) up */
@@ -98,6 +101,7 @@ bool hybrid_at_border(const struct hybrid *h);           /* a barrier may be pla
 bool hybrid_joined(const struct hybrid *h);              /* every table, no hole */
 struct logpos hybrid_wants(const struct hybrid *h);      /* highest H somebody waits for, NONE if nobody */
 bool hybrid_log_must_wait(const struct hybrid *h);       /* only flowing chunks are left and their held events reached the limit: hand no segment in */
+bool hybrid_wants_catalogue(struct hybrid *h, bool reset); /* a definition changed in the log: read the catalogue soon, not at the next poll */
 uint32_t hybrid_loose(const struct hybrid *h);           /* loose transactions now: probe when it grows, and before a position is sealed */
 /* What the next commit says: changed since the last call with reset. */
 bool hybrid_shape_changed(struct hybrid *h, bool reset); /* which tables are consistent, or a generation */
