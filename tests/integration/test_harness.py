@@ -36,7 +36,8 @@ def case_session(t):
 
 def case_session_values(t):
     with t.server.session() as session:
-        rows = session.execute("select null, '', E'a\\nb', 'c,\"d\"', E'\\\\.', 'é' union all select '1', '2', '3', '4', '5', '6'")
+        rows = session.execute("select null, '', E'a\\nb', 'c,\"d\"', E'\\\\.', 'é' "
+                               "union all select '1', '2', '3', '4', '5', '6'")
         t.equal("harness values are exact", rows,
                 [[None, "", "a\nb", 'c,"d"', "\\.", "é"], ["1", "2", "3", "4", "5", "6"]])
         t.equal("harness one empty cell", session.execute("select ''"), [[""]])

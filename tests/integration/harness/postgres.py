@@ -51,7 +51,8 @@ class Postgres:
 
     def __init__(self, settings=None, auth="trust", folder=None, keep=False):
         """`settings`: {name: value} over SETTINGS. `auth`: trust or scram-sha-256 (sockets and TCP). `folder`: an empty or
-        new folder, or one that a server was in before. `keep`: the server outlives this process (the command-line form); then `folder` is required."""
+        new folder, or one that a server was in before. `keep`: the server outlives this process (the command-line form);
+        then `folder` is required."""
         self._scope = processes.current_scope()
         self._keep = keep
         self.bin = programs_folder()
