@@ -10,7 +10,7 @@
 struct buf {
     char *data; /* not NUL-terminated unless buf_cstr was called last */
     size_t len;
-    size_t cap;
+    size_t cap; /* the block behind data has cap + 1 bytes, so that buf_cstr needs no room */
     size_t max; /* bytes; SIZE_MAX for buffers that only we fill */
 };
 

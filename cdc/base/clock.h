@@ -10,5 +10,6 @@ int64_t clock_mono_us(void); /* for deadlines and durations; origin arbitrary */
 int64_t clock_wall_us(void); /* microseconds since 1970-01-01 UTC; for people only, never for order */
 void clock_sleep_until_us(int64_t mono_deadline_us);
 void rng_bytes(void *out, size_t len);
-/* YYYY-MM-DDTHH:MM:SS.mmmZ of a wall time; out has room for 32 bytes. */
+/* YYYY-MM-DDTHH:MM:SS.mmmZ of a wall time; out has room for 32 bytes. Years are astronomical: 0000 is 1 BC, then -0001. Pure:
+ * in cdc/base, the same in both builds. */
 void clock_format_wall(int64_t wall_us, char *out);

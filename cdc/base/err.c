@@ -11,6 +11,7 @@
 /* Longer than a text, so that what is cut is cut by escape_append, which says so with dots. */
 enum { FORMAT_BYTES = 1024 };
 
+TR_PRINTF(3, 0)
 static void format_escaped(char *out, size_t cap, const char *fmt, va_list args) {
     char raw[FORMAT_BYTES];
     int n = vsnprintf(raw, sizeof raw, fmt, args);

@@ -1,7 +1,9 @@
 /* Files, as a table of functions so that faults are injected by wrapping it and the simulator puts a memory disk
  * behind it. All file input and output of the product goes through a struct files.
  *
- * Errors: -1 with err filled; kind FATAL except ENOSPC/EDQUOT (code "disk_full", RETRY) and EIO (code "io_error", FATAL).
+ * Errors: -1 with err filled, text `open "/path": No such file or directory`; kind FATAL, code "file_error", except ENOSPC/EDQUOT
+ * (code "disk_full", RETRY) and EIO (code "io_error", FATAL). A write that meets a full disk takes back what it had written, so
+ * RETRY is true; if it cannot, and for sync (what was lost can never be synced again), "disk_full" is a REWIND: stage the file anew.
  * The two answers that callers act on are not errors but results: FILES_EXISTS and FILES_ABSENT.
  * Thread: any; a struct file has one owner. */
 #pragma once
@@ -18,7 +20,7 @@ enum files_result {
     FILES_FAILED = -1,  /* err says why; after rename/link the outcome is unknown */
     FILES_OK = 0,
     FILES_EXISTS = 1,   /* create_excl, rename_new: the name is taken */
-    FILES_ABSENT = 2,   /* open_read, unlink, rename_new (source), stat: no such name */
+    FILES_ABSENT = 2,   /* open_read, unlink, list, rename_new and rename_over (source): no such name */
 };
 
 struct files_ops {
@@ -35,7 +37,8 @@ struct files_ops {
     enum files_result (*rename_over)(struct files *f, const char *from, const char *to, struct err *err);
     enum files_result (*unlink)(struct files *f, const char *path, struct err *err);
     int (*sync_dir)(struct files *f, const char *path, struct err *err);
-    /* Names in a folder, sorted bytewise, '\0'-separated in out, without . and .. ; ABSENT if there is no folder. */
+    /* Names in a folder, sorted bytewise, each followed by '\0', without . and .. ; out is cleared first. ABSENT if there is no
+     * folder; more than out's max is a FATAL of code "list_too_long". */
     enum files_result (*list)(struct files *f, const char *path, struct buf *out, struct err *err);
     int (*free_bytes)(struct files *f, const char *path, uint64_t *free_out, uint64_t *total_out, struct err *err);
 };

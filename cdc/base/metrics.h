@@ -16,5 +16,6 @@ struct metrics { _Atomic int64_t v[METRIC_COUNT]; };
 static inline void metric_add(struct metrics *m, enum metric k, int64_t n) { atomic_fetch_add_explicit(&m->v[k], n, memory_order_relaxed); }
 static inline void metric_set(struct metrics *m, enum metric k, int64_t n) { atomic_store_explicit(&m->v[k], n, memory_order_relaxed); }
 static inline int64_t metric_get(const struct metrics *m, enum metric k) { return atomic_load_explicit(&((struct metrics *)m)->v[k], memory_order_relaxed); }
-const char *metric_name(enum metric k);
+const char *metric_name(enum metric k); /* stable snake_case */
+const char *metric_unit(enum metric k); /* "rows", "bytes", "us"...; "" for plain counts */
 const char *metric_doc(enum metric k);

@@ -28,13 +28,16 @@ struct opt_spec {
 struct opts;
 struct opts *opts_new(const struct opt_spec *table);
 void opts_free(struct opts *o);
-/* -1 with code "option_unknown" (text names the nearest key) or "option_value". */
+/* -1 with code "option_unknown" (text names the nearest key) or "option_value"; FATAL, exit EXIT_USAGE. A second value
+ * replaces the first; a refused one changes nothing. */
 int opts_set(struct opts *o, const char *key, const char *value, struct err *err);
-bool opts_is_set(const struct opts *o, const char *key);
+/* The getters abort on a key that is not in the table, or of another type. */
+bool opts_is_set(const struct opts *o, const char *key); /* by opts_set; a default does not count */
 const char *opts_text(const struct opts *o, const char *key); /* NULL if unset and without default */
 bool opts_bool(const struct opts *o, const char *key);
 int64_t opts_int(const struct opts *o, const char *key);     /* COUNT, BYTES, DURATION in us; 0 if unset */
 const struct opt_spec *opts_table(const struct opts *o);
+/* -1 if it is not a whole number with one of the units above, or beyond int64. */
 int opt_parse_bytes(const char *s, int64_t *out);
 int opt_parse_duration(const char *s, int64_t *out_us);
 /* The entry of `words` nearest to `word` by edit distance, or NULL if none is near (more than a third of its letters wrong). */
