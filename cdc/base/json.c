@@ -60,6 +60,14 @@ static inline size_t plain_run(const uint8_t *s, const uint8_t *end) {
 }
 #endif
 
+/* utf8_length, with the two-byte characters of most alphabets at hand. */
+static inline int character_length(const uint8_t *s, const uint8_t *end) {
+    if (end - s >= 2 && s[0] >= 0xC2 && s[0] < 0xE0 && (s[1] & 0xC0) == 0x80) {
+        return 2;
+    }
+    return utf8_length(s, end);
+}
+
 static void put_escape(struct buf *out, uint8_t c) {
     static const char hex[] = "0123456789abcdef";
     char unit[6] = { '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] };
@@ -91,7 +99,7 @@ int json_put_string(struct buf *out, const char *s, size_t len) {
         at += plain_run(at, end);
         int invalid = 0;
         while (at < end && *at >= 0x80 && invalid == 0) {
-            int n = utf8_length(at, end);
+            int n = character_length(at, end);
             invalid = n < 0 ? -n : 0;
             at += n > 0 ? n : 0;
         }
