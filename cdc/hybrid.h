@@ -25,7 +25,8 @@ struct hybrid_config {
     const struct spool_ops *spool_ops;
     void *spool;
     struct metrics *metrics;
-    size_t held_bytes_max;              /* events and rows held in memory; beyond it they go to the spool */
+    size_t held_bytes_max;              /* events held in memory; beyond it they go to the spool */
+    size_t rows_bytes_max;              /* chunk rows that wait for H: no chunk is opened without credit for chunk_bytes of it */
     uint32_t chunk_rows;                /* goal for a key-range chunk */
     size_t chunk_bytes;
     uint32_t sections_max;              /* a table is cut into at most so many sections */
@@ -65,6 +66,7 @@ struct chunk_order {
     uint64_t id;              /* of the chunk */
     struct schema *schema;    /* owned reference */
     bool whole;
+    bool exact;               /* one row: the one whose key is lo */
     bool cut;                 /* the lane first cuts the table and answers with hybrid_cut; no chunk is open yet */
     bool piece;               /* a further piece of a whole-table chunk that another lane opened: join its snapshot */
     char export_name[64];     /* of piece: to import */
@@ -79,17 +81,20 @@ void hybrid_cut(struct hybrid *h, uint64_t id, const void *bounds, size_t bounds
 enum chunk_verdict {
     CHUNK_GO,     /* read the rows */
     CHUNK_AGAIN,  /* S does not see what it must: end the transaction and take another snapshot, soon */
+    CHUNK_ENOUGH, /* (rows only) the byte goal is reached: lane_stop, then hybrid_end(complete = false) */
     CHUNK_DROP,   /* the chunk is over (definition changed, table gone, given up): end the transaction, ask for other work */
 };
 /* For a whole-table chunk export_name and the piece bounds (as lane_cut gave them) come with it. Takes the view's contents. */
 enum chunk_verdict hybrid_view(struct hybrid *h, uint64_t id, struct chunk_view *take_view, const char *export_name, const void *bounds, size_t bounds_len, uint32_t pieces);
-/* Rows of the chunk, in key order for a key range; takes the reference. CHUNK_DROP: stop reading. CHUNK_AGAIN is not answered. */
+/* Rows of the chunk, in key order for a key range; takes the reference. CHUNK_GO, CHUNK_ENOUGH or CHUNK_DROP (stop reading, end the transaction). */
 enum chunk_verdict hybrid_rows(struct hybrid *h, uint64_t id, struct batch *take_batch, struct err *err);
 /* End of a read. complete = false: the range ended after the last row given (its rows_max or byte goal was reached). */
 int hybrid_end(struct hybrid *h, uint64_t id, bool complete, struct err *err);
 /* The next unread piece of an open whole-table chunk, for a lane that is in its snapshot (the exporter after CHUNK_GO, or a lane that joined it): fills lo, hi,
- * schema, whole. False: none is left. Every piece's read ends with hybrid_end(id, true). An idle lane gets a first piece from hybrid_next (order.piece). */
-bool hybrid_piece(struct hybrid *h, uint64_t id, struct chunk_order *out);
+ * schema, whole. PIECE_WAIT: the log has not passed H yet, ask again after the next segment (rows of a whole-table chunk flow at once, so none is read before).
+ * PIECE_NONE: none is left, or the chunk is over. Every piece's read ends with hybrid_end(id, true). An idle lane gets a first piece from hybrid_next (order.piece). */
+enum piece_answer { PIECE_READ, PIECE_WAIT, PIECE_NONE };
+enum piece_answer hybrid_piece(struct hybrid *h, uint64_t id, struct chunk_order *out);
 /* May the exporting lane end its transaction (all pieces of its whole-table chunk were read)? */
 bool hybrid_pieces_done(const struct hybrid *h, uint64_t id);
 void hybrid_fail(struct hybrid *h, uint64_t id); /* the lane failed: give the chunk (or the flowing table's generation) up */

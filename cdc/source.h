@@ -84,6 +84,7 @@ struct chunk_read {
     const void *lo, *hi;       /* key range [lo, hi); whole table: the piece's bounds as lane_cut gave them */
     size_t lo_len, hi_len;     /* 0 = open */
     bool whole;
+    bool exact;                /* the one row whose key is lo (hi unused); the key need not be orderable */
     uint32_t rows_max;         /* key range: at most so many rows, in key order */
     uint32_t batch_rows;
 };
