@@ -2,8 +2,8 @@
  * behind it. All file input and output of the product goes through a struct files.
  *
  * Errors: -1 with err filled, text `open "/path": No such file or directory`; kind FATAL, code "file_error", except ENOSPC/EDQUOT
- * (code "disk_full", RETRY) and EIO (code "io_error", FATAL). A write that meets a full disk takes back what it had written, so
- * RETRY is true; if it cannot, and for sync (what was lost can never be synced again), "disk_full" is a REWIND: stage the file anew.
+ * (code "disk_full", RETRY) and EIO (code "io_error", FATAL). A failed write takes back what it had written, so
+ * RETRY is true; where it cannot, and for sync (what was lost can never be synced again), "disk_full" is a REWIND: stage the file anew.
  * The two answers that callers act on are not errors but results: FILES_EXISTS and FILES_ABSENT.
  * Thread: any; a struct file has one owner. */
 #pragma once

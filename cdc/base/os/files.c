@@ -133,10 +133,10 @@ static enum files_result os_open_lock(struct files *f TR_UNUSED, const char *pat
     return number == EWOULDBLOCK ? FILES_EXISTS : (enum files_result)failed(err, "lock", path, number);
 }
 
-/* The disk is full: takes back what this write had put there, so that the file is as it was. */
+/* Takes back what the write had put there, so that the file is as it was; where that fails a retry would write it twice. */
 static int write_failed(struct os_file *file, int number, struct err *err) {
     failed(err, "write", file->path, number);
-    if (err->kind == ERR_RETRY && ftruncate(file->fd, (off_t)file->end) != 0) {
+    if (ftruncate(file->fd, (off_t)file->end) != 0 && err->kind == ERR_RETRY) {
         err->kind = ERR_REWIND;
     }
     return -1;
