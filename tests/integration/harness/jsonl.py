@@ -190,6 +190,11 @@ class JsonlFolder:
     def commits(self):
         return [commit for commit, _lines in self.contents()]
 
+    def last_commit(self):
+        """The newest file's commit, or None; reads that file only."""
+        files = self.files()
+        return read_file(files[-1])[0] if files else None
+
     def lines(self, table=None):
         """All rows (dicts with op, table, key, ...) in order, of one table or of all."""
         return [line for _commit, lines in self.contents() for _where, line in lines
@@ -226,8 +231,8 @@ class JsonlFolder:
 
     def schema_file(self):
         """The _schema file that the last commit names, parsed; None before the first."""
-        commits = self.commits()
-        name = commits[-1]["schema"] if commits else None
+        last = self.last_commit()
+        name = last["schema"] if last else None
         if not name:
             return None
         with open(os.path.join(self.path, name), encoding="utf-8") as file:
@@ -235,30 +240,27 @@ class JsonlFolder:
 
     def idle(self):
         """The position-only commit that counts (epoch and seq of the newest file), or None."""
-        commits = self.commits()
-        if not commits:
+        last = self.last_commit()
+        if last is None:
             return None
         try:
-            with open(os.path.join(self.path, "_idle.%s.json" % commits[-1]["epoch"]), encoding="utf-8") as file:
+            with open(os.path.join(self.path, "_idle.%s.json" % last["epoch"]), encoding="utf-8") as file:
                 idle = json.load(file)
         except FileNotFoundError:
             return None
         idle = idle.get("commit", idle)
-        same = (idle["epoch"], idle["seq"]) == (commits[-1]["epoch"], commits[-1]["seq"])
+        same = (idle["epoch"], idle["seq"]) == (last["epoch"], last["seq"])
         return idle if same else None
 
     def position(self):
         """The position that the folder states now (of the idle file where that counts); None before the first."""
-        last = self.idle()
-        if last is None:
-            commits = self.commits()
-            last = commits[-1] if commits else None
+        last = self.idle() or self.last_commit()
         return last["position"] if last else None
 
     def consistent(self):
         """True when the last commit says that no table is inconsistent and it states a position."""
-        commits = self.commits()
-        return bool(commits) and commits[-1]["position"] is not None and not commits[-1]["inconsistent"]
+        last = self.last_commit()
+        return last is not None and last["position"] is not None and not last["inconsistent"]
 
 
 def read_file(path):
