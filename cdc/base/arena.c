@@ -1,5 +1,6 @@
-/* Region memory: blocks in a list, the first one is the one being filled. Blocks double from 4 KiB to 256 KiB; a request that
- * is large for a block gets one of its own, put behind the first, so the room left there is not lost. One owner. */
+/* Region memory: blocks in a list, the first one is the one being filled. Blocks double from 4 KiB
+ * to 256 KiB; a request that is large for a block gets one of its own, put behind the first, so the
+ * room left there is not lost. One owner. */
 #include "cdc/base/arena.h"
 
 #include <stdint.h>
@@ -15,7 +16,8 @@ struct arena_block {
     size_t unused_for_alignment;
     char bytes[];
 };
-_Static_assert(offsetof(struct arena_block, bytes) % ALIGNMENT == 0, "blocks keep malloc's alignment");
+_Static_assert(offsetof(struct arena_block, bytes) % ALIGNMENT == 0,
+               "blocks keep malloc's alignment");
 
 void arena_init(struct arena *arena) { *arena = (struct arena){ 0 }; }
 
@@ -68,9 +70,13 @@ void *arena_alloc(struct arena *arena, size_t size) {
     return p;
 }
 
-void *arena_zalloc(struct arena *arena, size_t size) { return memset(arena_alloc(arena, size), 0, size); }
+void *arena_zalloc(struct arena *arena, size_t size) {
+    return memset(arena_alloc(arena, size), 0, size);
+}
 
-char *arena_strdup(struct arena *arena, const char *s) { return arena_copy(arena, s, strlen(s) + 1); }
+char *arena_strdup(struct arena *arena, const char *s) {
+    return arena_copy(arena, s, strlen(s) + 1);
+}
 
 void *arena_copy(struct arena *arena, const void *p, size_t size) {
     void *copy = arena_alloc(arena, size);

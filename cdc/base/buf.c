@@ -1,5 +1,6 @@
-/* Growing byte buffers with a maximum. The block behind `data` is always one byte longer than `cap`, so that buf_cstr
- * never needs room. Growth doubles, up to the maximum. One owner, no thread safety. */
+/* Growing byte buffers with a maximum. The block behind `data` is always one byte longer than
+ * `cap`, so that buf_cstr never needs room. Growth doubles, up to the maximum. One owner, no thread
+ * safety. */
 #include "cdc/base/buf.h"
 
 #include <stdarg.h>
@@ -89,9 +90,10 @@ void buf_putf(struct buf *buf, const char *fmt, ...) {
     buf->len += (size_t)n;
 }
 
-static const char two_digits[201] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-                                    "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
-                                    "8081828384858687888990919293949596979899";
+static const char two_digits[201] =
+    "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+    "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+    "8081828384858687888990919293949596979899";
 
 /* Writes v so that it ends before `end`; returns where it begins. */
 static char *digits_before(char *end, uint64_t v) {

@@ -1,5 +1,6 @@
 /* Growing byte buffer with a maximum, and a reader over bytes that cannot overrun.
- * Every buffer fed from outside has a maximum: an append beyond it returns -1 and leaves the buffer as it was. */
+ * Every buffer fed from outside has a maximum: an append beyond it returns -1 and leaves the buffer
+ * as it was. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,7 +33,8 @@ void buf_put_u64(struct buf *buf, uint64_t v); /* decimal */
 void buf_put_i64(struct buf *buf, int64_t v);  /* decimal */
 const char *buf_cstr(struct buf *buf);         /* appends a NUL that is not counted in len */
 
-/* A reader over bytes that somebody else owns. take_ functions advance and return 0, or -1 when too short. */
+/* A reader over bytes that somebody else owns. take_ functions advance and return 0, or -1 when too
+ * short. */
 struct view {
     const uint8_t *at;
     const uint8_t *end;
@@ -42,12 +44,16 @@ static inline struct view view_of(const void *p, size_t n) {
 }
 static inline size_t view_left(const struct view *v) { return (size_t)(v->end - v->at); }
 static inline TR_MUST_CHECK int take_u8(struct view *v, uint8_t *out) {
-    if (UNLIKELY(view_left(v) < 1)) { return -1; }
+    if (UNLIKELY(view_left(v) < 1)) {
+        return -1;
+    }
     *out = *v->at++;
     return 0;
 }
 static inline TR_MUST_CHECK int take_u16be(struct view *v, uint16_t *out) {
-    if (UNLIKELY(view_left(v) < 2)) { return -1; }
+    if (UNLIKELY(view_left(v) < 2)) {
+        return -1;
+    }
     uint16_t x;
     memcpy(&x, v->at, 2);
     *out = __builtin_bswap16(x);
@@ -55,7 +61,9 @@ static inline TR_MUST_CHECK int take_u16be(struct view *v, uint16_t *out) {
     return 0;
 }
 static inline TR_MUST_CHECK int take_u32be(struct view *v, uint32_t *out) {
-    if (UNLIKELY(view_left(v) < 4)) { return -1; }
+    if (UNLIKELY(view_left(v) < 4)) {
+        return -1;
+    }
     uint32_t x;
     memcpy(&x, v->at, 4);
     *out = __builtin_bswap32(x);
@@ -63,7 +71,9 @@ static inline TR_MUST_CHECK int take_u32be(struct view *v, uint32_t *out) {
     return 0;
 }
 static inline TR_MUST_CHECK int take_u64be(struct view *v, uint64_t *out) {
-    if (UNLIKELY(view_left(v) < 8)) { return -1; }
+    if (UNLIKELY(view_left(v) < 8)) {
+        return -1;
+    }
     uint64_t x;
     memcpy(&x, v->at, 8);
     *out = __builtin_bswap64(x);
@@ -71,7 +81,9 @@ static inline TR_MUST_CHECK int take_u64be(struct view *v, uint64_t *out) {
     return 0;
 }
 static inline TR_MUST_CHECK int take_bytes(struct view *v, size_t n, const uint8_t **out) {
-    if (UNLIKELY(view_left(v) < n)) { return -1; }
+    if (UNLIKELY(view_left(v) < n)) {
+        return -1;
+    }
     *out = v->at;
     v->at += n;
     return 0;
@@ -79,7 +91,9 @@ static inline TR_MUST_CHECK int take_bytes(struct view *v, size_t n, const uint8
 /* A NUL-terminated string inside the view. */
 static inline TR_MUST_CHECK int take_cstr(struct view *v, const char **out) {
     const uint8_t *nul = view_left(v) ? memchr(v->at, 0, view_left(v)) : NULL;
-    if (!nul) { return -1; }
+    if (!nul) {
+        return -1;
+    }
     *out = (const char *)v->at;
     v->at = nul + 1;
     return 0;

@@ -1,5 +1,6 @@
-/* What ends the process when we have a bug or the system has no memory: one line on standard error, then abort.
- * Written with write(2) alone, because the heap and stdio may be what is broken. Thread: any. */
+/* What ends the process when we have a bug or the system has no memory: one line on standard error,
+ * then abort. Written with write(2) alone, because the heap and stdio may be what is broken.
+ * Thread: any. */
 #include "cdc/base/check.h"
 
 #include <stdarg.h>
@@ -24,7 +25,8 @@ void check_failed(const char *file, int line, const char *text) {
 
 TR_NORETURN static void memory_failed(size_t size) {
     char out[128];
-    int n = snprintf(out, sizeof out, "tailrace: the system has no %zu bytes of memory left\n", size);
+    int n =
+        snprintf(out, sizeof out, "tailrace: the system has no %zu bytes of memory left\n", size);
     die(out, n, sizeof out);
 }
 

@@ -1,5 +1,6 @@
-/* Assertions that stay on in release builds. They check our own bugs, in pairs (before writing, after
- * reading), and never input: a crash is the tested path. Also the attribute macros of the project. */
+/* Assertions that stay on in release builds. They check our own bugs, in pairs (before writing,
+ * after reading), and never input: a crash is the tested path. Also the attribute macros of the
+ * project. */
 #pragma once
 #include <stddef.h>
 

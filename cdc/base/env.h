@@ -1,5 +1,6 @@
-/* What a job needs of the world besides time (clock.h) and waiting (waitq.h): files, log, failpoints, metrics, state
- * folder. Owned by the job, passed down, never global: the simulator runs several incarnations in one process. */
+/* What a job needs of the world besides time (clock.h) and waiting (waitq.h): files, log,
+ * failpoints, metrics, state folder. Owned by the job, passed down, never global: the simulator
+ * runs several incarnations in one process. */
 #pragma once
 #include "cdc/base/failpoint.h"
 #include "cdc/base/files.h"
@@ -11,8 +12,8 @@ struct env {
     struct log *log;
     struct failpoints *failpoints; /* NULL when none is armed */
     struct metrics *metrics;
-    const char *state_dir;         /* DIR/<job>: lock, cache, spill */
-    uint64_t memory_bytes;         /* --memory */
+    const char *state_dir; /* DIR/<job>: lock, cache, spill */
+    uint64_t memory_bytes; /* --memory */
     uint64_t spill_bytes_max;
     uint64_t row_bytes_max;
 };

@@ -1,5 +1,6 @@
-/* The error value: formats, escapes and cuts its texts. Arguments may come from a server or from the error itself, so
- * everything is formatted into a buffer of its own first. Never allocates. Thread: any; an error has one owner. */
+/* The error value: formats, escapes and cuts its texts. Arguments may come from a server or from
+ * the error itself, so everything is formatted into a buffer of its own first. Never allocates.
+ * Thread: any; an error has one owner. */
 #include "cdc/base/err.h"
 
 #include <stdarg.h>
@@ -71,10 +72,14 @@ void err_clear(struct err *err) { *err = ERR_INIT; }
 
 const char *err_kind_name(enum err_kind kind) {
     switch (kind) {
-    case ERR_NONE: return "none";
-    case ERR_RETRY: return "retry";
-    case ERR_REWIND: return "rewind";
-    case ERR_FATAL: return "fatal";
+    case ERR_NONE:
+        return "none";
+    case ERR_RETRY:
+        return "retry";
+    case ERR_REWIND:
+        return "rewind";
+    case ERR_FATAL:
+        return "fatal";
     }
     check_failed(__FILE__, __LINE__, "an error kind");
 }

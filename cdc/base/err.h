@@ -1,18 +1,20 @@
-/* The error value. A fallible function returns 0 or -1 and fills a struct err that its caller owns; no
- * allocation happens on the error path. The kind says what the engine must do, and only engine/ does it.
- * A fault is logged once, by whoever decides. Text: what failed first, the subject in quotes, why; the cure
- * is a command or SQL to paste. Neither holds a secret. */
+/* The error value. A fallible function returns 0 or -1 and fills a struct err that its caller owns;
+ * no allocation happens on the error path. The kind says what the engine must do, and only engine/
+ * does it. A fault is logged once, by whoever decides. Text: what failed first, the subject in
+ * quotes, why; the cure is a command or SQL to paste. Neither holds a secret. */
 #pragma once
 #include "cdc/base/check.h"
 
 enum err_kind {
     ERR_NONE = 0,
     ERR_RETRY,  /* the same call may succeed later; nothing changed */
-    ERR_REWIND, /* state of this run is lost (connection, staged data): restart the job from its last commit */
+    ERR_REWIND, /* state of this run is lost (connection, staged data): restart the job from its
+                   last commit */
     ERR_FATAL,  /* stop the job; a person must act */
 };
 
-/* Exit codes of INTERFACE; `exit` of a struct err is what the process ends with if this error stops it. */
+/* Exit codes of INTERFACE; `exit` of a struct err is what the process ends with if this error stops
+ * it. */
 enum exit_code {
     EXIT_DONE = 0,
     EXIT_ERROR = 1,
@@ -25,16 +27,18 @@ enum exit_code {
 
 struct err {
     enum err_kind kind;
-    int exit;        /* enum exit_code; EXIT_ERROR unless said otherwise */
-    char code[40];   /* stable snake_case, listed in the docs, e.g. "slot_lost" */
-    char text[640];  /* one line, no newline, control characters escaped */
-    char cure[640];  /* one line; "" if there is none */
+    int exit;       /* enum exit_code; EXIT_ERROR unless said otherwise */
+    char code[40];  /* stable snake_case, listed in the docs, e.g. "slot_lost" */
+    char text[640]; /* one line, no newline, control characters escaped */
+    char cure[640]; /* one line; "" if there is none */
 };
 
 #define ERR_INIT ((struct err){ .kind = ERR_NONE })
 
-/* Each returns -1, so that `return err_set(...)` reads well. Arguments may come from a server: they are escaped. */
-int err_set(struct err *err, enum err_kind kind, const char *code, const char *fmt, ...) TR_PRINTF(4, 5);
+/* Each returns -1, so that `return err_set(...)` reads well. Arguments may come from a server: they
+ * are escaped. */
+int err_set(struct err *err, enum err_kind kind, const char *code, const char *fmt, ...)
+    TR_PRINTF(4, 5);
 int err_cure(struct err *err, const char *fmt, ...) TR_PRINTF(2, 3);
 int err_exit(struct err *err, int exit_code);
 /* Puts "PREFIX: " before the text: the caller's context, outermost first. */

@@ -29,7 +29,8 @@ int utf8_length(const uint8_t *s, const uint8_t *end) {
     return length;
 }
 
-/* Writes the next character of [*at, end) into unit, escaped where needed; returns its length (1 to 4). */
+/* Writes the next character of [*at, end) into unit, escaped where needed; returns its length (1 to
+ * 4). */
 static size_t escape_next(const uint8_t **at, const uint8_t *end, char unit[4]) {
     static const char hex[] = "0123456789abcdef";
     const uint8_t *s = *at;
@@ -40,7 +41,8 @@ static size_t escape_next(const uint8_t **at, const uint8_t *end, char unit[4]) 
         *at += length;
         return (size_t)length;
     }
-    /* One byte at a time: the second byte of a C1 control is then invalid by itself and is escaped too. */
+    /* One byte at a time: the second byte of a C1 control is then invalid by itself and is escaped
+     * too. */
     *at += 1;
     unit[0] = '\\';
     if (s[0] == '\n' || s[0] == '\r' || s[0] == '\t') {

@@ -1,6 +1,7 @@
-/* Failpoints: planted deaths, stops, delays and errors. Test equipment that ships, so that what is tested is what runs.
- * Names enter a fixed open-addressing table by compare-and-swap and never leave it, counters are atomics: no lock, hence
- * usable in any task and under the simulator. The rules are read-only after failpoints_new. Thread: any. */
+/* Failpoints: planted deaths, stops, delays and errors. Test equipment that ships, so that what is
+ * tested is what runs. Names enter a fixed open-addressing table by compare-and-swap and never
+ * leave it, counters are atomics: no lock, hence usable in any task and under the simulator. The
+ * rules are read-only after failpoints_new. Thread: any. */
 #include "cdc/base/failpoint.h"
 
 #include <fcntl.h>
@@ -35,7 +36,8 @@ struct failpoints {
     struct point points[NAMES_MAX];
 };
 
-static const char cure_text[] = "TAILRACE_FAILPOINTS=\"NAME=kill|stop|exit|error|sleep(MS)[@N][;...]\"";
+static const char cure_text[] =
+    "TAILRACE_FAILPOINTS=\"NAME=kill|stop|exit|error|sleep(MS)[@N][;...]\"";
 
 /* A number of digits only, 0 to NUMBER_MAX, at *at; -1 if there is none. */
 static int64_t number_take(const char **at) {
@@ -64,7 +66,10 @@ static bool action_parse(const char *at, struct rule *rule) {
         const char *word;
         enum action action;
     } plain[] = {
-        { "kill", ACTION_KILL }, { "stop", ACTION_STOP }, { "exit", ACTION_EXIT }, { "error", ACTION_ERROR },
+        { "kill", ACTION_KILL },
+        { "stop", ACTION_STOP },
+        { "exit", ACTION_EXIT },
+        { "error", ACTION_ERROR },
     };
     bool found = false;
     for (size_t i = 0; i < ARRAY_COUNT(plain) && !found; i++) {
@@ -97,8 +102,8 @@ static int rule_add(struct failpoints *fp, const char *text, size_t len, struct 
     free(action);
     if (!good) {
         *rule = (struct rule){ 0 };
-        err_set(err, ERR_FATAL, "failpoint_spec", "failpoint \"%.*s\": not NAME=ACTION[@N]", (int)(len < 200 ? len : 200),
-                text);
+        err_set(err, ERR_FATAL, "failpoint_spec", "failpoint \"%.*s\": not NAME=ACTION[@N]",
+                (int)(len < 200 ? len : 200), text);
         err_exit(err, EXIT_USAGE);
         return err_cure(err, "%s", cure_text);
     }
@@ -188,11 +193,19 @@ static struct point *point_of(struct failpoints *fp, const char *name, bool *fir
 
 static int rule_act(const struct rule *rule, const char *name, struct err *err) {
     switch (rule->action) {
-    case ACTION_KILL: kill(getpid(), SIGKILL); break;
-    case ACTION_STOP: kill(getpid(), SIGSTOP); break;
-    case ACTION_EXIT: _exit(EXIT_ERROR);
-    case ACTION_SLEEP: clock_sleep_until_us(clock_mono_us() + rule->sleep_ms * US_PER_MS); break;
-    case ACTION_ERROR: return err_set(err, ERR_REWIND, "failpoint", "failpoint \"%s\" reached", name);
+    case ACTION_KILL:
+        kill(getpid(), SIGKILL);
+        break;
+    case ACTION_STOP:
+        kill(getpid(), SIGSTOP);
+        break;
+    case ACTION_EXIT:
+        _exit(EXIT_ERROR);
+    case ACTION_SLEEP:
+        clock_sleep_until_us(clock_mono_us() + rule->sleep_ms * US_PER_MS);
+        break;
+    case ACTION_ERROR:
+        return err_set(err, ERR_REWIND, "failpoint", "failpoint \"%s\" reached", name);
     }
     return 0;
 }
@@ -203,7 +216,8 @@ int failpoints_hit(struct failpoints *fp, const char *name, struct err *err) {
     struct point *point = point_of(fp, name, &first);
     uint64_t hit = atomic_fetch_add(&point->hits, 1) + 1;
     if (first) {
-        (void)log_append(fp, name, ""); /* opened before; a log that fails now must not change what is tested */
+        (void)log_append(
+            fp, name, ""); /* opened before; a log that fails now must not change what is tested */
     }
     for (size_t i = 0; i < fp->rule_count; i++) {
         const struct rule *rule = &fp->rules[i];

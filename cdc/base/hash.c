@@ -1,6 +1,7 @@
-/* The project's 64-bit hash: 16 bytes a step, folded by a 64 x 64 -> 128 bit multiplication (the high half xor the low half).
- * Reads are little-endian, so the value is the same on every machine; it may be stored. Not for keys an attacker may
- * choose with effort: it is fast and spreads well, it is no secret function. Pure. Thread: any. */
+/* The project's 64-bit hash: 16 bytes a step, folded by a 64 x 64 -> 128 bit multiplication (the
+ * high half xor the low half). Reads are little-endian, so the value is the same on every machine;
+ * it may be stored. Not for keys an attacker may choose with effort: it is fast and spreads well,
+ * it is no secret function. Pure. Thread: any. */
 #include <string.h>
 
 #include "cdc/base/map.h"

@@ -1,13 +1,16 @@
-/* Writing JSON. Strings are on the hot path of every text sink: runs of bytes that need nothing are found 16 at a time (SSE2)
- * or 8 at a time, valid UTF-8 stays inside a run, and a run is copied at once. Pure. Thread: any. */
+/* Writing JSON. Strings are on the hot path of every text sink: runs of bytes that need nothing are
+ * found 16 at a time (SSE2) or 8 at a time, valid UTF-8 stays inside a run, and a run is copied at
+ * once. Pure. Thread: any. */
 #include "cdc/base/json.h"
 
 #include "cdc/base/escape.h"
 
-/* A byte that ends a plain run: a control character, a quote, a backslash, or the first of several (>= 0x80). */
+/* A byte that ends a plain run: a control character, a quote, a backslash, or the first of several
+ * (>= 0x80). */
 static inline bool is_special(uint8_t c) { return c < 0x20 || c == '"' || c == '\\' || c >= 0x80; }
 
-/* How many of the bytes of [s, end) are plain, whole blocks only: the caller looks at the rest byte by byte. */
+/* How many of the bytes of [s, end) are plain, whole blocks only: the caller looks at the rest byte
+ * by byte. */
 static inline size_t plain_blocks8(const uint8_t *s, const uint8_t *end) {
     const uint64_t ones = UINT64_C(0x0101010101010101);
     const uint64_t tops = UINT64_C(0x8080808080808080);
@@ -17,7 +20,8 @@ static inline size_t plain_blocks8(const uint8_t *s, const uint8_t *end) {
         memcpy(&v, at, 8);
         uint64_t quote = v ^ (ones * '"');
         uint64_t slash = v ^ (ones * '\\');
-        /* A top bit is set where a byte is below the subtrahend (borrows only ever add further hits), or >= 0x80. */
+        /* A top bit is set where a byte is below the subtrahend (borrows only ever add further
+         * hits), or >= 0x80. */
         if (((v - ones * 0x20) | (quote - ones) | (slash - ones) | v) & tops) {
             break;
         }
@@ -37,7 +41,9 @@ static inline size_t plain_run(const uint8_t *s, const uint8_t *end) {
     while (end - at >= 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(const void *)at);
         /* Signed comparison: bytes >= 0x80 are negative, so they count as below a space too. */
-        __m128i hit = _mm_or_si128(_mm_cmplt_epi8(v, space), _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash)));
+        __m128i hit =
+            _mm_or_si128(_mm_cmplt_epi8(v, space),
+                         _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash)));
         int mask = _mm_movemask_epi8(hit);
         if (mask != 0) {
             return (size_t)(at - s) + (size_t)__builtin_ctz((unsigned)mask);
@@ -74,13 +80,27 @@ static void put_escape(struct buf *out, uint8_t c) {
     size_t n = 2;
     switch (c) {
     case '"':
-    case '\\': unit[1] = (char)c; break;
-    case '\b': unit[1] = 'b'; break;
-    case '\f': unit[1] = 'f'; break;
-    case '\n': unit[1] = 'n'; break;
-    case '\r': unit[1] = 'r'; break;
-    case '\t': unit[1] = 't'; break;
-    default: n = 6; break;
+    case '\\':
+        unit[1] = (char)c;
+        break;
+    case '\b':
+        unit[1] = 'b';
+        break;
+    case '\f':
+        unit[1] = 'f';
+        break;
+    case '\n':
+        unit[1] = 'n';
+        break;
+    case '\r':
+        unit[1] = 'r';
+        break;
+    case '\t':
+        unit[1] = 't';
+        break;
+    default:
+        n = 6;
+        break;
     }
     buf_put(out, unit, n);
 }
@@ -125,11 +145,13 @@ int json_put_string(struct buf *out, const char *s, size_t len) {
 
 void json_put_cstr(struct buf *out, const char *s) {
     int invalid = json_put_string(out, s, strlen(s));
-    (void)invalid; /* such a string comes from us or is for people; U+FFFD stands where it was wrong */
+    (void)invalid; /* such a string comes from us or is for people; U+FFFD stands where it was wrong
+                    */
 }
 
 void json_put_base64(struct buf *out, const void *p, size_t len) {
-    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const uint8_t *at = p;
     CHECK(len < SIZE_MAX / 4);
     int failed = buf_reserve(out, (len + 2) / 3 * 4 + 2);

@@ -1,5 +1,6 @@
-/* The log: builds a line in memory and gives it to the system with one write(2), so lines of several tasks do not mix.
- * Never blocks on a lock, never fails upwards: a log that cannot be written is not a reason to stop. Thread: any. */
+/* The log: builds a line in memory and gives it to the system with one write(2), so lines of
+ * several tasks do not mix. Never blocks on a lock, never fails upwards: a log that cannot be
+ * written is not a reason to stop. Thread: any. */
 #include "cdc/base/log.h"
 
 #include <errno.h>
@@ -14,10 +15,14 @@
 
 static const char *level_name(enum log_level level) {
     switch (level) {
-    case LOG_ERROR: return "error";
-    case LOG_WARN: return "warn";
-    case LOG_INFO: return "info";
-    case LOG_DEBUG: return "debug";
+    case LOG_ERROR:
+        return "error";
+    case LOG_WARN:
+        return "warn";
+    case LOG_INFO:
+        return "info";
+    case LOG_DEBUG:
+        return "debug";
     }
     check_failed(__FILE__, __LINE__, "a log level");
 }
@@ -37,10 +42,12 @@ static void write_line(int fd, const struct buf *line) {
 }
 
 /* {"ts":..,"level":..,"job":..,"part":..,"code":..,"msg":.. without the closing brace. */
-static void put_json_head(struct buf *line, const struct log *log, enum log_level level, const char *part,
-                          const char *code, const char *msg) {
-    const char *members[][2] = { { "level", level_name(level) }, { "job", log->job ? log->job : "" },
-                                 { "part", part },               { "code", code },
+static void put_json_head(struct buf *line, const struct log *log, enum log_level level,
+                          const char *part, const char *code, const char *msg) {
+    const char *members[][2] = { { "level", level_name(level) },
+                                 { "job", log->job ? log->job : "" },
+                                 { "part", part },
+                                 { "code", code },
                                  { "msg", msg } };
     char ts[32];
     clock_format_wall(clock_wall_us(), ts);
@@ -52,8 +59,8 @@ static void put_json_head(struct buf *line, const struct log *log, enum log_leve
     }
 }
 
-static void put_text(struct buf *line, const struct log *log, enum log_level level, const char *part, const char *code,
-                     const struct buf *msg) {
+static void put_text(struct buf *line, const struct log *log, enum log_level level,
+                     const char *part, const char *code, const struct buf *msg) {
     char ts[32];
     clock_format_wall(clock_wall_us(), ts);
     const char *job = log->job && log->job[0] ? log->job : "-";
@@ -64,7 +71,8 @@ static void put_text(struct buf *line, const struct log *log, enum log_level lev
     }
 }
 
-void log_write(struct log *log, enum log_level level, const char *part, const char *code, const char *fmt, ...) {
+void log_write(struct log *log, enum log_level level, const char *part, const char *code,
+               const char *fmt, ...) {
     if (level > log->level || log->fd < 0) {
         return;
     }

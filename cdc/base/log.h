@@ -12,11 +12,13 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 struct log {
     enum log_level level;
     bool json;
-    int fd;              /* 2 in the product; -1 = nowhere */
-    const char *job;     /* "" before a job is known */
+    int fd;          /* 2 in the product; -1 = nowhere */
+    const char *job; /* "" before a job is known */
 };
-/* part: "log", "lane", "ctl", "merge", "commit", "job"...; code: stable snake_case. fmt may be "". */
-void log_write(struct log *log, enum log_level level, const char *part, const char *code, const char *fmt, ...) TR_PRINTF(5, 6);
+/* part: "log", "lane", "ctl", "merge", "commit", "job"...; code: stable snake_case; fmt may be "".
+ */
+void log_write(struct log *log, enum log_level level, const char *part, const char *code,
+               const char *fmt, ...) TR_PRINTF(5, 6);
 /* `tailrace: shop: <text>` and `cure: <cure>` (text), or one JSON object with msg and cure. */
 void log_err(struct log *log, const char *part, const struct err *err);
 #define log_info(l, part, code, ...) log_write((l), LOG_INFO, (part), (code), __VA_ARGS__)

@@ -1,6 +1,7 @@
-/* Hash map that iterates in insertion order: an array of entries in the order they came, and an index of open addressing
- * (linear probing, at most half full) from hashes to places in that array. A removed entry leaves a gap in the array, closed when
- * it is full; the index has no tombstones, because removal shifts back what follows. One owner, no thread safety. */
+/* Hash map that iterates in insertion order: an array of entries in the order they came, and an
+ * index of open addressing (linear probing, at most half full) from hashes to places in that array.
+ * A removed entry leaves a gap in the array, closed when it is full; the index has no tombstones,
+ * because removal shifts back what follows. One owner, no thread safety. */
 #include "cdc/base/map.h"
 
 #include <stdlib.h>
@@ -25,7 +26,9 @@ struct map {
 enum { CAP_MIN = 8, MALLOC_OVERHEAD = 16 };
 static const uint64_t map_seed = UINT64_C(0x7461696c72616365);
 
-struct map *map_new(void) { return xcalloc(1, sizeof(struct map)); }
+struct map *map_new(void) {
+    return xcalloc(1, sizeof(struct map));
+}
 
 void map_free(struct map *map, void (*free_value)(void *)) {
     if (map) {
@@ -53,7 +56,8 @@ void map_clear(struct map *map, void (*free_value)(void *)) {
 
 static size_t index_mask(const struct map *map) { return 2 * map->cap - 1; }
 
-/* The slot of the index that holds the key, or the free slot where it would go. The map has a capacity. */
+/* The slot of the index that holds the key, or the free slot where it would go. The map has a
+ * capacity. */
 static size_t slot_find(const struct map *map, const void *key, size_t len, uint64_t hash) {
     size_t slot = hash & index_mask(map);
     while (map->index[slot] != 0) {
@@ -66,7 +70,8 @@ static size_t slot_find(const struct map *map, const void *key, size_t len, uint
     return slot;
 }
 
-/* Closes the gaps and makes room for one more: twice the size if more than 3/4 is live, half if less than 1/8. */
+/* Closes the gaps and makes room for one more: twice the size if more than 3/4 is live, half if
+ * less than 1/8. */
 static void map_rebuild(struct map *map) {
     size_t cap = map->cap ? map->cap : CAP_MIN;
     if (map->count >= cap - cap / 4) {
@@ -176,8 +181,8 @@ void *map_remove(struct map *map, const void *key, size_t len) {
 size_t map_count(const struct map *map) { return map->count; }
 
 size_t map_bytes(const struct map *map) {
-    return sizeof *map + map->cap * (sizeof *map->entries + 2 * sizeof *map->index) + map->key_bytes +
-           map->count * MALLOC_OVERHEAD;
+    return sizeof *map + map->cap * (sizeof *map->entries + 2 * sizeof *map->index) +
+           map->key_bytes + map->count * MALLOC_OVERHEAD;
 }
 
 bool map_next(const struct map *map, size_t *at, const void **key, size_t *len, void **value) {

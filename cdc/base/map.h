@@ -1,5 +1,6 @@
-/* Hash map from byte strings to pointers. Iterates in insertion order, so that a run with the same input does
- * the same things in the same order (the simulator depends on it). Keys are copied. One owner, no thread safety. */
+/* Hash map from byte strings to pointers. Iterates in insertion order, so that a run with the same
+ * input does the same things in the same order (the simulator depends on it). Keys are copied. One
+ * owner, no thread safety. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,4 +21,5 @@ size_t map_bytes(const struct map *map); /* memory held, for budgets */
 bool map_next(const struct map *map, size_t *at, const void **key, size_t *len, void **value);
 void map_clear(struct map *map, void (*free_value)(void *));
 
-uint64_t hash_bytes(const void *p, size_t len, uint64_t seed); /* 64-bit, stable across runs and machines */
+/* 64 bits, stable across runs and machines: may be stored. */
+uint64_t hash_bytes(const void *p, size_t len, uint64_t seed);

@@ -1,5 +1,6 @@
-/* Options: checks text against a component's table, says what is wrong in words a person can act on, keeps the values.
- * Tables are short, so keys are searched in a line. Values of secret options are never quoted. One owner, no thread safety. */
+/* Options: checks text against a component's table, says what is wrong in words a person can act
+ * on, keeps the values. Tables are short, so keys are searched in a line. Values of secret options
+ * are never quoted. One owner, no thread safety. */
 #include "cdc/base/opt.h"
 
 #include <stdlib.h>
@@ -20,8 +21,9 @@ struct unit {
 };
 
 static const struct unit byte_units[] = {
-    { "KiB", INT64_C(1) << 10 }, { "MiB", INT64_C(1) << 20 }, { "GiB", INT64_C(1) << 30 },
-    { "kB", 1000 },              { "MB", 1000000 },           { "GB", 1000000000 },
+    { "KiB", INT64_C(1) << 10 }, { "MiB", INT64_C(1) << 20 },
+    { "GiB", INT64_C(1) << 30 }, { "kB", 1000 },
+    { "MB", 1000000 },           { "GB", 1000000000 },
 };
 static const struct unit duration_units[] = {
     { "ms", 1000 },
@@ -47,7 +49,8 @@ static int parse_digits(const char *s, int64_t *out, const char **rest) {
     return 0;
 }
 
-static int parse_with_unit(const char *s, const struct unit *units, size_t unit_count, int64_t *out) {
+static int parse_with_unit(const char *s, const struct unit *units, size_t unit_count,
+                           int64_t *out) {
     int64_t v;
     const char *rest;
     if (parse_digits(s, &v, &rest)) {
@@ -66,7 +69,9 @@ static int parse_with_unit(const char *s, const struct unit *units, size_t unit_
     return -1;
 }
 
-int opt_parse_bytes(const char *s, int64_t *out) { return parse_with_unit(s, byte_units, ARRAY_COUNT(byte_units), out); }
+int opt_parse_bytes(const char *s, int64_t *out) {
+    return parse_with_unit(s, byte_units, ARRAY_COUNT(byte_units), out);
+}
 
 int opt_parse_duration(const char *s, int64_t *out_us) {
     return parse_with_unit(s, duration_units, ARRAY_COUNT(duration_units), out_us);
@@ -97,7 +102,8 @@ enum { WORD_BYTES_MAX = 64 };
 
 static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
 
-/* Edits (insert, delete, replace, swap two neighbours) between two words, upper and lower case being equal. */
+/* Edits (insert, delete, replace, swap two neighbours) between two words, upper and lower case
+ * being equal. */
 static size_t edit_distance(const char *a, size_t a_len, const char *b, size_t b_len) {
     size_t rows[3][WORD_BYTES_MAX + 1];
     size_t *before = rows[0]; /* of a's prefix two shorter, one shorter, and the current one */
@@ -114,7 +120,8 @@ static size_t edit_distance(const char *a, size_t a_len, const char *b, size_t b
             size_t best = last[j - 1] + (x != y);
             best = last[j] + 1 < best ? last[j] + 1 : best;
             best = now[j - 1] + 1 < best ? now[j - 1] + 1 : best;
-            if (i > 1 && j > 1 && x == lower(b[j - 2]) && y == lower(a[i - 2]) && before[j - 2] + 1 < best) {
+            if (i > 1 && j > 1 && x == lower(b[j - 2]) && y == lower(a[i - 2]) &&
+                before[j - 2] + 1 < best) {
                 best = before[j - 2] + 1;
             }
             now[j] = best;
@@ -179,15 +186,19 @@ static bool choice_has(const char *choices, const char *value) {
     }
 }
 
-/* "" if the value is right, else what is wrong with it (behind `option "key": "value" `); fills *number. */
+/* "" if the value is right, else what is wrong with it (behind `option "key": "value" `); fills
+ * *number. */
 static const char *value_check(const struct opt_spec *spec, const char *value, int64_t *number) {
     *number = 0;
     int bad = 0;
     const char *what = "";
     switch (spec->type) {
-    case OPT_TEXT: return "";
-    case OPT_CHOICE: return choice_has(spec->choices, value) ? "" : "is none of its values";
-    case OPT_BOOL: return parse_bool(value, number) ? "is neither on nor off" : "";
+    case OPT_TEXT:
+        return "";
+    case OPT_CHOICE:
+        return choice_has(spec->choices, value) ? "" : "is none of its values";
+    case OPT_BOOL:
+        return parse_bool(value, number) ? "is neither on nor off" : "";
     case OPT_COUNT:
         bad = parse_count(value, number);
         what = "is not a whole number";
@@ -212,12 +223,17 @@ static const char *value_check(const struct opt_spec *spec, const char *value, i
 
 /* A number the way a person would write it: in the largest unit that divides it. */
 static void put_number(struct buf *out, enum opt_type type, int64_t v) {
-    static const struct unit bytes[] = { { "GiB", INT64_C(1) << 30 }, { "MiB", INT64_C(1) << 20 }, { "KiB", INT64_C(1) << 10 },
-                                         { "GB", 1000000000 },        { "MB", 1000000 },           { "kB", 1000 } };
-    static const struct unit durations[] = { { "h", INT64_C(3600) * 1000000 }, { "m", INT64_C(60) * 1000000 },
-                                             { "s", 1000000 },                 { "ms", 1000 } };
+    static const struct unit bytes[] = { { "GiB", INT64_C(1) << 30 }, { "MiB", INT64_C(1) << 20 },
+                                         { "KiB", INT64_C(1) << 10 }, { "GB", 1000000000 },
+                                         { "MB", 1000000 },           { "kB", 1000 } };
+    static const struct unit durations[] = { { "h", INT64_C(3600) * 1000000 },
+                                             { "m", INT64_C(60) * 1000000 },
+                                             { "s", 1000000 },
+                                             { "ms", 1000 } };
     const struct unit *units = type == OPT_BYTES ? bytes : durations;
-    size_t count = type == OPT_BYTES ? ARRAY_COUNT(bytes) : type == OPT_DURATION ? ARRAY_COUNT(durations) : 0;
+    size_t count = type == OPT_BYTES      ? ARRAY_COUNT(bytes)
+                   : type == OPT_DURATION ? ARRAY_COUNT(durations)
+                                          : 0;
     for (size_t i = 0; i < count; i++) {
         if (v != 0 && v % units[i].factor == 0) {
             buf_put_i64(out, v / units[i].factor);
@@ -233,15 +249,24 @@ static void put_number(struct buf *out, enum opt_type type, int64_t v) {
 
 static void put_cure(struct buf *out, const struct opt_spec *spec) {
     switch (spec->type) {
-    case OPT_TEXT: break;
+    case OPT_TEXT:
+        break;
     case OPT_CHOICE:
         buf_putf(out, "use one of ");
         put_choices(out, spec->choices);
         break;
-    case OPT_BOOL: buf_putf(out, "use %s=on or %s=off", spec->key, spec->key); break;
-    case OPT_COUNT: buf_puts(out, "use a bare number"); break;
-    case OPT_BYTES: buf_puts(out, "use a number and one of KiB MiB GiB (1024) kB MB GB (1000)"); break;
-    case OPT_DURATION: buf_puts(out, "use a number and one of ms s m h"); break;
+    case OPT_BOOL:
+        buf_putf(out, "use %s=on or %s=off", spec->key, spec->key);
+        break;
+    case OPT_COUNT:
+        buf_puts(out, "use a bare number");
+        break;
+    case OPT_BYTES:
+        buf_puts(out, "use a number and one of KiB MiB GiB (1024) kB MB GB (1000)");
+        break;
+    case OPT_DURATION:
+        buf_puts(out, "use a number and one of ms s m h");
+        break;
     }
     if (spec->type == OPT_COUNT || spec->type == OPT_BYTES || spec->type == OPT_DURATION) {
         if (spec->min > 0) {
@@ -264,7 +289,8 @@ static void put_nearest_choice(struct buf *out, const char *choices, const char 
     const char *words[64];
     size_t count = 0;
     char *rest = copy;
-    for (char *word = strsep(&rest, "|"); word && count < ARRAY_COUNT(words); word = strsep(&rest, "|")) {
+    for (char *word = strsep(&rest, "|"); word && count < ARRAY_COUNT(words);
+         word = strsep(&rest, "|")) {
         words[count++] = word;
     }
     const char *nearest = opt_nearest(value, words, count);
@@ -274,7 +300,8 @@ static void put_nearest_choice(struct buf *out, const char *choices, const char 
     free(copy);
 }
 
-static int value_refused(const struct opt_spec *spec, const char *value, const char *what, struct err *err) {
+static int value_refused(const struct opt_spec *spec, const char *value, const char *what,
+                         struct err *err) {
     struct buf cure;
     struct buf hint;
     buf_init(&cure, SIZE_MAX);
@@ -286,7 +313,8 @@ static int value_refused(const struct opt_spec *spec, const char *value, const c
         if (spec->type == OPT_CHOICE) {
             put_nearest_choice(&hint, spec->choices, value);
         }
-        err_set(err, ERR_FATAL, "option_value", "option \"%s\": \"%.200s\" %s%s", spec->key, value, what, buf_cstr(&hint));
+        err_set(err, ERR_FATAL, "option_value", "option \"%s\": \"%.200s\" %s%s", spec->key, value,
+                what, buf_cstr(&hint));
     }
     err_exit(err, EXIT_USAGE);
     err_cure(err, "%s", buf_cstr(&cure));
@@ -306,7 +334,8 @@ static int key_refused(const struct opts *o, const char *key, struct err *err) {
     }
     const char *nearest = opt_nearest(key, keys, o->count);
     if (nearest) {
-        err_set(err, ERR_FATAL, "option_unknown", "unknown option \"%.200s\" (did you mean \"%s\"?)", key, nearest);
+        err_set(err, ERR_FATAL, "option_unknown",
+                "unknown option \"%.200s\" (did you mean \"%s\"?)", key, nearest);
     } else {
         err_set(err, ERR_FATAL, "option_unknown", "unknown option \"%.200s\"", key);
     }

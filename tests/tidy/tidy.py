@@ -113,6 +113,8 @@ def may_include(name, included):
         return False
     if there == "cdc":
         return True
+    if here.startswith("connectors/") and included == "cdc/base/os/wait_fd.h":
+        return True
     if here.startswith("sinks/"):
         return there in SHARED_SINK_ROOMS or re.fullmatch(r"connectors/\w+/session\.h", included) is not None
     return False

@@ -1,5 +1,5 @@
-/* Runs the registered tests in the order of registration, in one process and one thread. Tests may start tasks; expectations
- * belong to the main thread. */
+/* Runs the registered tests in the order of registration, in one process and one thread. Tests may
+ * start tasks; expectations belong to the main thread. */
 #include "tests/unit/kit.h"
 
 #include <fcntl.h>
@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,7 +27,8 @@ void test_register(struct test *test) {
     last_link = &test->next;
 }
 
-__attribute__((format(printf, 3, 4))) static bool fail(const char *file, int line, const char *fmt, ...) {
+__attribute__((format(printf, 3, 4))) static bool fail(const char *file, int line, const char *fmt,
+                                                       ...) {
     if (failure[0] == '\0') {
         int n = snprintf(failure, sizeof failure, "%s:%d: ", file, line);
         va_list args;
@@ -51,7 +53,8 @@ bool expect_u64(uint64_t got, uint64_t want, const char *file, int line) {
 
 bool expect_str(const char *got, const char *want, const char *file, int line) {
     bool same = got && want ? strcmp(got, want) == 0 : got == want;
-    return same || fail(file, line, "got \"%s\" want \"%s\"", got ? got : "(NULL)", want ? want : "(NULL)");
+    return same ||
+           fail(file, line, "got \"%s\" want \"%s\"", got ? got : "(NULL)", want ? want : "(NULL)");
 }
 
 /* Bytes as text, what is not printable as \xNN. */
@@ -60,12 +63,13 @@ static void show(char *out, const void *bytes, size_t len) {
     size_t used = 0;
     for (size_t i = 0; i < len && used < SHOWN_BYTES_MAX; i++) {
         bool plain = at[i] >= 0x20 && at[i] < 0x7F && at[i] != '\\';
-        used += (size_t)sprintf(out + used, plain ? "%c" : "\\x%02x", at[i]);
+        used += (size_t)snprintf(out + used, 5, plain ? "%c" : "\\x%02x", at[i]);
     }
     out[used] = '\0';
 }
 
-bool expect_mem(const void *got, size_t got_len, const void *want, size_t want_len, const char *file, int line) {
+bool expect_mem(const void *got, size_t got_len, const void *want, size_t want_len,
+                const char *file, int line) {
     if (got_len == want_len && (got_len == 0 || memcmp(got, want, got_len) == 0)) {
         return true;
     }
@@ -73,13 +77,16 @@ bool expect_mem(const void *got, size_t got_len, const void *want, size_t want_l
     char shown_want[SHOWN_BYTES_MAX + 8];
     show(shown_got, got, got_len);
     show(shown_want, want, want_len);
-    return fail(file, line, "got %zu bytes %s want %zu bytes %s", got_len, shown_got, want_len, shown_want);
+    return fail(file, line, "got %zu bytes %s want %zu bytes %s", got_len, shown_got, want_len,
+                shown_want);
 }
 
 int kit_child(void (*run)(void *arg), void *arg) {
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
+        struct rlimit none = { 0, 0 };
+        setrlimit(RLIMIT_CORE, &none); /* a wanted crash leaves no file behind */
         int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
         dup2(null, STDERR_FILENO);
         run(arg);
@@ -107,7 +114,8 @@ const char *kit_text(const char *fmt, ...) {
 const char *kit_temp_dir(void) {
     if (!temp_dir) {
         const char *parent = getenv("TMPDIR");
-        char *path = (char *)(uintptr_t)kit_text("%s/tailrace-unit-XXXXXX", parent ? parent : "/tmp");
+        char *path =
+            (char *)(uintptr_t)kit_text("%s/tailrace-unit-XXXXXX", parent ? parent : "/tmp");
         if (!mkdtemp(path)) {
             abort();
         }

@@ -67,9 +67,24 @@ TEST(failpoint_star_arms_every_name_by_itself) {
 }
 
 TEST(failpoint_specs_that_are_wrong_are_refused) {
-    static const char *const bad[] = { "a",         "=kill",     "a=",          "a=die",     "a=kill@",     "a=kill@0", "a=kill@x",
-                                       "a=kill@1x", "a=killer",  "a=sleep",     "a=sleep()", "a=sleep(1",   "a=sleep(x)", "a=sleep(1)x",
-                                       "a=kill@1000000001", "a=kill@99999999999999999999", "ok=kill;bad", "a=error@-1" };
+    static const char *const bad[] = { "a",
+                                       "=kill",
+                                       "a=",
+                                       "a=die",
+                                       "a=kill@",
+                                       "a=kill@0",
+                                       "a=kill@x",
+                                       "a=kill@1x",
+                                       "a=killer",
+                                       "a=sleep",
+                                       "a=sleep()",
+                                       "a=sleep(1",
+                                       "a=sleep(x)",
+                                       "a=sleep(1)x",
+                                       "a=kill@1000000001",
+                                       "a=kill@99999999999999999999",
+                                       "ok=kill;bad",
+                                       "a=error@-1" };
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
         struct err err = ERR_INIT;
         struct failpoints *fp = failpoints_new(bad[i], NULL, &err);

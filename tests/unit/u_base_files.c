@@ -1,4 +1,5 @@
-/* files_os: against real folders. Failures that a disk makes are played by /dev/full, RLIMIT_FSIZE and a system call filter. */
+/* files_os: against real folders. Failures that a disk makes are played by /dev/full, RLIMIT_FSIZE
+ * and a system call filter. */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -103,14 +104,17 @@ TEST(files_errors_name_the_call_the_path_and_the_reason) {
     struct file *file = NULL;
     uint64_t bytes;
     EXPECT_EQ_INT(files_create_excl(f, in_dir("no/such"), &file, &err), FILES_FAILED);
-    EXPECT_EQ_STR(err.text, kit_text("create \"%s/no/such\": No such file or directory", kit_temp_dir()));
+    EXPECT_EQ_STR(err.text,
+                  kit_text("create \"%s/no/such\": No such file or directory", kit_temp_dir()));
     EXPECT_EQ_INT(err.kind, ERR_FATAL);
     EXPECT_EQ_STR(err.code, "file_error");
     EXPECT_TRUE(put_file(in_dir("plain"), ""));
     EXPECT_EQ_INT(files_open_read(f, in_dir("plain/x"), &file, &err), FILES_FAILED);
     EXPECT_EQ_STR(err.text, kit_text("open \"%s/plain/x\": Not a directory", kit_temp_dir()));
     EXPECT_EQ_INT(files_rename_new(f, in_dir("plain"), in_dir("no/such"), &err), FILES_FAILED);
-    EXPECT_EQ_STR(err.text, kit_text("rename \"%s/plain\" to \"%s/no/such\": No such file or directory", kit_temp_dir(), kit_temp_dir()));
+    EXPECT_EQ_STR(err.text,
+                  kit_text("rename \"%s/plain\" to \"%s/no/such\": No such file or directory",
+                           kit_temp_dir(), kit_temp_dir()));
     EXPECT_EQ_INT(files_rename_over(f, in_dir("plain"), in_dir("no/such"), &err), FILES_FAILED);
     EXPECT_EQ_INT(files_sync_dir(f, in_dir("plain"), &err), -1);
     EXPECT_EQ_INT(files_sync_dir(f, in_dir("none"), &err), -1);
@@ -126,7 +130,8 @@ TEST(files_mkdirs_makes_parents) {
     struct err err = ERR_INIT;
     struct stat st;
     EXPECT_EQ_INT(files_mkdirs(f, in_dir("x//y/z"), 0700, &err), FILES_OK);
-    EXPECT_TRUE(stat(in_dir("x/y/z"), &st) == 0 && S_ISDIR(st.st_mode) && (st.st_mode & 0777) == 0700);
+    EXPECT_TRUE(stat(in_dir("x/y/z"), &st) == 0 && S_ISDIR(st.st_mode) &&
+                (st.st_mode & 0777) == 0700);
     EXPECT_EQ_INT(files_mkdirs(f, in_dir("x/y/z"), 0700, &err), FILES_OK);
     EXPECT_EQ_INT(files_mkdirs(f, in_dir("x/y/w/"), 0700, &err), FILES_OK);
     EXPECT_EQ_INT(files_mkdirs(f, "/", 0700, &err), FILES_OK);
@@ -155,7 +160,8 @@ TEST(files_rename_over_replaces) {
     EXPECT_EQ_STR(get_file(in_dir("from")), NULL);
 }
 
-/* From here on renameat2 answers EINVAL in this process, as on a file system that knows no RENAME_NOREPLACE. */
+/* From here on renameat2 answers EINVAL in this process, as on a file system that knows no
+ * RENAME_NOREPLACE. */
 static bool forbid_renameat2(void) {
     struct sock_filter filter[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -164,7 +170,8 @@ static bool forbid_renameat2(void) {
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog program = { ARRAY_COUNT(filter), filter };
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
 enum { CHILD_RIGHT = 0, CHILD_WRONG = 1, CHILD_NO_FILTER = 2 };
@@ -224,13 +231,22 @@ TEST(files_list_sorts_names_bytewise) {
     buf_init(&names, 100);
     EXPECT_EQ_INT(files_list(f, kit_temp_dir(), &names, &err), FILES_OK);
     EXPECT_EQ_INT(names.len, 0);
-    static const char *const created[] = { "b", "a", "B", ".hidden", "ab", "\xc3\xa9", "0000000000000010", "0000000000000009" };
+    static const char *const created[] = {
+        "b", "a", "B", ".hidden", "ab", "\xc3\xa9", "0000000000000010", "0000000000000009"
+    };
     for (size_t i = 0; i < ARRAY_COUNT(created); i++) {
         EXPECT_TRUE(put_file(in_dir(created[i]), ""));
     }
     buf_puts(&names, "left over");
     EXPECT_EQ_INT(files_list(f, kit_temp_dir(), &names, &err), FILES_OK);
-    static const char want[] = ".hidden\0" "0000000000000009\0" "0000000000000010\0" "B\0" "a\0" "ab\0" "b\0" "\xc3\xa9";
+    static const char want[] = ".hidden\0"
+                               "0000000000000009\0"
+                               "0000000000000010\0"
+                               "B\0"
+                               "a\0"
+                               "ab\0"
+                               "b\0"
+                               "\xc3\xa9";
     EXPECT_EQ_MEM(names.data, names.len, want, sizeof want);
     buf_release(&names);
     buf_init(&names, sizeof want - 1);
@@ -243,13 +259,16 @@ TEST(files_full_disk_has_its_own_code_and_cure) {
     struct files *f = files_os();
     struct err err = ERR_INIT;
     struct file *file = NULL;
-    if (!EXPECT_EQ_INT(files_open_lock(f, "/dev/full", &file, &err), FILES_OK)) { /* the way to open it for writing */
+    if (!EXPECT_EQ_INT(files_open_lock(f, "/dev/full", &file, &err),
+                       FILES_OK)) { /* the way to open it for writing */
         return;
     }
     EXPECT_EQ_INT(file_write(file, "x", 1, &err), -1);
     EXPECT_EQ_STR(err.code, "disk_full");
     EXPECT_EQ_STR(err.text, "write \"/dev/full\": No space left on device");
-    EXPECT_EQ_INT(err.kind, ERR_REWIND); /* a device has no length to cut back to, so a retry would not be safe */
+    EXPECT_EQ_INT(
+        err.kind,
+        ERR_REWIND); /* a device has no length to cut back to, so a retry would not be safe */
     EXPECT_EQ_STR(err.cure, "free space, see: df -h \"/dev/full\"");
     file_close(file);
     uint64_t space = 0;
@@ -258,7 +277,8 @@ TEST(files_full_disk_has_its_own_code_and_cure) {
     EXPECT_TRUE(total > 0 && space <= total);
 }
 
-/* In a child: a write that is cut in its middle by the limit of a file's size leaves the file as it was. */
+/* In a child: a write that is cut in its middle by the limit of a file's size leaves the file as it
+ * was. */
 static void write_beyond_limit(void *arg) {
     struct err err = ERR_INIT;
     struct file *file = NULL;
@@ -266,10 +286,14 @@ static void write_beyond_limit(void *arg) {
     static char bytes[4096];
     struct rlimit limit = { 1000, 1000 };
     signal(SIGXFSZ, SIG_IGN);
-    bool right = files_create_excl(files_os(), arg, &file, &err) == FILES_OK && setrlimit(RLIMIT_FSIZE, &limit) == 0;
-    right = right && file_write(file, bytes, 600, &err) == 0 && file_write(file, bytes, sizeof bytes, &err) == -1;
-    right = right && file_size(file, &size, &err) == 0 && size == 600 && strstr(err.text, "write \"") == err.text;
-    right = right && file_write(file, bytes, 400, &err) == 0 && file_size(file, &size, &err) == 0 && size == 1000;
+    bool right = files_create_excl(files_os(), arg, &file, &err) == FILES_OK &&
+                 setrlimit(RLIMIT_FSIZE, &limit) == 0;
+    right = right && file_write(file, bytes, 600, &err) == 0 &&
+            file_write(file, bytes, sizeof bytes, &err) == -1;
+    right = right && file_size(file, &size, &err) == 0 && size == 600 &&
+            strstr(err.text, "write \"") == err.text;
+    right = right && file_write(file, bytes, 400, &err) == 0 && file_size(file, &size, &err) == 0 &&
+            size == 1000;
     if (file) {
         file_close(file);
     }

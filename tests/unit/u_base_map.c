@@ -101,7 +101,8 @@ TEST(map_lets_the_entry_just_returned_be_removed) {
     }
 }
 
-/* Against the plainest possible model: an array of values by key, and of serial numbers for the order. */
+/* Against the plainest possible model: an array of values by key, and of serial numbers for the
+ * order. */
 TEST(map_agrees_with_a_model_over_random_operations) {
     enum { KEYS = 300, STEPS = 60000 };
     static uintptr_t values[KEYS];
@@ -127,7 +128,8 @@ TEST(map_agrees_with_a_model_over_random_operations) {
             count -= values[k] != 0;
             values[k] = 0;
         }
-        right = right && map_count(map) == count && (uintptr_t)map_get(map, &k, sizeof k) == values[k];
+        right =
+            right && map_count(map) == count && (uintptr_t)map_get(map, &k, sizeof k) == values[k];
         if (step % 997 == 0) {
             uint64_t last = 0;
             size_t seen = 0;
@@ -204,14 +206,16 @@ TEST(map_frees_values_of_live_entries) {
     EXPECT_EQ_INT(freed, 20);
 }
 
-/* The header promises values that may be stored: a change of the function breaks this test on purpose. */
+/* The header promises values that may be stored: a change of the function breaks this test on
+ * purpose. */
 TEST(hash_is_the_same_forever) {
     EXPECT_EQ_U64(hash_bytes("", 0, 0), UINT64_C(0x71d6169b1d0c06ab));
     EXPECT_EQ_U64(hash_bytes("a", 1, 0), UINT64_C(0xce2eaf68a7ec3d60));
     EXPECT_EQ_U64(hash_bytes("a", 1, 1), UINT64_C(0x59bb2fe10a472200));
     EXPECT_EQ_U64(hash_bytes("tailrace", 8, 0), UINT64_C(0xf3a60243af1f260c));
     EXPECT_EQ_U64(hash_bytes("0123456789abcdef", 16, 7), UINT64_C(0xa5d77dff02bb90f6));
-    EXPECT_EQ_U64(hash_bytes("the quick brown fox jumps over the lazy dog", 43, 0), UINT64_C(0xc69a5b8f84804f72));
+    EXPECT_EQ_U64(hash_bytes("the quick brown fox jumps over the lazy dog", 43, 0),
+                  UINT64_C(0xc69a5b8f84804f72));
 }
 
 TEST(hash_changes_about_half_of_its_bits_with_every_input_bit) {
@@ -248,7 +252,8 @@ TEST(hash_of_small_numbers_and_of_zeroes_of_any_length_does_not_collide) {
         hashes[i] = hash_bytes(&i, sizeof i, 0);
     }
     for (size_t len = 0; len < ZEROES; len++) {
-        hashes[COUNT + len] = hash_bytes(zeroes, len == 4 ? 3 : len, len == 4 ? 9 : 0); /* four zeroes are the number 0 */
+        hashes[COUNT + len] = hash_bytes(zeroes, len == 4 ? 3 : len,
+                                         len == 4 ? 9 : 0); /* four zeroes are the number 0 */
     }
     qsort(hashes, COUNT + ZEROES, sizeof *hashes, compare_u64);
     for (size_t i = 1; i < COUNT + ZEROES; i++) {

@@ -66,8 +66,23 @@ TEST(buf_keeps_its_bytes_while_it_grows) {
 }
 
 TEST(buf_put_formats_numbers_like_printf) {
-    static const uint64_t numbers[] = { 0, 1, 9, 10, 11, 99, 100, 101, 999, 1000, 65535, 123456789, 1000000000,
-                                        4294967296, 9223372036854775807, 9223372036854775808u, UINT64_MAX };
+    static const uint64_t numbers[] = { 0,
+                                        1,
+                                        9,
+                                        10,
+                                        11,
+                                        99,
+                                        100,
+                                        101,
+                                        999,
+                                        1000,
+                                        65535,
+                                        123456789,
+                                        1000000000,
+                                        4294967296,
+                                        9223372036854775807,
+                                        9223372036854775808u,
+                                        UINT64_MAX };
     struct buf b;
     buf_init(&b, SIZE_MAX);
     for (size_t i = 0; i < ARRAY_COUNT(numbers); i++) {
@@ -112,7 +127,8 @@ TEST(buf_put_beyond_the_maximum_aborts) {
 }
 
 TEST(view_takes_numbers_in_network_order_and_never_too_much) {
-    static const uint8_t bytes[] = { 1, 0x12, 0x34, 0xFF, 0xFE, 0xFD, 0xFC, 1, 2, 3, 4, 5, 6, 7, 8, 'h', 'i', 0, 'x' };
+    static const uint8_t bytes[] = { 1, 0x12, 0x34, 0xFF, 0xFE, 0xFD, 0xFC, 1, 2,  3,
+                                     4, 5,    6,    7,    8,    'h',  'i',  0, 'x' };
     struct view v = view_of(bytes, sizeof bytes);
     uint8_t u8 = 0;
     uint16_t u16 = 0;
@@ -120,7 +136,8 @@ TEST(view_takes_numbers_in_network_order_and_never_too_much) {
     uint64_t u64 = 0;
     const char *text = NULL;
     const uint8_t *at = NULL;
-    EXPECT_TRUE(!take_u8(&v, &u8) && !take_u16be(&v, &u16) && !take_u32be(&v, &u32) && !take_u64be(&v, &u64));
+    EXPECT_TRUE(!take_u8(&v, &u8) && !take_u16be(&v, &u16) && !take_u32be(&v, &u32) &&
+                !take_u64be(&v, &u64));
     EXPECT_EQ_INT(u8, 1);
     EXPECT_EQ_INT(u16, 0x1234);
     EXPECT_EQ_INT(u32, 0xFFFEFDFC);

@@ -1,4 +1,5 @@
-/* The product's build of the primitives: waitq, task, clock, rng, wait_fd. Deadlines in the past and far ahead stand in for sleeps. */
+/* The product's build of the primitives: waitq, task, clock, rng, wait_fd. Deadlines in the past
+ * and far ahead stand in for sleeps. */
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -65,8 +66,7 @@ TEST(waitq_passes_values_between_tasks) {
     int64_t deadline = far_ahead();
     for (int i = 1; i <= VALUES; i++) {
         waitq_lock(slot.q);
-        while (slot.value && EXPECT_TRUE(waitq_wait(slot.q, deadline))) {
-        }
+        while (slot.value && EXPECT_TRUE(waitq_wait(slot.q, deadline))) {}
         slot.value = i;
         waitq_unlock(slot.q);
         waitq_wake_all(slot.q); /* without the lock */
@@ -179,7 +179,8 @@ TEST(wait_fd_tells_data_wake_up_and_deadline_apart) {
     char c;
     EXPECT_EQ_INT(read(fds[0], &c, 1), 1);
     close(fds[1]);
-    EXPECT_EQ_INT(wait_fd(fds[0], POLLIN, waker, far_ahead()), WAIT_FD_READY); /* the other side hung up */
+    EXPECT_EQ_INT(wait_fd(fds[0], POLLIN, waker, far_ahead()),
+                  WAIT_FD_READY); /* the other side hung up */
     close(fds[0]);
     waker_free(waker);
     waker_free(NULL);

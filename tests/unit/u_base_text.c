@@ -24,7 +24,8 @@ TEST(err_set_fills_kind_code_and_text) {
     EXPECT_EQ_STR(err.cure, "GRANT X");
     EXPECT_EQ_INT(err_exit(&err, EXIT_FENCED), -1);
     EXPECT_EQ_INT(err.exit, EXIT_FENCED);
-    err_set(&err, ERR_FATAL, "other", "new"); /* a new error has neither the old one's cure nor its exit */
+    err_set(&err, ERR_FATAL, "other",
+            "new"); /* a new error has neither the old one's cure nor its exit */
     EXPECT_EQ_STR(err.cure, "");
     EXPECT_EQ_INT(err.exit, EXIT_ERROR);
     err_clear(&err);
@@ -45,10 +46,12 @@ TEST(err_text_may_quote_the_error_itself) {
 
 TEST(err_text_is_one_line_of_clean_utf8) {
     struct err err = ERR_INIT;
-    err_set(&err, ERR_FATAL, "c", "%s", "a\nb\r\t\x1b[31m\x7f \xc2\x9b \xff \xc3\xa9 \xe2\x82\xac \\n");
+    err_set(&err, ERR_FATAL, "c", "%s",
+            "a\nb\r\t\x1b[31m\x7f \xc2\x9b \xff \xc3\xa9 \xe2\x82\xac \\n");
     EXPECT_EQ_STR(err.text, "a\\nb\\r\\t\\x1b[31m\\x7f \\xc2\\x9b \\xff \xc3\xa9 \xe2\x82\xac \\n");
     err_wrap(&err, "x"); /* what is escaped stays as it is */
-    EXPECT_EQ_STR(err.text, "x: a\\nb\\r\\t\\x1b[31m\\x7f \\xc2\\x9b \\xff \xc3\xa9 \xe2\x82\xac \\n");
+    EXPECT_EQ_STR(err.text,
+                  "x: a\\nb\\r\\t\\x1b[31m\\x7f \\xc2\\x9b \\xff \xc3\xa9 \xe2\x82\xac \\n");
 }
 
 TEST(err_text_too_long_is_cut_at_a_character) {
@@ -100,7 +103,7 @@ TEST(utf8_length_knows_the_edges_of_unicode) {
         { "\xf4\x8f\xbf\xbf", 4 },
         { "\x80", -1 },
         { "\xbf", -1 },
-        { "\xc0\x80", -1 },         /* two bytes for what one can say */
+        { "\xc0\x80", -1 }, /* two bytes for what one can say */
         { "\xc1\xbf", -1 },
         { "\xe0\x9f\xbf", -1 },     /* three for two */
         { "\xf0\x8f\xbf\xbf", -1 }, /* four for three */
@@ -134,7 +137,8 @@ static bool expect_json(const char *in, size_t len, const char *want, int result
     return held;
 }
 
-#define EXPECT_JSON(in, want, result) EXPECT_TRUE(expect_json((in), sizeof(in) - 1, (want), (result)))
+#define EXPECT_JSON(in, want, result)                                                              \
+    EXPECT_TRUE(expect_json((in), sizeof(in) - 1, (want), (result)))
 
 TEST(json_strings_are_escaped) {
     EXPECT_JSON("", "\"\"", 0);
@@ -142,12 +146,17 @@ TEST(json_strings_are_escaped) {
     EXPECT_JSON("a\"b\\c/d", "\"a\\\"b\\\\c/d\"", 0);
     EXPECT_JSON("\b\f\n\r\t", "\"\\b\\f\\n\\r\\t\"", 0);
     EXPECT_JSON("\0\x01\x1f\x20\x7f", "\"\\u0000\\u0001\\u001f \x7f\"", 0);
-    EXPECT_JSON("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"", 0);
+    EXPECT_JSON("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"",
+                0);
     EXPECT_JSON("\xc3\xa9\"\xc3\xa9\n", "\"\xc3\xa9\\\"\xc3\xa9\\n\"", 0);
 }
 
 TEST(json_strings_that_are_not_utf8_are_repaired_and_reported) {
-    EXPECT_JSON("a\xff" "b", "\"a\xef\xbf\xbd" "b\"", -1);
+    EXPECT_JSON("a\xff"
+                "b",
+                "\"a\xef\xbf\xbd"
+                "b\"",
+                -1);
     EXPECT_JSON("\xe2\x82", "\"\xef\xbf\xbd\"", -1);
     EXPECT_JSON("\xe2\x82\"", "\"\xef\xbf\xbd\\\"\"", -1);
     EXPECT_JSON("\xed\xa0\x80", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"", -1); /* a surrogate */
@@ -156,15 +165,25 @@ TEST(json_strings_that_are_not_utf8_are_repaired_and_reported) {
     EXPECT_JSON("\x80\x81\n", "\"\xef\xbf\xbd\xef\xbf\xbd\\n\"", -1);
 }
 
-/* Every special at every place of strings of every length around the 8 and 16 byte blocks, in memory that ends with the string. */
+/* Every special at every place of strings of every length around the 8 and 16 byte blocks, in
+ * memory that ends with the string. */
 TEST(json_strings_find_specials_wherever_they_stand) {
     static const struct {
         const char *in;
         const char *out;
         int result;
-    } specials[] = { { "\"", "\\\"", 0 },         { "\\", "\\\\", 0 },          { "\x1f", "\\u001f", 0 }, { "\n", "\\n", 0 },
-                     { "\xff", "\xef\xbf\xbd", -1 }, { "\xc3\xa9", "\xc3\xa9", 0 }, { "\x7f", "\x7f", 0 },    { " ", " ", 0 },
-                     { "!", "!", 0 },             { "#", "#", 0 },              { "[", "[", 0 },          { "]", "]", 0 } };
+    } specials[] = { { "\"", "\\\"", 0 },
+                     { "\\", "\\\\", 0 },
+                     { "\x1f", "\\u001f", 0 },
+                     { "\n", "\\n", 0 },
+                     { "\xff", "\xef\xbf\xbd", -1 },
+                     { "\xc3\xa9", "\xc3\xa9", 0 },
+                     { "\x7f", "\x7f", 0 },
+                     { " ", " ", 0 },
+                     { "!", "!", 0 },
+                     { "#", "#", 0 },
+                     { "[", "[", 0 },
+                     { "]", "]", 0 } };
     char filling[51];
     memset(filling, 'x', 50);
     filling[50] = '\0';
@@ -175,7 +194,8 @@ TEST(json_strings_find_specials_wherever_they_stand) {
                 char *in = xmalloc(len);
                 memset(in, 'x', len);
                 memcpy(in + at, specials[s].in, special_len);
-                char *want = xasprintf("\"%.*s%s%.*s\"", (int)at, filling, specials[s].out, (int)(len - at - special_len), filling);
+                char *want = xasprintf("\"%.*s%s%.*s\"", (int)at, filling, specials[s].out,
+                                       (int)(len - at - special_len), filling);
                 bool held = expect_json(in, len, want, specials[s].result);
                 free(in);
                 free(want);
@@ -193,8 +213,13 @@ TEST(json_cstr_and_base64) {
     json_put_cstr(&b, "a\"b");
     EXPECT_EQ_STR(buf_cstr(&b), "\"a\\\"b\"");
     static const char *const cases[][2] = {
-        { "", "\"\"" },        { "f", "\"Zg==\"" },       { "fo", "\"Zm8=\"" },
-        { "foo", "\"Zm9v\"" }, { "foob", "\"Zm9vYg==\"" }, { "fooba", "\"Zm9vYmE=\"" }, { "foobar", "\"Zm9vYmFy\"" },
+        { "", "\"\"" },
+        { "f", "\"Zg==\"" },
+        { "fo", "\"Zm8=\"" },
+        { "foo", "\"Zm9v\"" },
+        { "foob", "\"Zm9vYg==\"" },
+        { "fooba", "\"Zm9vYmE=\"" },
+        { "foobar", "\"Zm9vYmFy\"" },
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         buf_clear(&b);
@@ -244,8 +269,10 @@ TEST(log_lines_as_text) {
     close(log.fd);
     const char *text = read_all(from);
     char *copy = xstrdup(text);
-    static const char *const want[] = { " info shop log connected server=15.20", " warn shop lane bare",
-                                        " error shop lane evil a\\nb\\x1b\\xff", " info - job start x" };
+    static const char *const want[] = { " info shop log connected server=15.20",
+                                        " warn shop lane bare",
+                                        " error shop lane evil a\\nb\\x1b\\xff",
+                                        " info - job start x" };
     char *rest = copy;
     for (size_t i = 0; i < ARRAY_COUNT(want); i++) {
         char *line = strsep(&rest, "\n");
@@ -266,8 +293,9 @@ TEST(log_lines_as_json) {
     close(log.fd);
     const char *text = read_all(from);
     EXPECT_EQ_MEM(text, 7, "{\"ts\":\"", 7);
-    EXPECT_EQ_STR(strchr(text, 'Z'), "Z\",\"level\":\"warn\",\"job\":\"shop\",\"part\":\"log\",\"code\":\"connected\","
-                                     "\"msg\":\"a \\\"b\\\"\\n\xef\xbf\xbd\"}\n");
+    EXPECT_EQ_STR(strchr(text, 'Z'),
+                  "Z\",\"level\":\"warn\",\"job\":\"shop\",\"part\":\"log\",\"code\":\"connected\","
+                  "\"msg\":\"a \\\"b\\\"\\n\xef\xbf\xbd\"}\n");
 }
 
 TEST(log_err_says_what_failed_and_the_cure) {
@@ -288,8 +316,10 @@ TEST(log_err_says_what_failed_and_the_cure) {
     log_err(&log, "job", &err);
     close(log.fd);
     const char *text = read_all(from);
-    EXPECT_EQ_STR(strchr(text, 'Z'), "Z\",\"level\":\"error\",\"job\":\"shop\",\"part\":\"job\",\"code\":\"slot_missing\","
-                                     "\"msg\":\"slot \\\"x\\\": gone\",\"cure\":\"SELECT 1\"}\n");
+    EXPECT_EQ_STR(
+        strchr(text, 'Z'),
+        "Z\",\"level\":\"error\",\"job\":\"shop\",\"part\":\"job\",\"code\":\"slot_missing\","
+        "\"msg\":\"slot \\\"x\\\": gone\",\"cure\":\"SELECT 1\"}\n");
 }
 
 TEST(log_to_nowhere_or_to_a_closed_pipe_is_no_failure) {
@@ -322,8 +352,10 @@ TEST(log_message_of_any_length_is_one_line) {
 
 TEST(metrics_have_unique_names_and_docs) {
     for (int i = 0; i < METRIC_COUNT; i++) {
-        EXPECT_TRUE(metric_name((enum metric)i)[0] && metric_doc((enum metric)i)[0] && metric_unit((enum metric)i));
-        EXPECT_EQ_INT(strspn(metric_name((enum metric)i), "abcdefghijklmnopqrstuvwxyz_"), strlen(metric_name((enum metric)i)));
+        EXPECT_TRUE(metric_name((enum metric)i)[0] && metric_doc((enum metric)i)[0] &&
+                    metric_unit((enum metric)i));
+        EXPECT_EQ_INT(strspn(metric_name((enum metric)i), "abcdefghijklmnopqrstuvwxyz_"),
+                      strlen(metric_name((enum metric)i)));
         for (int k = 0; k < i; k++) {
             EXPECT_TRUE(strcmp(metric_name((enum metric)i), metric_name((enum metric)k)) != 0);
         }

@@ -22,7 +22,8 @@ void clock_sleep_until_us(int64_t mono_deadline_us) {
     if (mono_deadline_us <= 0) {
         return;
     }
-    struct timespec until = { .tv_sec = mono_deadline_us / US_PER_S, .tv_nsec = mono_deadline_us % US_PER_S * 1000 };
+    struct timespec until = { .tv_sec = mono_deadline_us / US_PER_S,
+                              .tv_nsec = mono_deadline_us % US_PER_S * 1000 };
     int result;
     do {
         result = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);

@@ -1,5 +1,6 @@
-/* The real files behind files.h: system calls, each of them interrupted and short ones continued, each failure named after
- * the call and the path. Decides nothing: what a missing or an existing name means is the caller's business.
+/* The real files behind files.h: system calls, each of them interrupted and short ones continued,
+ * each failure named after the call and the path. Decides nothing: what a missing or an existing
+ * name means is the caller's business.
  * Thread: any; a struct file has one owner. */
 #include <dirent.h>
 #include <errno.h>
@@ -23,12 +24,17 @@ struct os_file {
 
 enum { CREATE_MODE = 0640 };
 
-/* Maps errno; other is the second name of a rename, or NULL. Returns -1 like err_set, which is FILES_FAILED too. */
-static int failed_pair(struct err *err, const char *call, const char *path, const char *other, int number) {
+/* Maps errno; other is the second name of a rename, or NULL. Returns -1 like err_set, which is
+ * FILES_FAILED too. */
+static int failed_pair(struct err *err, const char *call, const char *path, const char *other,
+                       int number) {
     bool full = number == ENOSPC || number == EDQUOT;
-    err_set(err, full ? ERR_RETRY : ERR_FATAL, full ? "disk_full" : number == EIO ? "io_error" : "file_error",
-            "%s \"%s\"%s%s%s: %s", call, path, other ? " to \"" : "", other ? other : "", other ? "\"" : "",
-            strerror(number));
+    err_set(err, full ? ERR_RETRY : ERR_FATAL,
+            full            ? "disk_full"
+            : number == EIO ? "io_error"
+                            : "file_error",
+            "%s \"%s\"%s%s%s: %s", call, path, other ? " to \"" : "", other ? other : "",
+            other ? "\"" : "", strerror(number));
     return full ? err_cure(err, "free space, see: df -h \"%s\"", path) : -1;
 }
 
@@ -79,7 +85,8 @@ static int make_dir(const char *path, unsigned mode, struct err *err) {
     return failed(err, "mkdir", path, number);
 }
 
-static enum files_result os_mkdirs(struct files *f TR_UNUSED, const char *path, unsigned mode, struct err *err) {
+static enum files_result os_mkdirs(struct files *f TR_UNUSED, const char *path, unsigned mode,
+                                   struct err *err) {
     char *prefix = xstrdup(path);
     int result = 0;
     for (char *at = prefix; result == 0 && *at; at++) {
@@ -93,7 +100,8 @@ static enum files_result os_mkdirs(struct files *f TR_UNUSED, const char *path, 
     return result == 0 && make_dir(path, mode, err) == 0 ? FILES_OK : FILES_FAILED;
 }
 
-static enum files_result os_create_excl(struct files *f TR_UNUSED, const char *path, struct file **out, struct err *err) {
+static enum files_result os_create_excl(struct files *f TR_UNUSED, const char *path,
+                                        struct file **out, struct err *err) {
     int fd = open_fd(path, O_CREAT | O_EXCL | O_WRONLY);
     if (fd < 0 && errno == EEXIST) {
         return FILES_EXISTS;
@@ -105,7 +113,8 @@ static enum files_result os_create_excl(struct files *f TR_UNUSED, const char *p
     return FILES_OK;
 }
 
-static enum files_result os_open_read(struct files *f TR_UNUSED, const char *path, struct file **out, struct err *err) {
+static enum files_result os_open_read(struct files *f TR_UNUSED, const char *path,
+                                      struct file **out, struct err *err) {
     int fd = open_fd(path, O_RDONLY);
     if (fd < 0) {
         return errno == ENOENT ? FILES_ABSENT : (enum files_result)failed(err, "open", path, errno);
@@ -114,7 +123,8 @@ static enum files_result os_open_read(struct files *f TR_UNUSED, const char *pat
     return FILES_OK;
 }
 
-static enum files_result os_open_lock(struct files *f TR_UNUSED, const char *path, struct file **out, struct err *err) {
+static enum files_result os_open_lock(struct files *f TR_UNUSED, const char *path,
+                                      struct file **out, struct err *err) {
     int fd = open_fd(path, O_RDWR | O_CREAT);
     if (fd < 0) {
         return failed(err, "open", path, errno);
@@ -130,10 +140,12 @@ static enum files_result os_open_lock(struct files *f TR_UNUSED, const char *pat
     }
     int number = errno;
     close(fd);
-    return number == EWOULDBLOCK ? FILES_EXISTS : (enum files_result)failed(err, "lock", path, number);
+    return number == EWOULDBLOCK ? FILES_EXISTS
+                                 : (enum files_result)failed(err, "lock", path, number);
 }
 
-/* Takes back what the write had put there, so that the file is as it was; where that fails a retry would write it twice. */
+/* Takes back what the write had put there, so that the file is as it was; where that fails a retry
+ * would write it twice. */
 static int write_failed(struct os_file *file, int number, struct err *err) {
     failed(err, "write", file->path, number);
     if (ftruncate(file->fd, (off_t)file->end) != 0 && err->kind == ERR_RETRY) {
@@ -160,7 +172,8 @@ static int os_write(struct file *base, const void *p, size_t n, struct err *err)
     return 0;
 }
 
-static int os_read_at(struct file *base, uint64_t off, void *p, size_t n, size_t *got, struct err *err) {
+static int os_read_at(struct file *base, uint64_t off, void *p, size_t n, size_t *got,
+                      struct err *err) {
     struct os_file *file = file_of(base);
     char *bytes = p;
     size_t done = 0;
@@ -181,7 +194,8 @@ static int os_read_at(struct file *base, uint64_t off, void *p, size_t n, size_t
     return 0;
 }
 
-/* After a failed fsync the kernel may call lost pages clean, so that a second one succeeds for nothing: never a RETRY. */
+/* After a failed fsync the kernel may call lost pages clean, so that a second one succeeds for
+ * nothing: never a RETRY. */
 static int sync_failed(const char *path, int number, struct err *err) {
     failed(err, "fsync", path, number);
     if (err->kind == ERR_RETRY) {
@@ -215,11 +229,13 @@ static int os_size(struct file *base, uint64_t *out, struct err *err) {
 
 static void os_close(struct file *base) {
     struct os_file *file = file_of(base);
-    close(file->fd); /* what must be on disk was synced before; Linux closes even when it answers EINTR */
+    close(file->fd); /* what must be on disk was synced before; Linux closes even when it answers
+                        EINTR */
     free(file);
 }
 
-/* For file systems without RENAME_NOREPLACE. Between the two calls the file has both names, which readers must bear. */
+/* For file systems without RENAME_NOREPLACE. Between the two calls the file has both names, which
+ * readers must bear. */
 static enum files_result link_unlink(const char *from, const char *to, struct err *err) {
     if (link(from, to) != 0) {
         int number = errno;
@@ -237,7 +253,8 @@ static enum files_result link_unlink(const char *from, const char *to, struct er
     return FILES_OK;
 }
 
-static enum files_result os_rename_new(struct files *f TR_UNUSED, const char *from, const char *to, struct err *err) {
+static enum files_result os_rename_new(struct files *f TR_UNUSED, const char *from, const char *to,
+                                       struct err *err) {
     if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0) {
         return FILES_OK;
     }
@@ -254,7 +271,8 @@ static enum files_result os_rename_new(struct files *f TR_UNUSED, const char *fr
     return failed_pair(err, "rename", from, to, number);
 }
 
-static enum files_result os_rename_over(struct files *f TR_UNUSED, const char *from, const char *to, struct err *err) {
+static enum files_result os_rename_over(struct files *f TR_UNUSED, const char *from, const char *to,
+                                        struct err *err) {
     if (rename(from, to) == 0) {
         return FILES_OK;
     }
@@ -282,7 +300,9 @@ static int os_sync_dir(struct files *f TR_UNUSED, const char *path, struct err *
     return result;
 }
 
-static int compare_names(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
 
 /* Sorts the count names that stand in out, each followed by a NUL. */
 static void sort_names(struct buf *out, size_t count) {
@@ -319,13 +339,15 @@ static int read_names(DIR *dir, const char *path, struct buf *out, size_t *count
             continue;
         }
         if (buf_add(out, name, strlen(name) + 1)) {
-            return err_set(err, ERR_FATAL, "list_too_long", "list \"%s\": its names are more than %zu bytes", path, out->max);
+            return err_set(err, ERR_FATAL, "list_too_long",
+                           "list \"%s\": its names are more than %zu bytes", path, out->max);
         }
         ++*count;
     }
 }
 
-static enum files_result os_list(struct files *f TR_UNUSED, const char *path, struct buf *out, struct err *err) {
+static enum files_result os_list(struct files *f TR_UNUSED, const char *path, struct buf *out,
+                                 struct err *err) {
     buf_clear(out);
     DIR *dir = opendir(path);
     if (!dir) {
@@ -343,8 +365,8 @@ static enum files_result os_list(struct files *f TR_UNUSED, const char *path, st
     return FILES_OK;
 }
 
-static int os_free_bytes(struct files *f TR_UNUSED, const char *path, uint64_t *free_out, uint64_t *total_out,
-                         struct err *err) {
+static int os_free_bytes(struct files *f TR_UNUSED, const char *path, uint64_t *free_out,
+                         uint64_t *total_out, struct err *err) {
     struct statvfs fs;
     if (statvfs(path, &fs) != 0) {
         return failed(err, "statvfs", path, errno);

@@ -1,5 +1,6 @@
-/* The product's build of task.h: a pthread. Signals are blocked in it, so that only the main thread meets them; they are blocked
- * before it starts, or one could arrive in between. Faults (SIGSEGV and the like) cannot be blocked and still end the process. */
+/* The product's build of task.h: a pthread. Signals are blocked in it, so that only the main thread
+ * meets them; they are blocked before it starts, or one could arrive in between. Faults (SIGSEGV
+ * and the like) cannot be blocked and still end the process. */
 #include "cdc/base/task.h"
 
 #include <pthread.h>
@@ -20,7 +21,8 @@ struct task {
 
 static void *task_main(void *p) {
     struct task *task = p;
-    (void)pthread_setname_np(pthread_self(), task->name); /* for people who look at ps; nothing depends on it */
+    (void)pthread_setname_np(pthread_self(),
+                             task->name); /* for people who look at ps; nothing depends on it */
     task->run(task->arg);
     return NULL;
 }
@@ -39,7 +41,8 @@ struct task *task_start(const char *name, void (*run)(void *arg), void *arg) {
     failed = pthread_sigmask(SIG_SETMASK, &before, NULL);
     CHECK(!failed);
     if (thread_failed) {
-        check_failed(__FILE__, __LINE__, "the system has a thread left (ulimit -u, pids.max of the container)");
+        check_failed(__FILE__, __LINE__,
+                     "the system has a thread left (ulimit -u, pids.max of the container)");
     }
     return task;
 }

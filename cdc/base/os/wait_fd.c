@@ -1,4 +1,5 @@
-/* Waiting for a socket and a wake-up: an eventfd beside the socket in one ppoll. Several wakes before a clear are one. */
+/* Waiting for a socket and a wake-up: an eventfd beside the socket in one ppoll. Several wakes
+ * before a clear are one. */
 #include "cdc/base/os/wait_fd.h"
 
 #include <errno.h>
@@ -44,7 +45,8 @@ void waker_clear(struct waker *waker) {
 }
 
 int wait_fd(int fd, short poll_events, struct waker *waker, int64_t deadline_us) {
-    struct pollfd fds[2] = { { .fd = fd, .events = poll_events }, { .fd = waker ? waker->fd : -1, .events = POLLIN } };
+    struct pollfd fds[2] = { { .fd = fd, .events = poll_events },
+                             { .fd = waker ? waker->fd : -1, .events = POLLIN } };
     for (;;) {
         int64_t now = clock_mono_us();
         int64_t left = deadline_us > now ? deadline_us - now : 0;

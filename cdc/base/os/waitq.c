@@ -1,5 +1,6 @@
-/* The product's build of waitq.h: a mutex and a condition variable on the monotonic clock. The only place besides task.c
- * that uses pthread. Never holds two locks, never calls out with one held. Thread: any. */
+/* The product's build of waitq.h: a mutex and a condition variable on the monotonic clock. The only
+ * place besides task.c that uses pthread. Never holds two locks, never calls out with one held.
+ * Thread: any. */
 #include "cdc/base/waitq.h"
 
 #include <errno.h>
