@@ -9,6 +9,7 @@ test_tidy.py beside it plants a breach of each source rule and must see it found
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -42,14 +43,16 @@ class Tree:
         self._texts = {}
 
     def _list(self):
-        done = subprocess.run(["git", "-C", self.root, "ls-files", "-co", "--exclude-standard", "-z"], stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, check=False)
-        if done.returncode == 0:
-            names = done.stdout.decode().split("\0")
-            return [n for n in names if n and os.path.isfile(os.path.join(self.root, n))]
+        if shutil.which("git"):  # otherwise, or in an unpacked archive: what lies there
+            done = subprocess.run(["git", "-C", self.root, "ls-files", "-co", "--exclude-standard", "-z"],
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+            if done.returncode == 0:
+                names = done.stdout.decode().split("\0")
+                return [n for n in names if n and os.path.isfile(os.path.join(self.root, n))]
         found = []
         for folder, folders, names in os.walk(self.root):
-            folders[:] = [f for f in folders if f != ".git" and not f.startswith("build") and f != "__pycache__"]
+            folders[:] = [f for f in folders if f not in (".git", ".cache", "__pycache__")
+                          and not re.match(r"build(?:-|$)", f)]
             found += [os.path.relpath(os.path.join(folder, n), self.root) for n in names]
         return found
 
