@@ -1,0 +1,233 @@
+/* Keys and marks of stored rows: see pgsrc_identity.h. Pure. */
+#include "connectors/postgres/pgsrc_identity.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "connectors/postgres/session.h"
+
+/* Column indexes of an index's attributes. False if one of them is not captured (a generated column). */
+static bool index_columns(const struct pgsrc_identity_in *in, const struct pgsrc_index *index, uint16_t *out) {
+    for (uint16_t k = 0; k < index->count; k++) {
+        uint16_t c = 0;
+        while (c < in->schema->column_count && in->attnums[c] != index->attnum[k]) {
+            c++;
+        }
+        if (c == in->schema->column_count) {
+            return false;
+        }
+        out[k] = c;
+    }
+    return index->count > 0;
+}
+
+static void take_key(struct pgsrc_identity_out *out, const uint16_t *key, uint16_t count) {
+    memcpy(out->key, key, count * sizeof *key);
+    out->key_count = count;
+}
+
+static void refuse(const struct pgsrc_identity_in *in, struct pgsrc_identity_out *out, const char *why) {
+    out->usable = false;
+    snprintf(out->why, sizeof out->why, "%s", why);
+    struct buf b;
+    buf_init(&b, SIZE_MAX);
+    buf_puts(&b, "ALTER TABLE ");
+    pgsrc_put_table(&b, in->space, in->name);
+    buf_puts(&b, " REPLICA IDENTITY FULL;\n");
+    for (int i = 0; i < 2; i++) {
+        pgsrc_put_ident(&b, in->space);
+        buf_putc(&b, '.');
+        pgsrc_put_ident(&b, in->name);
+        buf_puts(&b, i ? ": append" : ": skip\n");
+    }
+    snprintf(out->cure, sizeof out->cure, "%s", buf_cstr(&b));
+    buf_release(&b);
+}
+
+/* "a, b" -> column indexes. */
+static int override_columns(const struct pgsrc_identity_in *in, struct pgsrc_identity_out *out, uint16_t *key, uint16_t *count) {
+    *count = 0;
+    for (const char *p = in->choice->key; *p;) {
+        p += strspn(p, " ,\t");
+        size_t n = strcspn(p, ",");
+        size_t len = n;
+        while (len && isspace((unsigned char)p[len - 1])) {
+            len--;
+        }
+        if (len == 0) {
+            break;
+        }
+        char name[256];
+        snprintf(name, sizeof name, "%.*s", (int)(len < sizeof name ? len : sizeof name - 1), p);
+        int c = schema_column(in->schema, name);
+        char why[320];
+        if (c < 0 || in->schema->columns[c].nullable || *count == PGSRC_KEY_MAX) {
+            snprintf(why, sizeof why, c < 0 ? "key=(..) names the column \"%s\", which does not exist" :
+                     *count == PGSRC_KEY_MAX ? "key=(..) has too many columns (at \"%s\")" : "key=(..) names the column \"%s\", which may be null", name);
+            refuse(in, out, why);
+            return -1;
+        }
+        key[(*count)++] = (uint16_t)c;
+        p += n;
+    }
+    if (*count == 0) {
+        refuse(in, out, "key=(..) names no column");
+        return -1;
+    }
+    return 0;
+}
+
+static bool contains(const uint16_t *set, uint16_t count, uint16_t c) {
+    for (uint16_t i = 0; i < count; i++) {
+        if (set[i] == c) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void pgsrc_identity(const struct pgsrc_identity_in *in, struct pgsrc_identity_out *out) {
+    *out = (struct pgsrc_identity_out){ .identity = (enum table_identity)in->replident, .usable = true };
+    uint16_t primary[PGSRC_KEY_MAX], chosen[PGSRC_KEY_MAX];
+    bool has_primary = in->primary.exists && in->primary.immediate && index_columns(in, &in->primary, primary);
+    bool has_chosen = in->replident == 'i' && in->chosen.exists && index_columns(in, &in->chosen, chosen);
+    bool full = in->replident == 'f';
+    /* What the log carries of an old row: everything, or the columns of one index. */
+    const uint16_t *carried = has_chosen ? chosen : in->replident == 'd' && has_primary ? primary : NULL;
+    uint16_t carried_count = has_chosen ? in->chosen.count : carried ? in->primary.count : 0;
+
+    if (in->choice->key) {
+        uint16_t key[PGSRC_KEY_MAX], count;
+        if (override_columns(in, out, key, &count)) {
+            return;
+        }
+        for (uint16_t i = 0; i < count && !full && !in->choice->append; i++) {
+            if (!contains(carried, carried_count, key[i])) {
+                refuse(in, out, "the log does not carry the columns of key=(..) for updates and deletes");
+                return;
+            }
+        }
+        take_key(out, key, count);
+        return;
+    }
+    if (carried) {
+        take_key(out, carried, carried_count);
+    } else if ((full || in->choice->append) && has_primary) {
+        take_key(out, primary, in->primary.count);
+    } else if (!full && !in->choice->append) {
+        refuse(in, out,
+               in->primary.exists && !in->primary.immediate ? "its primary key is deferrable, so updates and deletes carry no identity"
+               : in->primary.exists && !has_primary         ? "its primary key has a generated column, which the log does not carry"
+               : in->replident == 'n'                       ? "its replica identity is NOTHING, so updates and deletes carry no identity"
+               : in->replident == 'i'                       ? "the index of its replica identity is missing or has a generated column"
+                                                            : "it has no primary key, so updates and deletes carry no identity");
+    }
+}
+
+/* --- marks ----------------------------------------------------------------------------------------------------- */
+
+/* The entry "<id>." in a list of entries that end with ';'. NULL if it is not there. */
+static const char *entry_find(const char *list, const char *end, unsigned long id, size_t *len) {
+    for (const char *p = list; p < end;) {
+        const char *stop = memchr(p, ';', (size_t)(end - p));
+        stop = stop ? stop : end;
+        if (strtoul(p, NULL, 10) == id) {
+            *len = (size_t)(stop - p);
+            return p;
+        }
+        p = stop + 1;
+    }
+    return NULL;
+}
+
+struct marks {
+    const char *node;
+    size_t node_len;
+    const char *columns, *columns_end, *leaves, *leaves_end;
+};
+static struct marks marks_of(const char *storage) {
+    struct marks m = { .node = storage };
+    m.node_len = strcspn(storage, ":");
+    m.columns = storage + m.node_len + (storage[m.node_len] == ':');
+    m.columns_end = m.columns + strcspn(m.columns, "|");
+    m.leaves = *m.columns_end ? m.columns_end + 1 : m.columns_end;
+    m.leaves_end = m.leaves + strlen(m.leaves);
+    return m;
+}
+
+/* What of a leaf matters: its filenode and the hash of its columns: "<oid>.<filenode>.<hash>". */
+static bool leaf_rewritten(const char *was, size_t was_len, const char *is, size_t is_len) {
+    const char *a = memchr(was, '.', was_len), *b = memchr(is, '.', is_len);
+    if (!a || !b) {
+        return true;
+    }
+    unsigned long node_a = strtoul(a + 1, (char **)&a, 10), node_b = strtoul(b + 1, (char **)&b, 10);
+    size_t rest_a = (size_t)(was + was_len - a), rest_b = (size_t)(is + is_len - b);
+    rest_a -= rest_a && was[was_len - 1] == 'a';
+    rest_b -= rest_b && is[is_len - 1] == 'a';
+    return node_a != node_b && (rest_a != rest_b || memcmp(a, b, rest_a) != 0);
+}
+
+static bool leaves_rewritten(const struct marks *was, const struct marks *is) {
+    size_t len, other_len;
+    for (const char *p = is->leaves; p < is->leaves_end;) {
+        unsigned long id = strtoul(p, NULL, 10);
+        const char *stop = memchr(p, ';', (size_t)(is->leaves_end - p));
+        len = (size_t)((stop ? stop : is->leaves_end) - p);
+        const char *other = entry_find(was->leaves, was->leaves_end, id, &other_len);
+        if (!other ? len && p[len - 1] == 'a' : leaf_rewritten(other, other_len, p, len)) {
+            return true; /* attached with rows that the log never showed, or rewritten */
+        }
+        p += len + 1;
+    }
+    for (const char *p = was->leaves; p < was->leaves_end;) {
+        if (!entry_find(is->leaves, is->leaves_end, strtoul(p, NULL, 10), &len)) {
+            return true; /* detached or dropped: its rows left without a word in the log */
+        }
+        const char *stop = memchr(p, ';', (size_t)(was->leaves_end - p));
+        p = stop ? stop + 1 : was->leaves_end;
+    }
+    return false;
+}
+
+/* Another type means other values, unless it is a decimal that merely became longer. */
+static bool types_rewritten(const struct schema *before, const struct schema *after) {
+    for (uint16_t c = 0; c < after->column_count; c++) {
+        int was = schema_column(before, after->columns[c].name);
+        if (was < 0) {
+            continue;
+        }
+        struct type a = before->columns[was].type, b = after->columns[c].type;
+        if (a.kind == TYPE_DECIMAL && b.kind == TYPE_DECIMAL && a.scale == b.scale && a.precision <= b.precision) {
+            continue;
+        }
+        if (!type_equal(&a, &b)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool pgsrc_rewritten(const struct schema *before, const struct schema *after) {
+    if (before->table_id != after->table_id || types_rewritten(before, after)) {
+        return true;
+    }
+    if (!before->storage[0] || !after->storage[0]) {
+        return false;
+    }
+    struct marks was = marks_of(before->storage), is = marks_of(after->storage);
+    bool moved = was.node_len != is.node_len || memcmp(was.node, is.node, is.node_len) != 0;
+    for (const char *p = is.columns; p < is.columns_end;) {
+        const char *stop = memchr(p, ';', (size_t)(is.columns_end - p));
+        size_t len = (size_t)((stop ? stop : is.columns_end) - p), other_len;
+        const char *other = entry_find(was.columns, was.columns_end, strtoul(p, NULL, 10), &other_len);
+        bool changed = !other || other_len != len || memcmp(other, p, len) != 0;
+        if (moved ? changed : !other && len && p[len - 1] == 'm') {
+            return true;
+        }
+        p += len + 1;
+    }
+    return leaves_rewritten(&was, &is);
+}
