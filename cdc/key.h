@@ -2,11 +2,12 @@
  * equal keys have equal bytes (for all keys). Used for key ranges, overlays and, in sinks, ordering.
  *
  *   integers: big-endian, sign bit flipped, at the type's width     bool: 1 byte      uuid: 16 bytes
- *   date/time/timestamp(tz): as their integer                       decimal: as an integer of its width
+ *   date/time/timestamp(tz)/year: as their integer
+ *   decimal: as an integer of its width, less one (modulo the width): so NaN, the lowest cell, sorts above Infinity as PostgreSQL has it
  *   float: order-preserving bits; -0 = 0; all NaN equal and greatest
  *   everything variable: bytes with 00 written as 00 FF, ended by 00 00 (so a prefix sorts first)
  *   NUMERIC: equal values have equal bytes (1.0 = 1.00); not ordered       INTERVAL, TIMETZ: by their fields; not ordered
- * A range [lo, hi) is bounds in this encoding; an empty lo = from the beginning, an empty hi = to the end (hi_open). */
+ * A range [lo, hi) is bounds in this encoding; an empty lo = from the beginning, an empty hi = to the end. */
 #pragma once
 #include "cdc/batch.h"
 

@@ -25,7 +25,7 @@ enum table_identity { IDENTITY_KEY = 'd', IDENTITY_INDEX = 'i', IDENTITY_FULL = 
 struct schema {
     _Atomic uint32_t refs;
     struct arena arena;
-    uint64_t table_id;       /* the source's lasting number of the table (PostgreSQL: oid) */
+    uint64_t table_id;       /* the source's lasting number of the table (PostgreSQL: oid); at most INT64_MAX */
     const char *space;       /* schema (PostgreSQL) or database (MySQL) */
     const char *name;
     const char *label;       /* "public.orders": what people and targets see; parts with a dot or quote are quoted */
@@ -56,9 +56,12 @@ bool schema_same_definition(const struct schema *a, const struct schema *b);
 /* The differences that lead from one schema to another, for targets. By name: the log does not tell a rename from drop and add. */
 enum schema_step_kind { STEP_ADD_COLUMN, STEP_DROP_COLUMN, STEP_CHANGE_TYPE, STEP_CHANGE_KEY, STEP_REORDER, STEP_RENAME_TABLE };
 struct schema_step { enum schema_step_kind kind; uint16_t from_column, to_column; };
-/* At most column counts + 3 steps; returns how many. `out` may be NULL to count. */
+/* In the order: rename; drops; added and changed columns as `to` has them; key; reorder (dropping and appending alone would not give the
+ * order of `to`). Columns that a step has not are UINT16_MAX. At most column counts + 3 steps; returns how many, of which the first
+ * out_max are in `out`. `out` may be NULL to count. */
 size_t schema_diff(const struct schema *from, const struct schema *to, struct schema_step *out, size_t out_max);
 
-/* {"table":"public.orders","id":..,"space":..,"name":..,"version":..,"identity":"d","storage":"..","columns":[{"name","type","source","oid","mod","nullable","key","bytes"}]} and back. */
+/* {"table":"public.orders","id":..,"space":..,"name":..,"version":..,"identity":"d","storage":"..","columns":[{"name","type","source","oid","mod","nullable","key","bytes"}]} and back.
+ * `append` is no part of it: it is a rule of the user's. Members beyond these are passed over; else ERR_FATAL "schema_malformed". */
 void schema_put_json(struct buf *out, const struct schema *schema);
 struct schema *schema_from_json(const char *json, size_t len, struct err *err); /* NULL on error */

@@ -1,0 +1,344 @@
+/* The hybrid source, what is stored with a position and read back at a start (DESIGN section 4,
+ * rule 5).
+ *
+ *   "tables":{"through":"ID","except":[{"id":"ID","gen":N,"all":true |
+ * "joined":[["lo","hi"]...],"again":[...],"holes":[...],"begun":true,"gone":true}...]},
+ *   "loose":"735,1,4"
+ *
+ * Tables up to `through` that are not listed are joined in their first generation; later ones that
+ * are not listed are unread. Bounds and keys are hex; loose transactions are the first one and then
+ * differences. */
+#include "cdc/hybrid_internal.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void put_hex(struct buf *out, const void *p, size_t len) {
+    static const char digit[] = "0123456789abcdef";
+    const uint8_t *b = p;
+    buf_putc(out, '"');
+    for (size_t i = 0; i < len; i++) {
+        buf_putc(out, digit[b[i] >> 4]);
+        buf_putc(out, digit[b[i] & 15]);
+    }
+    buf_putc(out, '"');
+}
+
+static void put_spans(struct buf *out, const char *name, const struct spans *s) {
+    if (s->count == 0) {
+        return;
+    }
+    buf_putf(out, ",\"%s\":[", name);
+    for (uint32_t i = 0; i < s->count; i++) {
+        buf_puts(out, i ? ",[" : "[");
+        put_hex(out, s->at[i].lo.data, s->at[i].lo.len);
+        buf_putc(out, ',');
+        put_hex(out, s->at[i].hi.data, s->at[i].hi.len);
+        buf_putc(out, ']');
+    }
+    buf_putc(out, ']');
+}
+
+static void put_holes(struct buf *out, const struct table *t) {
+    const void *key;
+    size_t len;
+    bool first = true;
+    for (size_t at = 0; map_next(t->holes, &at, &key, &len, NULL); first = false) {
+        buf_puts(out, first ? ",\"holes\":[" : ",");
+        put_hex(out, key, len);
+    }
+    if (!first) {
+        buf_putc(out, ']');
+    }
+}
+
+/* Says nothing beyond "joined in the first generation". */
+static bool is_plain(const struct table *t) {
+    return t->complete && t->generation == 1 && !t->gone && map_count(t->holes) == 0;
+}
+
+/* Says nothing beyond "unread". */
+static bool is_unread(const struct table *t) {
+    return t->generation == 1 && !t->begun && !t->gone && t->joined.count == 0;
+}
+
+static void put_table(struct buf *out, const struct table *t) {
+    buf_putf(out, "{\"id\":\"%" PRIu64 "\",\"gen\":%u", t->id, t->generation);
+    if (t->complete) {
+        buf_puts(out, ",\"all\":true");
+    } else {
+        put_spans(out, "joined", &t->joined);
+        put_spans(out, "again", &t->again);
+    }
+    put_holes(out, t);
+    if (t->begun) {
+        buf_puts(out, ",\"begun\":true");
+    }
+    if (t->gone) {
+        buf_puts(out, ",\"gone\":true");
+    }
+    buf_putc(out, '}');
+}
+
+static int cmp_u64(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void put_loose(struct hybrid *h, struct buf *out) {
+    uint64_t *sorted = xmalloc((h->loose_count + 1) * sizeof(*sorted));
+    if (h->loose_count) {
+        memcpy(sorted, h->loose, h->loose_count * sizeof(*sorted));
+        qsort(sorted, h->loose_count, sizeof(*sorted), cmp_u64);
+    }
+    buf_puts(out, ",\"loose\":\"");
+    uint64_t last = 0;
+    for (uint32_t i = 0; i < h->loose_count; i++) {
+        if (i > 0 && sorted[i] == last) {
+            continue;
+        }
+        if (i > 0) {
+            buf_putc(out, ',');
+        }
+        buf_put_u64(out, sorted[i] - last);
+        last = sorted[i];
+    }
+    buf_putc(out, '"');
+    free(sorted);
+}
+
+int hybrid_put_position(struct hybrid *h, struct buf *out, size_t max) {
+    size_t before = out->len;
+    uint64_t through = 0;
+    for (uint32_t i = 0; i < h->table_count; i++) {
+        if (is_plain(h->tables[i])) {
+            through = h->tables[i]->id;
+        }
+    }
+    buf_putf(out, "\"tables\":{\"through\":\"%" PRIu64 "\",\"except\":[", through);
+    bool first = true;
+    for (uint32_t i = 0; i < h->table_count; i++) {
+        const struct table *t = h->tables[i];
+        bool implied = t->id <= through ? is_plain(t) : is_unread(t);
+        if (!implied) {
+            buf_puts(out, first ? "" : ",");
+            put_table(out, t);
+            first = false;
+        }
+    }
+    buf_puts(out, "]}");
+    put_loose(h, out);
+    if (out->len - before > max) {
+        out->len = before;
+        return -1;
+    }
+    return 0;
+}
+
+static int malformed(struct err *err, const char *what) {
+    err_set(err, ERR_FATAL, "position_malformed", "the stored position is damaged: \"%s\"", what);
+    return err_cure(err, "restore the target's last commit record from a backup, or read "
+                         "everything again: `tailrace drop JOB` and a new target");
+}
+
+static int take_u64(const json_t *v, uint64_t *out) {
+    const char *s = json_string_value(v);
+    char *end = NULL;
+    if (!s || *s < '0' || *s > '9') {
+        return -1;
+    }
+    *out = strtoull(s, &end, 10);
+    return *end ? -1 : 0;
+}
+
+static int nibble(char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static int take_hex(const json_t *v, struct buf *out) {
+    const char *s = json_string_value(v);
+    size_t len = s ? json_string_length(v) : 1;
+    if (len % 2 || len / 2 > KEY_BYTES_MAX) {
+        return -1;
+    }
+    buf_clear(out);
+    for (size_t i = 0; i < len; i += 2) {
+        int hi = nibble(s[i]), lo = nibble(s[i + 1]);
+        if (hi < 0 || lo < 0) {
+            return -1;
+        }
+        buf_putc(out, (char)(hi << 4 | lo));
+    }
+    return 0;
+}
+
+static int take_spans(const json_t *list, struct spans *out) {
+    struct buf lo, hi;
+    buf_init(&lo, KEY_BYTES_MAX);
+    buf_init(&hi, KEY_BYTES_MAX);
+    int rc = list && !json_is_array(list) ? -1 : 0;
+    for (size_t i = 0; rc == 0 && i < json_array_size(list); i++) {
+        const json_t *pair = json_array_get(list, i);
+        rc = json_array_size(pair) != 2 || take_hex(json_array_get(pair, 0), &lo) ||
+             take_hex(json_array_get(pair, 1), &hi) || (hi.len && span_cmp_lo(&lo, &hi) >= 0);
+        if (rc == 0) {
+            spans_add(out, &lo, &hi);
+        }
+    }
+    buf_release(&lo);
+    buf_release(&hi);
+    return rc ? -1 : 0;
+}
+
+static int take_holes(struct hybrid *h, struct table *t, const json_t *list) {
+    struct buf key;
+    buf_init(&key, KEY_BYTES_MAX);
+    int rc = list && !json_is_array(list) ? -1 : 0;
+    for (size_t i = 0; rc == 0 && i < json_array_size(list); i++) {
+        rc = take_hex(json_array_get(list, i), &key);
+        if (rc == 0) {
+            table_add_hole(h, t, key.data, key.len);
+        }
+    }
+    buf_release(&key);
+    return rc;
+}
+
+/* The bounds and keys of a position lie in the key's encoding: they must read back, or they were
+ * written for another key. */
+static bool bound_reads(const struct schema *s, const struct buf *bound) {
+    struct view v = view_of(bound->data, bound->len);
+    struct buf cell;
+    buf_init(&cell, KEY_BYTES_MAX);
+    bool good = true;
+    for (uint16_t k = 0; good && k < s->key_count && view_left(&v); k++) {
+        buf_clear(&cell);
+        good = key_take_cell(&v, &s->columns[s->key[k]].type, &cell) == 0;
+    }
+    good = good && view_left(&v) == 0;
+    buf_release(&cell);
+    return good;
+}
+
+static bool spans_read(const struct schema *s, const struct spans *spans) {
+    for (uint32_t i = 0; i < spans->count; i++) {
+        if (!bound_reads(s, &spans->at[i].lo) || !bound_reads(s, &spans->at[i].hi)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void joined_all(struct table *t) {
+    spans_clear(&t->todo);
+    spans_clear(&t->joined);
+    spans_add(&t->joined, &(struct buf){ 0 }, &(struct buf){ 0 });
+    t->complete = t->begun = true;
+}
+
+static int restore_table(struct hybrid *h, const json_t *entry, struct err *err) {
+    uint64_t id = 0;
+    if (take_u64(json_object_get(entry, "id"), &id)) {
+        return malformed(err, "tables.except.id");
+    }
+    struct table *t = table_find(h, id);
+    if (!t) {
+        return malformed(err, "tables.except.id is in no stored schema");
+    }
+    const json_t *gen = json_object_get(entry, "gen");
+    if (!json_is_integer(gen) || json_integer_value(gen) < 1 ||
+        json_integer_value(gen) > UINT32_MAX) {
+        return malformed(err, "tables.except.gen");
+    }
+    t->complete = t->begun = false;
+    spans_clear(&t->joined);
+    t->generation = (uint32_t)json_integer_value(gen);
+    t->begun = json_is_true(json_object_get(entry, "begun"));
+    t->gone = json_is_true(json_object_get(entry, "gone"));
+    if (json_is_true(json_object_get(entry, "all"))) {
+        joined_all(t);
+    } else if (take_spans(json_object_get(entry, "joined"), &t->joined) ||
+               take_spans(json_object_get(entry, "again"), &t->again)) {
+        return malformed(err, "tables.except.joined");
+    } else if (t->whole && t->begun && !t->gone) {
+        table_restart(h, t); /* rows of a chunk that never ended are in the target */
+    } else if (!spans_read(t->current, &t->joined) || !spans_read(t->current, &t->again)) {
+        return malformed(err, "tables.except.joined is not of this key");
+    }
+    return take_holes(h, t, json_object_get(entry, "holes")) ? malformed(err, "tables.except.holes")
+                                                             : 0;
+}
+
+static void plan_reading(struct table *t) {
+    if (!t->complete) {
+        struct spans left;
+        spans_init(&left);
+        spans_add(&left, &(struct buf){ 0 }, &(struct buf){ 0 });
+        for (uint32_t i = 0; i < t->joined.count; i++) {
+            spans_remove(&left, &t->joined.at[i].lo, &t->joined.at[i].hi);
+        }
+        spans_release(&t->todo);
+        t->todo = left;
+    }
+}
+
+static int restore_loose(struct hybrid *h, const char *text, struct err *err) {
+    uint64_t last = 0;
+    while (text && *text) {
+        char *end = NULL;
+        uint64_t step = *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
+        if (!end || (*end && *end != ',') || step == 0) {
+            return malformed(err, "loose");
+        }
+        last += step;
+        if (h->loose_count == h->loose_cap) {
+            h->loose_cap = h->loose_cap ? h->loose_cap * 2 : 256;
+            h->loose = xrealloc(h->loose, h->loose_cap * sizeof(*h->loose));
+        }
+        h->loose[h->loose_count++] = last;
+        text = *end ? end + 1 : end;
+    }
+    return text ? 0 : malformed(err, "loose");
+}
+
+int hybrid_restore(struct hybrid *h, struct logpos applied, const char *stored,
+                   struct schema *const *schemas, uint32_t schema_count, struct err *err) {
+    CHECK(h->table_count == 0);
+    h->applied = h->resume = applied;
+    if (!stored) {
+        return 0;
+    }
+    json_error_t problem;
+    json_t *root = json_loads(stored, JSON_REJECT_DUPLICATES, &problem);
+    const json_t *tables = json_object_get(root, "tables");
+    const json_t *except = json_object_get(tables, "except");
+    uint64_t through = 0;
+    int rc =
+        !root || !json_is_array(except) || take_u64(json_object_get(tables, "through"), &through)
+            ? malformed(err, "tables")
+            : 0;
+    for (uint32_t i = 0; rc == 0 && i < schema_count; i++) {
+        if (table_find(h, schemas[i]->table_id)) {
+            rc = malformed(err, "two schemas of one table");
+            break;
+        }
+        struct table *t = table_add(h, schemas[i]);
+        if (t->id <= through) {
+            joined_all(t);
+        }
+    }
+    for (size_t i = 0; rc == 0 && i < json_array_size(except); i++) {
+        rc = restore_table(h, json_array_get(except, i), err);
+    }
+    for (uint32_t i = 0; rc == 0 && i < h->table_count; i++) {
+        plan_reading(h->tables[i]);
+    }
+    if (rc == 0) {
+        rc = restore_loose(h, json_string_value(json_object_get(root, "loose")), err);
+    }
+    json_decref(root);
+    h->shape_changed = h->schemas_changed = false;
+    return rc;
+}

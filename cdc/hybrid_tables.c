@@ -1,0 +1,457 @@
+/* The hybrid source, tables: the catalogue, definitions, generations, holes. See hybrid.c for the
+ * whole. */
+#include "cdc/hybrid_internal.h"
+
+#include <stdlib.h>
+
+struct hybrid *hybrid_new(const struct hybrid_config *config, hybrid_emit_fn emit, void *emit_arg) {
+    CHECK(config->chunk_bytes > 0 && config->chunk_rows >= 2 &&
+          config->rows_bytes_max >= config->chunk_bytes);
+    struct hybrid *h = xcalloc(1, sizeof(*h));
+    h->config = *config;
+    h->emit = emit;
+    h->emit_arg = emit_arg;
+    h->next_id = 1;
+    h->border = true;
+    return h;
+}
+
+void table_free(struct table *t) {
+    schema_unref(t->current);
+    schema_unref(t->definition);
+    schema_unref(t->seen);
+    spans_release(&t->joined);
+    spans_release(&t->todo);
+    spans_release(&t->again);
+    map_free(t->holes, NULL);
+    free(t);
+}
+
+void hybrid_free(struct hybrid *h) {
+    if (!h) {
+        return;
+    }
+    while (h->chunk_count) {
+        chunk_remove(h, h->chunks[h->chunk_count - 1]);
+    }
+    for (uint32_t i = 0; i < h->table_count; i++) {
+        table_free(h->tables[i]);
+    }
+    free(h->tables);
+    free(h->chunks);
+    free(h->loose);
+    free(h->labels);
+    free(h->schemas);
+    free(h);
+}
+
+struct table *table_find(struct hybrid *h, uint64_t id) {
+    uint32_t lo = 0, hi = h->table_count;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (h->tables[mid]->id < id) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    return lo < h->table_count && h->tables[lo]->id == id ? h->tables[lo] : NULL;
+}
+
+/* What is not joined is to be read. */
+static void todo_rebuild(struct table *t) {
+    spans_clear(&t->todo);
+    spans_add(&t->todo, &(struct buf){ 0 }, &(struct buf){ 0 });
+    for (uint32_t i = 0; i < t->joined.count; i++) {
+        spans_remove(&t->todo, &t->joined.at[i].lo, &t->joined.at[i].hi);
+    }
+    t->cut_asked = t->cut_done = false;
+}
+
+static void take_shape(struct table *t) {
+    t->whole = !t->definition->key_orderable || t->definition->key_count == 0;
+}
+
+struct table *table_add(struct hybrid *h, struct schema *definition) {
+    struct table *t = xcalloc(1, sizeof(*t));
+    t->id = definition->table_id;
+    t->definition = schema_ref(definition);
+    t->current = definition->version ? schema_ref(definition) : schema_with_version(definition, 1);
+    t->generation = 1;
+    t->holes = map_new();
+    take_shape(t);
+    todo_rebuild(t);
+    if (h->table_count == h->table_cap) {
+        h->table_cap = h->table_cap ? h->table_cap * 2 : 16;
+        h->tables = xrealloc(h->tables, h->table_cap * sizeof(struct table *));
+    }
+    uint32_t at = h->table_count;
+    while (at > 0 && h->tables[at - 1]->id > t->id) {
+        h->tables[at] = h->tables[at - 1];
+        at--;
+    }
+    CHECK(at == 0 || h->tables[at - 1]->id != t->id);
+    h->tables[at] = t;
+    h->table_count++;
+    h->schemas_changed = true;
+    h->shape_changed = true;
+    return t;
+}
+
+bool table_consistent(const struct table *t) {
+    return t->gone || (t->complete && !t->unverified && map_count(t->holes) == 0);
+}
+
+static void end_chunks(struct hybrid *h, const struct table *t) {
+    for (uint32_t i = h->chunk_count; i-- > 0;) {
+        if (h->chunks[i]->table == t) {
+            chunk_remove(h, h->chunks[i]);
+        }
+    }
+}
+
+void table_restart(struct hybrid *h, struct table *t) {
+    end_chunks(h, t);
+    if (t->begun) {
+        t->generation++;
+        t->begun = false;
+    }
+    t->complete = false;
+    t->rows_read = 0;
+    spans_clear(&t->joined);
+    spans_clear(&t->again);
+    table_drop_holes(h, t, &(struct buf){ 0 }, &(struct buf){ 0 });
+    todo_rebuild(t);
+    h->shape_changed = true;
+}
+
+/* The stored identity of the rows is the catalogue's word, never the log's: a rewrite must not be
+ * overlooked. */
+static struct schema *versioned(const struct schema *schema, uint32_t version,
+                                const char *storage) {
+    struct schema *s = schema_with_version(schema, version);
+    s->storage = arena_strdup(&s->arena, storage);
+    return s;
+}
+
+void table_advance(struct hybrid *h, struct table *t, struct schema *schema) {
+    struct schema *next = versioned(schema, t->current->version + 1, t->definition->storage);
+    schema_unref(t->current);
+    t->current = next;
+    schema_unref(t->seen);
+    t->seen = schema_ref(schema);
+    h->schemas_changed = true;
+}
+
+void table_redefine(struct hybrid *h, struct table *t, struct schema *definition,
+                    struct logpos at) {
+    struct schema *old = t->definition;
+    t->definition = schema_ref(definition);
+    t->defined_at = logpos_max(t->defined_at, at);
+    if (strcmp(t->current->storage, definition->storage) != 0) {
+        struct schema *same_rows = versioned(t->current, t->current->version, definition->storage);
+        schema_unref(t->current);
+        t->current = same_rows;
+        h->schemas_changed = true;
+    }
+    schema_unref(old);
+    bool was_whole = t->whole;
+    take_shape(t);
+    if (!t->complete && was_whole != t->whole) {
+        table_restart(h, t); /* ranges of one key mean nothing under another */
+    }
+}
+
+void table_start_showing(struct hybrid *h, struct table *t) {
+    if (t->begun) {
+        return;
+    }
+    t->begun = true;
+    h->shape_changed = true;
+    if (t->generation > 1) {
+        h->emit(h->emit_arg, &(struct hybrid_out){ .kind = OUT_GENERATION,
+                                                   .schema = t->current,
+                                                   .generation = t->generation,
+                                                   .at = h->applied });
+    }
+}
+
+void table_check_complete(struct hybrid *h, struct table *t) {
+    if (!t->complete && spans_all(&t->joined)) {
+        table_start_showing(h, t);
+        t->complete = true;
+        h->shape_changed = true;
+    } else if (t->complete && map_count(t->holes) == 0) {
+        h->shape_changed = true; /* its last hole was filled */
+    }
+}
+
+static void too_many_holes(struct hybrid *h, struct table *t) {
+    if (t->whole) {
+        table_restart(h, t);
+        return;
+    }
+    struct buf lo;
+    buf_init(&lo, KEY_BYTES_MAX);
+    const void *key;
+    size_t len;
+    for (size_t at = 0; map_next(t->holes, &at, &key, &len, NULL);) {
+        if (lo.len == 0 || key_cmp(key, len, lo.data, lo.len) < 0) {
+            buf_clear(&lo);
+            buf_put(&lo, key, len);
+        }
+    }
+    struct spans joined;
+    spans_init(&joined);
+    spans_copy(&joined, &t->joined);
+    for (uint32_t i = 0; i < joined.count;
+         i++) { /* from the lowest hole to the end of what is joined */
+        const struct span *s = &joined.at[i];
+        if (s->hi.len && key_cmp(s->hi.data, s->hi.len, lo.data, lo.len) <= 0) {
+            continue;
+        }
+        const struct buf *from = span_cmp_lo(&s->lo, &lo) < 0 ? &lo : &s->lo;
+        spans_remove(&t->joined, from, &s->hi);
+        spans_add(&t->again, from, &s->hi);
+        spans_add_apart(&t->todo, from, &s->hi);
+    }
+    spans_release(&joined);
+    buf_release(&lo);
+    t->complete = false;
+    t->cut_done = true;
+    table_drop_holes(h, t, &(struct buf){ 0 }, &(struct buf){ 0 });
+    h->shape_changed = true;
+}
+
+/* A chunk of one key finds its row by the cells of the encoded key: the encodings that do not say
+ * them back exactly cannot be holes. */
+static bool key_reads_back(const struct schema *s) {
+    for (uint16_t i = 0; i < s->key_count; i++) {
+        enum type_kind k = s->columns[s->key[i]].type.kind;
+        if (k == TYPE_NUMERIC || k == TYPE_INTERVAL || k == TYPE_TIMETZ || k == TYPE_FLOAT32 ||
+            k == TYPE_FLOAT64 || k == TYPE_ARRAY || k == TYPE_OTHER || k == TYPE_JSON) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void table_add_hole(struct hybrid *h, struct table *t, const void *key, size_t len) {
+    if (!key_reads_back(t->current)) {
+        table_restart(h, t);
+        return;
+    }
+    if (map_get(t->holes, key, len)) {
+        return;
+    }
+    map_set(t->holes, key, len, t);
+    t->hole_bytes += len;
+    h->holes++;
+    h->hole_bytes += len;
+    h->shape_changed = true;
+    metric_set(h->config.metrics, METRIC_HOLES, h->holes);
+    if (h->holes > HOLES_MAX || h->hole_bytes > HOLE_BYTES_MAX) {
+        too_many_holes(h, t);
+    }
+}
+
+void table_drop_hole(struct hybrid *h, struct table *t, const void *key, size_t len) {
+    if (map_remove(t->holes, key, len)) {
+        t->hole_bytes -= len;
+        h->holes--;
+        h->hole_bytes -= len;
+        metric_set(h->config.metrics, METRIC_HOLES, h->holes);
+    }
+}
+
+void table_drop_holes(struct hybrid *h, struct table *t, const struct buf *lo,
+                      const struct buf *hi) {
+    const void *key;
+    size_t len;
+    for (size_t at = 0; map_next(t->holes, &at, &key, &len, NULL);) {
+        if (span_holds(lo, hi, key, len)) {
+            for (uint32_t i = h->chunk_count; i-- > 0;) {
+                struct hybrid_chunk *c = h->chunks[i];
+                if (c->table == t && c->kind == KIND_EXACT &&
+                    key_cmp(c->lo.data, c->lo.len, key, len) == 0) {
+                    chunk_remove(h, c);
+                }
+            }
+            table_drop_hole(h, t, key, len);
+        }
+    }
+}
+
+/* The newest earlier table of this name, or NULL: dropped and made again, its history goes on in a
+ * new generation. */
+static struct table *namesake(struct hybrid *h, const struct schema *s) {
+    struct table *found = NULL;
+    for (uint32_t i = 0; i < h->table_count; i++) {
+        struct table *t = h->tables[i];
+        if (t->id != s->table_id && strcmp(t->current->label, s->label) == 0 &&
+            (!found || t->generation > found->generation)) {
+            found = t;
+        }
+    }
+    return found;
+}
+
+static void table_end(struct hybrid *h, struct table *t) {
+    end_chunks(h, t);
+    table_drop_holes(h, t, &(struct buf){ 0 }, &(struct buf){ 0 });
+    t->gone = true;
+    h->shape_changed = true;
+    h->schemas_changed = true;
+}
+
+static void table_begin(struct hybrid *h, const struct source_table *entry) {
+    struct table *before = namesake(h, entry->schema);
+    struct table *t = table_add(h, entry->schema);
+    if (before) {
+        schema_unref(t->current);
+        t->current = schema_with_version(entry->schema, before->current->version + 1);
+        t->generation = before->generation + 1;
+        if (!before->gone) {
+            table_end(h, before);
+        }
+    }
+    if (h->config.snapshot_never) {
+        spans_add(&t->joined, &(struct buf){ 0 }, &(struct buf){ 0 });
+        t->complete = t->begun = true;
+    }
+}
+
+static void table_known(struct hybrid *h, struct table *t, const struct source_table *entry,
+                        struct logpos at) {
+    struct schema *now = entry->schema;
+    if (t->gone) { /* it is back in the selection: what happened meanwhile is unknown */
+        t->gone = false;
+        t->captured = false;
+        t->begun = true;
+        table_restart(h, t);
+        h->schemas_changed = true;
+    }
+    if (h->config.source->rewritten(t->definition, now)) {
+        table_restart(h, t);
+        h->wants_catalogue = false;
+    }
+    bool changed = !schema_same_definition(t->definition, now);
+    if (changed) {
+        table_redefine(h, t, now, at);
+    }
+    if (t->unverified) {
+        t->unverified = false;
+        h->shape_changed = true;
+    }
+}
+
+int hybrid_catalogue(struct hybrid *h, const struct source_catalogue *catalogue, struct err *err) {
+    (void)err;
+    for (uint32_t i = 0; i < h->table_count; i++) {
+        struct table *t = h->tables[i];
+        bool found = false;
+        for (uint32_t k = 0; k < catalogue->count && !found; k++) {
+            found = catalogue->tables[k].usable && catalogue->tables[k].schema->table_id == t->id;
+        }
+        if (!found && !t->gone) {
+            table_end(h, t);
+        }
+    }
+    for (uint32_t k = 0; k < catalogue->count; k++) {
+        const struct source_table *entry = &catalogue->tables[k];
+        if (!entry->usable) {
+            continue;
+        }
+        struct table *t = table_find(h, entry->schema->table_id);
+        if (t) {
+            table_known(h, t, entry, catalogue->defined_at);
+        } else {
+            table_begin(h, entry);
+            t = table_find(h, entry->schema->table_id);
+            t->defined_at = catalogue->defined_at;
+        }
+        t->rows_estimate = entry->rows_estimate;
+        t->bytes_estimate = entry->bytes_estimate;
+    }
+    return 0;
+}
+
+uint32_t hybrid_uncaptured(const struct hybrid *h, uint64_t *ids, uint32_t max) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < h->table_count && n < max; i++) {
+        if (!h->tables[i]->captured && !h->tables[i]->gone) {
+            ids[n++] = h->tables[i]->id;
+        }
+    }
+    return n;
+}
+
+void hybrid_captured(struct hybrid *h, const uint64_t *ids, uint32_t count, uint64_t see_from_tx,
+                     struct logpos from) {
+    for (uint32_t i = 0; i < count; i++) {
+        struct table *t = table_find(h, ids[i]);
+        if (t && !t->captured) {
+            t->captured = true;
+            t->see_from_tx = see_from_tx;
+            t->captured_from = from;
+        }
+    }
+}
+
+uint32_t hybrid_inconsistent(struct hybrid *h, const char *const **labels) {
+    uint32_t n = 0;
+    h->labels = xrealloc(h->labels, (h->table_count + 1) * sizeof(*h->labels));
+    for (uint32_t i = 0; i < h->table_count; i++) {
+        if (!table_consistent(h->tables[i])) {
+            uint32_t at = n++;
+            for (; at > 0 && strcmp(h->labels[at - 1], h->tables[i]->current->label) > 0; at--) {
+                h->labels[at] = h->labels[at - 1];
+            }
+            h->labels[at] = h->tables[i]->current->label;
+        }
+    }
+    *labels = h->labels;
+    return n;
+}
+
+uint32_t hybrid_schemas(struct hybrid *h, struct schema *const **schemas) {
+    h->schemas = xrealloc(h->schemas, (h->table_count + 1) * sizeof(*h->schemas));
+    for (uint32_t i = 0; i < h->table_count; i++) {
+        h->schemas[i] = h->tables[i]->current;
+    }
+    *schemas = h->schemas;
+    return h->table_count;
+}
+
+static const char *phase_of(const struct hybrid *h, const struct table *t) {
+    if (t->gone) {
+        return "gone";
+    }
+    if (t->complete) {
+        return map_count(t->holes) ? "filling holes"
+               : t->unverified     ? "checking definition"
+                                   : "stream";
+    }
+    for (uint32_t i = 0; i < h->chunk_count; i++) {
+        if (h->chunks[i]->table == t) {
+            return "snapshot";
+        }
+    }
+    return t->joined.count || t->begun ? "snapshot" : "waiting";
+}
+
+uint32_t hybrid_status(struct hybrid *h, struct hybrid_table_status *out, uint32_t max) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < h->table_count && n < max; i++) {
+        const struct table *t = h->tables[i];
+        out[n++] = (struct hybrid_table_status){
+            .label = t->current->label,
+            .phase = phase_of(h, t),
+            .generation = t->generation,
+            .rows_read = t->rows_read,
+            .rows_estimate = t->rows_estimate,
+            .holes = (uint32_t)map_count(t->holes),
+        };
+    }
+    return n;
+}
