@@ -203,7 +203,8 @@ class Checker:
             if view.context is not None:
                 self._finish(view, view.context, None)
         for name, incarnation in self.truth.live().items():
-            if incarnation.current and (name not in self.views or self.views[name].context is None):
+            context = self.views[name].context if name in self.views else None
+            if incarnation.current and (context is None or context.incarnation is not incarnation):
                 self.found.add("missing", "%s was never captured" % name, len(incarnation.current))
         return self.found
 
@@ -312,6 +313,8 @@ class Checker:
     def _line(self, commit, line, place, announced):
         self.lines += 1
         op, name, gen = line["op"], line["table"], line["source"]["gen"]
+        if op not in ("r", "c", "u", "d", "t"):
+            raise ValueError("op %r" % op)
         lsn = parse_lsn(line["source"]["lsn"])
         view = self._view(name, commit)
         context = self._context(view, commit, op, gen, place)
@@ -348,7 +351,8 @@ class Checker:
                 if context is not None:
                     self._finish(view, context, commit.index)
             view.context = Context(view.name, gen, commit.index if context is not None else view.first_seen)
-            view.begun.add(commit.index)
+            if context is not None:
+                view.begun.add(commit.index)
             if view.name == self.ledger:
                 self._ledger_seen = {}
         elif gen < context.gen:

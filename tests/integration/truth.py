@@ -111,13 +111,11 @@ class Incarnation:
         if index == 0 or self.history[key][index - 1].row is None:
             return None
         half = self.history[key][index - 1]
-        row = half.row
         late = {column: value for at, column, value in self.defaults if half.end < at <= end}
-        gone = [column for column, at in self.removed.items() if at <= end and column in row]
-        if late or gone:
-            row = {**late, **row}
-            for column in gone:
-                del row[column]
+        row = {**late, **half.row}
+        for column, at in self.removed.items():
+            if at <= end:
+                row.pop(column, None)
         return row
 
 
