@@ -3,7 +3,8 @@
 import json
 import os
 
-from harness import HarnessError, JsonlFolder, SqlError, Tailrace, wait_until
+from harness import (HarnessError, JsonlFolder, MemoryCgroup, PeakSampler, Proxy, RubbishServer, Session, SqlError, Tailrace,
+                     fill_disk, give_away, small_disk, wait_until)
 
 
 def case_server(t):
@@ -118,3 +119,90 @@ def case_process(t):
     t.check("harness process killed", sleeper.kill() and sleeper.wait() == -9)
     result = Tailrace("-c", "echo out; echo err >&2; exit 3", state=False, binary="/bin/sh").run(10)
     t.equal("harness process output", (result.code, result.stdout, result.stderr), (3, "out\n", "err\n"))
+
+
+def case_unprivileged(t):
+    folder = t.temp()
+    os.chmod(folder, 0o555)
+    words = ("-c", "touch %s/x" % folder)
+    refused = Tailrace(*words, state=False, binary="/bin/sh", unprivileged=True).run(10)
+    t.check("harness read-only folder refuses", refused.code != 0 and not os.listdir(folder), refused)
+    give_away(folder)
+    os.chmod(folder, 0o755)
+    t.equal("harness given folder", Tailrace(*words, state=False, binary="/bin/sh", unprivileged=True).run(10).code, 0)
+
+
+def case_tls(t):
+    server = t.own_server()
+    authority = server.enable_tls()
+    server.allow_only("hostssl all all 127.0.0.1/32 trust")
+    base = server.conninfo()
+    with Session(base + " sslmode=verify-full sslrootcert=" + authority) as session:
+        t.check("harness tls", session.value("select ssl from pg_stat_ssl where pid = pg_backend_pid()") == "t")
+    try:
+        Session(base + " sslmode=disable")
+        t.fail("harness tls only", "a plain connection was let in")
+    except SqlError as error:
+        t.check("harness tls only", "no encryption" in error.text, error.text)
+
+
+def case_proxy(t):
+    proxy = Proxy(t.server.port)
+    conninfo = t.server.conninfo().replace("port=%d" % t.server.port, "port=%d" % proxy.port)
+    session = Session(conninfo)
+    t.equal("harness proxy forwards", session.value("select 7"), "7")
+    proxy.hold()
+    session.send("select 8")
+    t.check("harness proxy holds", session.waiting())
+    proxy.go()
+    t.equal("harness proxy goes on", session.receive(), [["8"]])
+    proxy.cut()
+    try:
+        session.execute("select 9")
+        t.fail("harness proxy cuts", "it still answered")
+    except SqlError:
+        t.ok("harness proxy cuts")
+    proxy.refuse()
+    try:
+        Session(conninfo)
+        t.fail("harness proxy refuses", "connected")
+    except SqlError:
+        t.ok("harness proxy refuses")
+
+
+def case_rubbish(t):
+    rubbish = RubbishServer(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    try:
+        Session("host=127.0.0.1 port=%d user=x" % rubbish.port)
+        t.fail("harness rubbish server", "connected")
+    except SqlError:
+        t.check("harness rubbish server", rubbish.accepted > 0)
+
+
+def case_small_disk(t):
+    folder = small_disk(1 << 20)
+    if folder is None:
+        t.skip("harness small disk", "this machine lets us mount no tmpfs")
+        return
+    filler = fill_disk(folder)
+    try:
+        with open(os.path.join(folder, "more"), "wb") as file:
+            file.write(b"x" * 65536)
+        t.fail("harness small disk", "it took more")
+    except OSError:
+        t.check("harness small disk", os.path.getsize(filler) > 900000)
+
+
+def case_memory(t):
+    script = "x = bytearray(40 << 20); import time; time.sleep(60)"
+    process = Tailrace("-c", script, state=False, binary="/usr/bin/python3").start()
+    sampler = PeakSampler(process.pid)
+    wait_until(lambda: sampler.peak > 40 << 20, 20, "40 MiB to be seen")
+    t.check("harness peak sampler", sampler.samples > 0 and sampler.stop() < 80 << 20)
+    group = MemoryCgroup.make(64 << 20)
+    if group is None:
+        t.note("this machine lets us make no memory cgroup: only the sampler was tried")
+        return
+    eater = Tailrace("-c", "bytearray(256 << 20)", state=False, binary="/usr/bin/python3", prefix=group.prefix)
+    t.equal("harness memory cgroup ends an eater", eater.run(30).code, -9)
+    t.check("harness memory cgroup says so", group.out_of_memory() and group.peak() > 32 << 20)

@@ -199,6 +199,38 @@ class Postgres:
                 self.sql("alter system set %s = '%s'" % (name, value))
         self.sql("select pg_reload_conf()")
 
+    def enable_tls(self):
+        """Gives the server a certificate for 127.0.0.1 and localhost from an authority of its own, and restarts it. Returns
+        the authority's certificate (for sslrootcert). Loopback clients may then ask for TLS; plain stays allowed."""
+        def openssl(*words):
+            done = subprocess.run(["openssl"] + list(words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, cwd=self.folder, check=False)
+            if done.returncode != 0:
+                raise HarnessError("openssl: %s" % done.stdout.decode(errors="replace"))
+        with open(os.path.join(self.folder, "san"), "w", encoding="ascii") as file:
+            file.write("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=tailrace test authority",
+                "-days", "2")
+        openssl("req", *curve, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
+        openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-set_serial", "1", "-days", "2",
+                "-extfile", "san", "-out", "server.crt")
+        for name in ("server.key", "server.crt"):
+            path = os.path.join(self.folder, name)
+            os.chmod(path, 0o600)
+            if self._user:
+                os.chown(path, self._user[1], self._user[2])
+        self.restart("fast", {"ssl": "on", "ssl_cert_file": os.path.join(self.folder, "server.crt"),
+                              "ssl_key_file": os.path.join(self.folder, "server.key")})
+        return os.path.join(self.folder, "ca.crt")
+
+    def allow_only(self, *lines):
+        """Replaces pg_hba.conf by these lines and reloads, e.g. "hostssl all all 127.0.0.1/32 scram-sha-256". Sockets stay
+        open to the superuser."""
+        with open(os.path.join(self.data, "pg_hba.conf"), "w", encoding="ascii") as file:
+            file.write("\n".join(("local all postgres trust", "local replication postgres trust") + lines) + "\n")
+        os.kill(self.pid, signal.SIGHUP)
+
     def log_text(self):
         try:
             with open(self.log, encoding="utf-8", errors="replace") as file:
@@ -215,13 +247,13 @@ class Postgres:
             text += " password='%s'" % (password or self.PASSWORD)
         return text
 
-    def url(self, database="postgres", user=None, password=None, **keys):
-        """A tailrace SOURCE; `keys` become ?key=value (`_` stays as it is)."""
+    def url(self, database="postgres", user=None, password=None, port=None, **keys):
+        """A tailrace SOURCE; `keys` become ?key=value. `port`: another than the server's (a Proxy's)."""
         login = user or self.USER
         if password or self.auth != "trust":
             login += ":" + (password or self.PASSWORD)
         query = "&".join("%s=%s" % pair for pair in keys.items())
-        return "postgres://%s@127.0.0.1:%d/%s%s" % (login, self.port, database, "?" + query if query else "")
+        return "postgres://%s@127.0.0.1:%d/%s%s" % (login, port or self.port, database, "?" + query if query else "")
 
     def session(self, database="postgres", user=None, password=None):
         """A new persistent psql session (Session); it ends with the current case."""

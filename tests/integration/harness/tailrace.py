@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 
@@ -35,9 +36,12 @@ class Tailrace:
     """One process. `Tailrace("run", source, sink)`, then start(), kill(), wait(), start() again: arguments, state folder
     and environment stay, output is kept over the starts (stderr_text: all; last_stderr: of the last start)."""
 
-    def __init__(self, *arguments, state=None, env=None, failpoints=None, binary=None, prefix=(), folder=None):
+    def __init__(self, *arguments, state=None, env=None, failpoints=None, binary=None, prefix=(), folder=None,
+                 unprivileged=False):
         """`state`: the --state folder (a new one if None, none given if False). `env`: more environment. `failpoints`: the
-        value of TAILRACE_FAILPOINTS for the next start. `prefix`: words before the command (setpriv, prlimit ...)."""
+        value of TAILRACE_FAILPOINTS for the next start. `prefix`: words before the command (prlimit, a cgroup's ...).
+        `unprivileged`: as the account that servers run as, with a copy of the program, where we are root (to whom no
+        folder is read-only); chown what it shall write with give_away()."""
         self.folder = folder or processes.temporary_folder()
         self.state = os.path.join(self.folder, "state") if state is None else state
         self.arguments = [str(argument) for argument in arguments]
@@ -53,6 +57,19 @@ class Tailrace:
         self._err_start = 0
         self._out_start = 0
         self._scope = processes.current_scope()
+        if unprivileged:
+            self._lower()
+
+    def _lower(self):
+        user = processes.server_user()
+        if user is None:
+            return
+        copy = os.path.join(self.folder, "program")
+        shutil.copy(self.binary or tailrace_binary(), copy)
+        os.chmod(copy, 0o755)
+        self.binary = copy
+        self.prefix += processes.as_user(user)
+        give_away(self.folder)
 
     def command(self):
         words = [self.binary or tailrace_binary()] + self.arguments
@@ -169,6 +186,13 @@ class Tailrace:
                 return file.read().decode("utf-8", errors="replace")
         except FileNotFoundError:
             return ""
+
+
+def give_away(path):
+    """Makes an unprivileged process the owner of a folder or file; nothing to do when we are not root."""
+    user = processes.server_user()
+    if user is not None:
+        os.chown(path, user[1], user[2])
 
 
 def run_tailrace(*arguments, timeout=60.0, **keys):
