@@ -163,8 +163,10 @@ def rule_pragma_once(tree):
 
 
 def rule_header_comment(tree):
+    """A file begins by saying what it is; a .c may leave it to the header of the same name."""
+    begins = {n for n in tree.product_c() if tree.text(n).startswith("/*")}
     return ["%s:1: no comment that says what, why, thread" % n for n in tree.product_c()
-            if not tree.text(n).startswith("/*")]
+            if n not in begins and (n.endswith(".h") or n[:-2] + ".h" not in begins)]
 
 
 def rule_banned_calls(tree):
