@@ -1,0 +1,26 @@
+#include "engine/budget.h"
+
+#include "cdc/base/check.h"
+
+#define MIB ((uint64_t)1 << 20)
+
+/* Sixteenths of the memory. */
+enum { SHARE_LOG = 2, SHARE_LANES = 2, SHARE_HELD = 4, SHARE_WRITERS = 2, SHARES = 16 };
+_Static_assert(SHARE_LOG + SHARE_LANES + SHARE_HELD + SHARE_WRITERS <= 10, "the rest belongs to connectors and sinks");
+
+static size_t share(uint64_t memory_bytes, unsigned sixteenths) {
+    return (size_t)(memory_bytes / SHARES * sixteenths);
+}
+
+void budget_plan(struct budget *out, uint64_t memory_bytes, unsigned lanes, unsigned writers) {
+    CHECK(lanes > 0 && writers > 0);
+    if (memory_bytes < 32 * MIB) {
+        memory_bytes = 32 * MIB; /* below that a batch of usual size would not fit any share */
+    }
+    out->log_bytes = share(memory_bytes, SHARE_LOG);
+    out->lane_bytes = share(memory_bytes, SHARE_LANES);
+    out->held_bytes = share(memory_bytes, SHARE_HELD);
+    out->writer_bytes = share(memory_bytes, SHARE_WRITERS) / writers;
+    uint64_t chunk = out->lane_bytes / lanes;
+    out->chunk_bytes = (size_t)(chunk < MIB ? MIB : chunk > 16 * MIB ? 16 * MIB : chunk);
+}

@@ -1,0 +1,57 @@
+/* Routing: what the hybrid algorithm emits becomes stage items of the writers. A table always goes to the same writer, so that the
+ * order of its rows is the order in which they were emitted. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cdc/base/map.h"
+#include "engine/merge.h"
+
+static unsigned writer_of(const struct merge *m, uint64_t table_id) {
+    return m->run->writer_count == 1 ? 0 : (unsigned)(hash_bytes(&table_id, sizeof table_id, 1) % m->run->writer_count);
+}
+
+static void send_order(struct merge *m, unsigned writer, struct writer_order *order) {
+    m->items++;
+    m->bytes += order->bytes;
+    if (run_send(m->run, m->run->writer_orders[writer], order, sizeof *order + order->bytes, writer_order_free)) {
+        m->stopped_sending = true;
+    }
+}
+
+static void emit_batches(struct merge *m, enum stage_kind kind, const struct hybrid_out *out) {
+    for (unsigned w = 0; w < m->run->writer_count; w++) {
+        struct writer_order *order = NULL;
+        for (uint32_t i = 0; i < out->count; i++) {
+            struct batch *batch = out->batches[i];
+            if (writer_of(m, batch->schema->table_id) != w) {
+                continue;
+            }
+            if (!order) {
+                order = xcalloc(1, sizeof *order);
+                order->kind = kind;
+                order->at = out->at;
+                order->batches = xcalloc(out->count, sizeof *order->batches);
+            }
+            order->batches[order->count++] = batch;
+            order->bytes += batch->bytes;
+            m->rows += batch->rows;
+        }
+        if (order) {
+            send_order(m, w, order);
+        }
+    }
+}
+
+void merge_emit(void *arg, const struct hybrid_out *out) {
+    struct merge *m = arg;
+    if (out->kind == OUT_GENERATION) {
+        struct writer_order *order = xcalloc(1, sizeof *order);
+        order->kind = STAGE_GENERATION;
+        order->schema = schema_ref(out->schema);
+        order->generation = out->generation;
+        order->at = out->at;
+        send_order(m, writer_of(m, out->schema->table_id), order);
+        return;
+    }
+    emit_batches(m, out->kind == OUT_REMOVE ? STAGE_REMOVE : STAGE_ROWS, out);
+}
