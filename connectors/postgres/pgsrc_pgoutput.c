@@ -315,6 +315,7 @@ static struct rel *rel_find(struct pgsrc_pgoutput *d, uint32_t oid) {
 static int take_relation_of_row(struct message *m, struct rel **rel, uint32_t *n) {
     uint32_t oid;
     *rel = NULL;
+    *n = 0;
     if (m->d->state == STATE_SKIPPED) {
         return 0;
     }
@@ -335,7 +336,10 @@ static int take_relation_of_row(struct message *m, struct rel **rel, uint32_t *n
     return 0;
 }
 
-static int take_kind(struct message *m, uint8_t *kind) { return take_u8(&m->v, kind) == 0 ? 0 : bad(m, "it is too short"); }
+static int take_kind(struct message *m, uint8_t *kind) {
+    *kind = 0;
+    return take_u8(&m->v, kind) == 0 ? 0 : bad(m, "it is too short");
+}
 
 static int end_row(struct message *m, struct rel *rel) {
     rel_grew(m->d, rel, m->len);
@@ -524,9 +528,9 @@ static int on_relation(struct message *m) {
 
 static int on_begin(struct message *m, struct logpos applied) {
     struct pgsrc_pgoutput *d = m->d;
-    uint64_t lsn;
-    uint64_t time;
-    uint32_t xid;
+    uint64_t lsn = 0;
+    uint64_t time = 0;
+    uint32_t xid = 0;
     if (d->state != STATE_IDLE) {
         return bad(m, "a transaction begins within another");
     }
