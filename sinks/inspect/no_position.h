@@ -1,0 +1,12 @@
+/* What sinks without a position answer: they know nothing, claim nothing, and a commit of theirs is never in doubt. Thread: as
+ * cdc/sink.h says. */
+#pragma once
+#include "cdc/sink.h"
+
+/* -1 (EXIT_USAGE) if anything follows the scheme's colon but options. */
+int no_position_address(const struct sink_address *addr, struct err *err);
+int no_position_examine(struct sink *s, struct source_findings *out, struct err *err);
+int no_position_peek(struct sink *s, struct sink_state *out, struct err *err);
+int no_position_recover(struct sink *s, struct sink_state *out, struct err *err);
+int no_position_apply_schema(struct sink *s, const struct commit_request *next, struct err *err);
+enum resolve_outcome no_position_resolve(struct sink *s, const struct commit_request *req, struct err *err);

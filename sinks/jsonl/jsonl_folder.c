@@ -1,0 +1,343 @@
+/* Reading a folder of commits. See jsonl_folder.h. Nothing here writes, so plan and status may use it beside a running job. */
+#include "sinks/jsonl/jsonl_folder.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <libdeflate.h>
+#include <stdlib.h>
+
+#include "cdc/base/json.h"
+
+enum {
+    SEQ_DIGITS = 16,
+    TAIL_FIRST = 64 << 10,  /* bytes read from a file's end; doubled until a whole line is in it */
+    TAIL_MAX = 64 << 20,
+    READ_PIECE = 256 << 10,
+    LIST_MAX = 256 << 20,   /* bytes of names */
+    SCHEMA_MAX = 1 << 30,
+};
+
+void jsonl_commit_release(struct jsonl_commit *c) {
+    free(c->job);
+    free(c->schema);
+    free(c->position);
+    free(c->inconsistent);
+    *c = (struct jsonl_commit){ 0 };
+}
+
+static char *copy_or_null(const char *s) { return s ? xstrdup(s) : NULL; }
+
+void jsonl_commit_copy(struct jsonl_commit *dst, const struct jsonl_commit *src) {
+    *dst = (struct jsonl_commit){
+        .job = copy_or_null(src->job), .epoch = src->epoch, .seq = src->seq, .rows = src->rows,
+        .schema = copy_or_null(src->schema), .position = copy_or_null(src->position), .inconsistent = copy_or_null(src->inconsistent),
+    };
+}
+
+void jsonl_commit_put(struct buf *out, const struct jsonl_commit *c) {
+    CHECK(!c->position || !strchr(c->position, '\n'));
+    buf_puts(out, "{\"commit\":{\"job\":");
+    json_put_cstr(out, c->job);
+    buf_putf(out, ",\"epoch\":%" PRIu64 ",\"seq\":%" PRIu64 ",\"rows\":%" PRIu64 ",\"schema\":", c->epoch, c->seq, c->rows);
+    if (c->schema) {
+        json_put_cstr(out, c->schema);
+    } else {
+        buf_puts(out, "null");
+    }
+    buf_puts(out, ",\"position\":");
+    buf_puts(out, c->position ? c->position : "null");
+    buf_puts(out, ",\"inconsistent\":");
+    buf_puts(out, c->inconsistent ? c->inconsistent : "[]");
+    buf_puts(out, "}}\n");
+}
+
+/* The position's own bytes: it is given back as it was stored, not as a JSON library would write it. job and schema have no
+ * quotes in them, so the first "position": is the key. */
+static char *verbatim_position(const char *line, size_t len) {
+    static const char key[] = "\"position\":";
+    const char *at = memmem(line, len, key, sizeof key - 1);
+    if (!at) {
+        return NULL;
+    }
+    at += sizeof key - 1;
+    json_error_t error;
+    json_t *value = json_loadb(at, len - (size_t)(at - line), JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES, &error);
+    if (!value) {
+        return NULL;
+    }
+    json_decref(value);
+    return xstrndup(at, (size_t)error.position);
+}
+
+static bool is_count(const json_t *v) { return json_is_integer(v) && json_integer_value(v) >= 0; }
+static bool is_plain_text(const json_t *v) { return json_is_string(v) && !strpbrk(json_string_value(v), "\"\\/"); }
+
+int jsonl_commit_take(const char *line, size_t len, struct jsonl_commit *out) {
+    *out = (struct jsonl_commit){ 0 };
+    int result = -1;
+    json_t *root = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *c = json_object_get(root, "commit");
+    const json_t *epoch = json_object_get(c, "epoch");
+    const json_t *seq = json_object_get(c, "seq");
+    const json_t *rows = json_object_get(c, "rows");
+    const json_t *job = json_object_get(c, "job");
+    const json_t *schema = json_object_get(c, "schema");
+    const json_t *position = json_object_get(c, "position");
+    const json_t *inconsistent = json_object_get(c, "inconsistent");
+    if (is_count(epoch) && is_count(seq) && is_count(rows) && is_plain_text(job) && (json_is_null(schema) || is_plain_text(schema)) &&
+        (json_is_null(position) || json_is_object(position)) && json_is_array(inconsistent)) {
+        out->job = xstrdup(json_string_value(job));
+        out->epoch = (uint64_t)json_integer_value(epoch);
+        out->seq = (uint64_t)json_integer_value(seq);
+        out->rows = (uint64_t)json_integer_value(rows);
+        out->schema = copy_or_null(json_string_value(schema));
+        out->position = json_is_null(position) ? NULL : verbatim_position(line, len);
+        char *list = json_dumps(inconsistent, JSON_COMPACT);
+        CHECK(list);
+        out->inconsistent = xstrdup(list);
+        free(list);
+        result = json_is_null(position) || out->position ? 0 : -1;
+    }
+    json_decref(root);
+    if (result) {
+        jsonl_commit_release(out);
+    }
+    return result;
+}
+
+char *jsonl_data_path(const char *dir, uint64_t seq) { return xasprintf("%s/%016" PRIu64 ".jsonl", dir, seq); }
+char *jsonl_idle_path(const char *dir, uint64_t epoch) { return xasprintf("%s/_idle.%" PRIu64 ".json", dir, epoch); }
+char *jsonl_schema_name(uint64_t seq, uint64_t epoch) { return xasprintf("_schema.%016" PRIu64 ".%" PRIu64 ".json", seq, epoch); }
+
+static bool all_of(const char *s, size_t n, const char *set) { return strnlen(s, n) == n && strspn(s, set) >= n; }
+
+bool jsonl_is_staged_name(const char *name) {
+    return name[0] == '.' && all_of(name + 1, SEQ_DIGITS, "0123456789") && name[1 + SEQ_DIGITS] == '.' &&
+           all_of(name + 2 + SEQ_DIGITS, 16, "0123456789abcdef") && name[2 + SEQ_DIGITS + 16] == '\0';
+}
+
+int jsonl_list(struct files *files, const char *dir, struct buf *names, uint64_t *seq, bool *exists, struct err *err) {
+    *seq = 0;
+    *exists = true;
+    names->max = LIST_MAX;
+    enum files_result listed = files_list(files, dir, names, err);
+    if (listed == FILES_ABSENT) {
+        *exists = false;
+        buf_clear(names);
+        return 0;
+    }
+    if (listed != FILES_OK) {
+        return -1;
+    }
+    for (size_t at = 0; at < names->len; at += strlen(names->data + at) + 1) {
+        const char *name = names->data + at;
+        if (all_of(name, SEQ_DIGITS, "0123456789") && strcmp(name + SEQ_DIGITS, ".jsonl") == 0) {
+            uint64_t number = strtoull(name, NULL, 10);
+            *seq = number > *seq ? number : *seq;
+        }
+    }
+    return 0;
+}
+
+static int damaged(const char *path, struct err *err) {
+    err_set(err, ERR_FATAL, "jsonl_damaged", "last line of \"%s\" is no commit line: the file was cut or edited", path);
+    return err_cure(err, "restore the file from a copy; or start the job anew: tailrace drop, then an empty folder");
+}
+
+/* The last line of [data, data+len), which ends a file: -1 if it does not begin in it, -2 if it does not end. */
+static int last_line(const char *data, size_t len, bool whole_file, const char **line, size_t *line_len) {
+    if (len == 0 || data[len - 1] != '\n') {
+        return -2;
+    }
+    const char *before = memrchr(data, '\n', len - 1);
+    if (!before && !whole_file) {
+        return -1;
+    }
+    *line = before ? before + 1 : data;
+    *line_len = (size_t)(data + len - 1 - *line);
+    return 0;
+}
+
+enum files_result jsonl_read_commit(struct files *files, const char *path, struct jsonl_commit *out, struct err *err) {
+    struct file *file = NULL;
+    enum files_result opened = files_open_read(files, path, &file, err);
+    if (opened != FILES_OK) {
+        return opened;
+    }
+    enum files_result result = FILES_FAILED;
+    uint64_t size = 0;
+    char *tail = NULL;
+    if (file_size(file, &size, err)) {
+        goto done;
+    }
+    for (size_t want = TAIL_FIRST;; want *= 2) {
+        size_t n = size < want ? (size_t)size : want;
+        size_t got = 0;
+        tail = xrealloc(tail, n + 1);
+        if (file_read_at(file, size - n, tail, n, &got, err)) {
+            break;
+        }
+        const char *line = NULL;
+        size_t len = 0;
+        int found = got == n ? last_line(tail, n, n == size, &line, &len) : -2;
+        if (found == -1 && want < TAIL_MAX) {
+            continue;
+        }
+        if (found || jsonl_commit_take(line, len, out)) {
+            damaged(path, err);
+            break;
+        }
+        result = FILES_OK;
+        break;
+    }
+done:
+    free(tail);
+    file_close(file);
+    return result;
+}
+
+static int check_job(const char *dir, const char *job, const struct jsonl_commit *c, struct err *err) {
+    if (strcmp(c->job, job) == 0) {
+        return 0;
+    }
+    err_set(err, ERR_FATAL, "jsonl_other_job", "folder \"%s\" holds the job \"%s\", not \"%s\"", dir, c->job, job);
+    return err_cure(err, "give this job a folder of its own, or its old name with ?job=%s", c->job);
+}
+
+/* The _idle file replaces the position only while it belongs to the newest file. */
+static int apply_idle(struct files *files, const char *dir, struct jsonl_commit *newest, struct err *err) {
+    char *path = jsonl_idle_path(dir, newest->epoch);
+    struct jsonl_commit idle = { 0 };
+    enum files_result read = jsonl_read_commit(files, path, &idle, err);
+    free(path);
+    if (read == FILES_OK && idle.epoch == newest->epoch && idle.seq == newest->seq && strcmp(idle.job, newest->job) == 0) {
+        char *position = newest->position;
+        newest->position = idle.position;
+        idle.position = position;
+    }
+    jsonl_commit_release(&idle);
+    return read == FILES_FAILED ? -1 : 0;
+}
+
+int jsonl_read(struct files *files, const char *dir, const char *job, struct jsonl_commit *out, bool *found, struct err *err) {
+    *out = (struct jsonl_commit){ 0 };
+    *found = false;
+    struct buf names;
+    buf_init(&names, LIST_MAX);
+    uint64_t seq = 0;
+    bool exists = false;
+    int failed = jsonl_list(files, dir, &names, &seq, &exists, err);
+    buf_release(&names);
+    if (failed || seq == 0) {
+        return failed;
+    }
+    char *path = jsonl_data_path(dir, seq);
+    enum files_result read = jsonl_read_commit(files, path, out, err);
+    if (read == FILES_ABSENT) {
+        err_set(err, ERR_REWIND, "jsonl_moved", "\"%s\" was moved away while it was read", path);
+    } else if (read == FILES_OK && out->seq != seq) {
+        damaged(path, err);
+        read = FILES_FAILED;
+    }
+    free(path);
+    *found = read == FILES_OK;
+    if (!*found || check_job(dir, job, out, err) || apply_idle(files, dir, out, err)) {
+        jsonl_commit_release(out);
+        *found = false;
+        return -1;
+    }
+    return 0;
+}
+
+static enum files_result read_whole(struct files *files, const char *path, struct buf *out, struct err *err) {
+    struct file *file = NULL;
+    enum files_result opened = files_open_read(files, path, &file, err);
+    if (opened != FILES_OK) {
+        return opened;
+    }
+    uint64_t size = 0;
+    size_t got = 0;
+    int failed = file_size(file, &size, err);
+    if (!failed && (size > SCHEMA_MAX || buf_reserve(out, (size_t)size))) {
+        failed = err_set(err, ERR_FATAL, "jsonl_damaged", "\"%s\" is larger than any list of tables", path);
+    }
+    failed = failed || file_read_at(file, 0, out->data, (size_t)size, &got, err);
+    out->len = got;
+    file_close(file);
+    return failed ? FILES_FAILED : FILES_OK;
+}
+
+static int take_schemas(const json_t *tables, struct schema ***schemas, uint32_t *count, struct err *err) {
+    size_t n = json_array_size(tables);
+    *schemas = xcalloc(n + 1, sizeof **schemas);
+    *count = 0;
+    for (size_t i = 0; i < n; i++) {
+        char *text = json_dumps(json_array_get(tables, i), JSON_COMPACT);
+        struct schema *s = text ? schema_from_json(text, strlen(text), err) : NULL;
+        free(text);
+        if (!s) {
+            if (err->kind == ERR_NONE) {
+                err_set(err, ERR_FATAL, "jsonl_damaged", "table %zu is malformed", i);
+            }
+            while (*count > 0) {
+                schema_unref((*schemas)[--*count]);
+            }
+            free(*schemas);
+            *schemas = NULL;
+            return -1;
+        }
+        (*schemas)[(*count)++] = s;
+    }
+    return 0;
+}
+
+int jsonl_read_schemas(struct files *files, const char *dir, const char *name, struct schema ***schemas, uint32_t *count, struct err *err) {
+    char *path = xasprintf("%s/%s", dir, name);
+    struct buf text;
+    buf_init(&text, SCHEMA_MAX);
+    err_clear(err);
+    int failed = -1;
+    enum files_result read = read_whole(files, path, &text, err);
+    if (read == FILES_ABSENT) {
+        err_set(err, ERR_FATAL, "jsonl_schema_missing", "\"%s\" is missing: the newest commit needs it", path);
+        err_cure(err, "put the file back; or start the job anew: tailrace drop, then an empty folder");
+        err_exit(err, EXIT_LINEAGE);
+    } else if (read == FILES_OK) {
+        json_t *root = json_loadb(buf_cstr(&text), text.len, JSON_REJECT_DUPLICATES, NULL);
+        const json_t *tables = json_object_get(root, "tables");
+        if (!json_is_array(tables)) {
+            err_set(err, ERR_FATAL, "jsonl_damaged", "\"%s\" is no list of tables", path);
+        } else if (take_schemas(tables, schemas, count, err)) {
+            err_wrap(err, "\"%s\"", path);
+        } else {
+            failed = 0;
+        }
+        json_decref(root);
+    }
+    buf_release(&text);
+    free(path);
+    return failed;
+}
+
+enum files_result jsonl_checksum(struct files *files, const char *path, uint64_t *size, uint32_t *crc, struct err *err) {
+    struct file *file = NULL;
+    enum files_result opened = files_open_read(files, path, &file, err);
+    if (opened != FILES_OK) {
+        return opened;
+    }
+    char *piece = xmalloc(READ_PIECE);
+    size_t got = 0;
+    int failed;
+    *size = 0;
+    *crc = 0;
+    do {
+        failed = file_read_at(file, *size, piece, READ_PIECE, &got, err);
+        if (!failed) {
+            *crc = libdeflate_crc32(*crc, piece, got);
+            *size += got;
+        }
+    } while (!failed && got == READ_PIECE);
+    free(piece);
+    file_close(file);
+    return failed ? FILES_FAILED : FILES_OK;
+}
