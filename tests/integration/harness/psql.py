@@ -46,7 +46,7 @@ class Session:
 
     def __init__(self, conninfo, environment=None, program="psql"):
         env = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
-        env.update({"PGCLIENTENCODING": "UTF8", "PGCONNECT_TIMEOUT": "20"})
+        env.update({"PGCLIENTENCODING": "UTF8", "PGCONNECT_TIMEOUT": "20", "HOME": "/nonexistent"})  # nobody's .pgpass
         env.update(environment or {})
         self._process = subprocess.Popen(
             processes.dies_with_us([program, "-X", "-q", "-t", "--csv", "-P", "null=" + NULL_MARK,
@@ -87,7 +87,8 @@ class Session:
                 self._marks.clear()
                 text = self._err.decode(errors="replace")
                 found = _ERROR.search(text)
-                raise SqlError(found.group(2) or "" if found else "", found.group(3) if found else "psql ended", text)
+                raise SqlError(found.group(2) or "" if found else "", found.group(3) if found else "psql ended: " + text.strip(),
+                               text)
             if time.monotonic() >= deadline and (mark not in self._out or mark not in self._err):
                 raise Timeout("no answer from psql in %.0f s" % timeout)
         self._marks.pop(0)

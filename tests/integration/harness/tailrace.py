@@ -80,7 +80,8 @@ class Tailrace:
     def start(self):
         if self.running():
             raise HarnessError("it is running")
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "TAILRACE_"))}
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "TAILRACE_", "XDG_"))}
+        env["HOME"] = self.folder  # neither our .pgpass nor our state folder
         env.update(self.env)
         if self.failpoints:
             env["TAILRACE_FAILPOINTS"] = self.failpoints
