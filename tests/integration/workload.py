@@ -411,6 +411,8 @@ class TruthReader:
                 if self._raw:
                     self._raw.write(json.dumps([lsn, data], ensure_ascii=False) + "\n")
                 self.truth.feed(lsn, data)
+            if self._raw:
+                self._raw.flush()
             rounds -= 1
             if not rows or rounds == 0:
                 return
@@ -424,10 +426,13 @@ class TruthReader:
         if self.error:
             raise self.error
         self.pull()
-        if self._raw:
-            self._raw.flush()
         self._stop.clear()
         return self.truth
+
+    def close(self):
+        self._session.close()
+        if self._raw:
+            self._raw.close()
 
 
 def server_rows(session, incarnation):

@@ -1,0 +1,381 @@
+#!/usr/bin/python3
+"""Kills tailrace until it has been killed often enough with rows in flight, then judges every byte it wrote.
+
+    kill_loop.py --kills 200 [--seed N] [--seconds-max S] [--binary build/tailrace] [--keep]
+
+A throwaway PostgreSQL under the workload of workload.py; tailrace streams it into jsonl: folders. Half of the kills are
+failpoints (all names in the source, those not yet fired first), half SIGKILL at random moments; every third restart finds
+no local state. After each EPISODE of kills the workload rests, `once` catches up, and the oracle compares the folder with
+the truth of a second slot, and with the server's SELECT. Each episode is a new job with a new first start; each ERA of
+episodes a new database. A kill counts as in flight only if rows were staged by that instance, or if transactions of the
+truth lie between the last commit and what the server had sent when it died. `in_commit`: killed at a failpoint of the
+commit, or with a sealed file not yet renamed.
+Last line: kills=N in_flight=N in_commit=N missing=N doubled=N. Exit code 0 only if nothing was found, as many kills as
+asked for were in flight and (from two kills a failpoint on) every failpoint fired. Thread: main; clients have their own."""
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import sys
+import tempfile
+import time
+from bisect import bisect_right
+from collections import Counter
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from harness import HarnessError, JsonlFolder, Postgres, SqlError, Tailrace, Timeout, tailrace_binary, wait_until  # noqa: E402
+from harness import processes  # noqa: E402
+from harness.tailrace import ROOT  # noqa: E402
+from oracle import Checker, Findings, applied_of  # noqa: E402
+from truth import parse_lsn  # noqa: E402
+from workload import BANK_COLUMNS, BANK_SUM, LEDGER, TruthReader, Workload, server_rows, setup  # noqa: E402
+
+EPISODE_KILLS = 50       # in flight, of one job
+ERA_EPISODES = 4         # jobs on one database
+ODD_ENDS_MAX = 5         # ends that are neither our kill nor a clean one, before giving up
+CATCH_UP_SECONDS = 120
+SOURCE_FOLDERS = ("cdc", "connectors", "engine", "sinks", "config")
+_FAILPOINT = re.compile(r'\bFAILPOINT\(\s*[^,;]+,\s*"([^"]+)"')
+
+
+def failpoint_names(root=ROOT):
+    """Every failpoint in the product's source."""
+    names = set()
+    for top in SOURCE_FOLDERS:
+        for folder, _folders, files in os.walk(os.path.join(root, top)):
+            for name in files:
+                if name.endswith(".c"):
+                    with open(os.path.join(folder, name), encoding="utf-8") as file:
+                        names.update(_FAILPOINT.findall(file.read()))
+    return sorted(names)
+
+
+class Kill:
+    """One death: what is needed to say later whether it hit rows in flight."""
+
+    def __init__(self, name, staged, sealed, applied, sent):
+        self.name = name                # the failpoint that fired, or None
+        self.staged = staged            # bytes staged by this instance and not committed
+        self.sealed = sealed            # a staged file with its commit line
+        self.applied, self.sent = applied, sent
+
+    def in_flight(self, ends):
+        """`ends`: where transactions with changes end, ascending."""
+        return self.staged > 0 or bisect_right(ends, self.sent) > bisect_right(ends, self.applied)
+
+    def in_commit(self):
+        return self.sealed or (self.name or "").startswith(("commit.", "jsonl."))
+
+
+class Episode:
+    """One job from its first start to its judgement."""
+
+    def __init__(self, era, number, wanted):
+        self.era, self.loop, self.number, self.wanted = era, era.loop, number, wanted
+        self.job = "kill%d" % number
+        base = os.path.join(self.loop.folder, self.job)
+        os.mkdir(base)
+        self.out = JsonlFolder(os.path.join(base, "out"))
+        self.tailrace = Tailrace(binary=self.loop.binary, folder=base, state=os.path.join(base, "state"))
+        self.tried = Counter()
+        self.kills = []
+
+    # ---- rounds -----------------------------------------------------------------------------------------------------
+
+    def run(self):
+        while self.estimate() < self.wanted and not self.loop.over():
+            self.round()
+            self.era.check_alive()
+
+    def estimate(self):
+        """Kills in flight as far as is known now; the truth decides at the end."""
+        return sum(1 for kill in self.kills if kill.staged or kill.sent > kill.applied)
+
+    def choose(self, dice):
+        """(failpoints text or None, seconds to live, command). The first rounds try what only a first start reaches."""
+        command = "once" if dice.random() < 0.06 else "run"
+        if len(self.kills) % 2 and len(self.kills) > 12:
+            return None, (dice.uniform(0.02, 0.3) if dice.random() < 0.1 else dice.uniform(0.3, 2.5)), command
+        names = self.loop.failpoints
+        if not names:
+            return None, dice.uniform(0.3, 2.5), command
+        fresh = [name for name in names if name not in self.loop.fired and self.tried[name] < 4]
+        name = dice.choice(fresh or names)
+        self.tried[name] += 1
+        count = 1 if fresh and self.tried[name] < 3 else dice.choice((1, 1, 2, 3, 5, 8))
+        return "%s=kill@%d" % (name, count), 2.5, command
+
+    def round(self):
+        """Starts it, kills it."""
+        dice, tailrace = self.loop.dice, self.tailrace
+        spec, seconds, command = self.choose(dice)
+        if tailrace.starts and tailrace.starts % 3 == 0:
+            shutil.rmtree(tailrace.state, ignore_errors=True)
+        sink = "%s?job=%s&freshness=%dms" % (self.out.sink, self.job, dice.choice((20, 100, 300, 1000)))
+        tailrace.arguments = [command, self.era.server.url(self.era.database), sink]
+        if dice.random() < 0.2:
+            tailrace.arguments += ["--memory", "64MiB"]
+        tailrace.failpoints = spec
+        before = self._staged()
+        _reached, fired_before = tailrace.failpoints_reached()
+        tailrace.start()
+        sent = self._live(seconds)
+        ours = tailrace.kill()
+        fired = tailrace.failpoints_reached()[1] - fired_before if spec else set()
+        if not ours and tailrace.process.returncode != -9:
+            self._ended_by_itself(command)
+            return
+        self.loop.fired |= tailrace.failpoints_reached()[1]
+        staged = {name: size for name, size in self._staged().items() if name not in before and size}
+        self.kills.append(Kill(spec.split("=")[0] if spec and not ours else None, sum(staged.values()),
+                               any(self._is_sealed(name) for name in staged), self._applied(), sent))
+        if fired and ours:
+            raise HarnessError("a failpoint fired and did not kill: %s" % fired)
+
+    def _live(self, seconds):
+        """Waits for its end or for the time; returns the highest position that the server had sent it."""
+        deadline = time.monotonic() + seconds
+        sent, asked = 0, 0.0
+        while time.monotonic() < deadline and self.tailrace.running():
+            if time.monotonic() - asked > 0.06:
+                asked = time.monotonic()
+                text = self.era.monitor.value(
+                    "select max(sent_lsn) from pg_stat_replication where application_name like 'tailrace:%s:%%'" % self.job)
+                sent = max(sent, parse_lsn(text) if text else 0)
+            time.sleep(0.01)
+        return sent
+
+    def _ended_by_itself(self, command):
+        if command == "once" and self.tailrace.process.returncode == 0:
+            return
+        self.loop.odd_ends += 1
+        self.loop.say("ended by itself with %s: %s" % (self.tailrace.process.returncode, self.tailrace.last_stderr()[-1500:]))
+        if self.loop.odd_ends >= ODD_ENDS_MAX:
+            raise HarnessError("tailrace ended by itself %d times" % self.loop.odd_ends)
+
+    def _staged(self):
+        """{name: size} of staged files."""
+        found = {}
+        try:
+            with os.scandir(self.out.path) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        found[entry.name] = entry.stat().st_size
+        except FileNotFoundError:
+            pass
+        return found
+
+    def _is_sealed(self, name):
+        """A data file that waits for its rename: its last line is whole and is a commit line."""
+        if not re.match(r"^\.\d+\.[0-9a-f]{16}$", name):
+            return False
+        with open(os.path.join(self.out.path, name), "rb") as file:
+            file.seek(max(0, os.path.getsize(file.name) - 65536))
+            lines = file.read().split(b"\n")
+        return len(lines) > 1 and lines[-1] == b"" and lines[-2].startswith(b'{"commit":')
+
+    def _applied(self):
+        """The position that the folder states now."""
+        files = self.out.files()
+        if not files:
+            return 0
+        with open(files[-1], "rb") as file:
+            file.seek(max(0, os.path.getsize(files[-1]) - 65536))
+            commit = json.loads(file.read().rstrip(b"\n").rsplit(b"\n", 1)[-1])["commit"]
+        applied = applied_of(commit["position"])
+        try:
+            with open(os.path.join(self.out.path, "_idle.%s.json" % commit["epoch"]), encoding="utf-8") as file:
+                idle = json.load(file)
+        except FileNotFoundError:
+            return applied
+        idle = idle.get("commit", idle)
+        same = (idle["epoch"], idle["seq"]) == (commit["epoch"], commit["seq"])
+        return max(applied, applied_of(idle["position"])) if same else applied
+
+    # ---- judgement --------------------------------------------------------------------------------------------------
+
+    def judge(self):
+        """The workload rests: catch up, compare, drop what the job left on the server. Returns (Findings, in flight)."""
+        self.tailrace.failpoints = None
+        self.tailrace.arguments = ["once", self.era.server.url(self.era.database), "%s?job=%s" % (self.out.sink, self.job)]
+        found = Findings()
+        result = self.tailrace.run(CATCH_UP_SECONDS)
+        if result.code != 0:
+            found.add("missing", "`once` ended with %s: %s" % (result.code, result.stderr[-1500:]))
+        truth = self.era.reader.finish()
+        checker = Checker(truth, (BANK_COLUMNS, BANK_SUM), LEDGER, self.tailrace.starts)
+        found.merge(checker.run(self.out.path))
+        self._compare(found, checker, truth)
+        if not checker.sums_checked:
+            found.add("sum", "no commit at which the bank could be looked at")
+        ends = sorted({entry[0] for entry in truth.journal if entry[2] in ("set", "put", "take", "clear")})
+        in_flight = sum(1 for kill in self.kills if kill.in_flight(ends))
+        self.loop.say("%s: kills=%d in_flight=%d commits=%d lines=%d sums=%d states=%d transactions=%d changes=%d found=%s" % (
+            self.job, len(self.kills), in_flight, len(checker.commits), checker.lines, checker.sums_checked,
+            checker.states_checked, len(truth.txs), truth.changes, {k: n for k, n in found.counts.items() if n} or "nothing"))
+        for kind, text in found.texts:
+            self.loop.say("  %s: %s" % (kind, text))
+        return found, in_flight
+
+    def _compare(self, found, checker, truth):
+        """The rebuilt tables, the truth and the server's SELECT: all three the same."""
+        for name, table in sorted(truth.live().items()):
+            have = Counter(frozenset(row.items()) for row in server_rows(self.era.monitor, table))
+            rows = table.current.values() if table.key else (dict(row) for row in table.current.elements())
+            if Counter(frozenset(row.items()) for row in rows) != have:
+                raise HarnessError("the truth of %s is not what the server selects: the oracle is wrong" % name)
+            rebuilt = Counter(frozenset(row.items()) for row in checker.rows(name))
+            if rebuilt != have:
+                found.add("state", "%s: SELECT gives %d rows, the folder %d; only there %.200s, only here %.200s" % (
+                    name, have.total(), rebuilt.total(), list((have - rebuilt).items())[:2], list((rebuilt - have).items())[:2]))
+
+    def drop(self):
+        """The slot and publications go, so that the server need not keep the log for a job that is over."""
+        era = self.era
+        wait_until(lambda: era.monitor.value("select count(*) from pg_replication_slots where slot_name = 'tailrace_%s' and active"
+                                             % self.job) == "0", 90, "the job's slot to be free")
+        era.monitor.execute("select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = 'tailrace_%s'" % self.job)
+        for (name,) in era.monitor.execute("select pubname from pg_publication where pubname in ('tailrace_%s', 'tailrace_%s_append')"
+                                           % (self.job, self.job)):
+            era.monitor.execute('drop publication "%s"' % name)
+
+
+class Era:
+    """One database, its workload and its truth."""
+
+    def __init__(self, loop, number):
+        self.loop, self.server, self.number = loop, loop.server, number
+        self.database = "era%d" % number
+        self.server.create_database(self.database)
+        self.monitor = self.server.session(self.database)
+        TruthReader.create_slot(self.monitor)
+        setup(self.monitor)
+        self.reader = TruthReader(self.server.session(self.database), os.path.join(loop.folder, "truth%d.jsonl" % number))
+        self.workload = Workload(lambda: self.server.session(self.database), loop.seed * 100 + number)
+
+    def run(self):
+        self.workload.start()
+        self.reader.start()
+        for number in range(ERA_EPISODES):
+            wanted = min(EPISODE_KILLS, self.loop.kills_wanted - self.loop.in_flight)
+            if wanted <= 0 or self.loop.over():
+                break
+            episode = Episode(self, self.number * ERA_EPISODES + number, wanted)
+            self.loop.episodes.append(episode)
+            episode.run()
+            self.workload.pause()
+            found, in_flight = episode.judge()
+            self.loop.count(episode, found, in_flight)
+            episode.drop()
+            self.workload.resume()
+            self.reader.start()
+        self.workload.stop()
+        self.reader.finish()
+        self.loop.say("era %d: %d transactions committed, %d rolled back" % ((self.number,) + self.workload.counts()))
+
+    def check_alive(self):
+        if self.workload.error or self.reader.error:
+            raise HarnessError("the workload ended: %r" % (self.workload.error or self.reader.error))
+
+    def close(self):
+        for session in [client.session for client in self.workload.clients] + [self.monitor]:
+            session.close()
+        self.reader.close()
+        self.server.drop_database(self.database)
+
+
+class KillLoop:
+    """All eras, and what they add up to."""
+
+    def __init__(self, options):
+        self.kills_wanted, self.seed = options.kills, options.seed
+        self.binary = os.path.abspath(options.binary) if options.binary else tailrace_binary()
+        self.deadline = time.monotonic() + options.seconds_max
+        self.dice = random.Random(options.seed)
+        self.failpoints = failpoint_names()
+        self.folder = tempfile.mkdtemp(prefix="tr-kill-", dir="/tmp")
+        os.chmod(self.folder, 0o755)
+        self.server = None
+        self.fired = set()
+        self.episodes = []
+        self.findings = Findings()
+        self.kills = self.in_flight = self.in_commit = self.odd_ends = 0
+
+    @staticmethod
+    def say(text):
+        print(text)
+        sys.stdout.flush()
+
+    def over(self):
+        return time.monotonic() > self.deadline
+
+    def count(self, episode, found, in_flight):
+        self.kills += len(episode.kills)
+        self.in_flight += in_flight
+        self.in_commit += sum(1 for kill in episode.kills if kill.in_commit())
+        self.findings.merge(found)
+
+    def run(self):
+        """Exit code."""
+        self.say("seed %d, %d failpoints, folder %s" % (self.seed, len(self.failpoints), self.folder))
+        trouble = None
+        try:
+            self.server = Postgres({"shared_buffers": "64MB"}, folder=os.path.join(self.folder, "server")).start()
+            number = 0
+            while self.in_flight < self.kills_wanted and not self.over() and not self.findings.total():
+                era = Era(self, number)
+                era.run()
+                era.close()
+                number += 1
+        except (HarnessError, SqlError, Timeout) as error:
+            trouble = error
+        return self.verdict(trouble)
+
+    def verdict(self, trouble):
+        """Prints what there is to say, the line last; returns the exit code."""
+        if trouble is not None:
+            self.say("stopped: %s" % trouble)
+        missed = sorted(set(self.failpoints) - self.fired)
+        must_fire = self.kills_wanted >= 2 * len(self.failpoints)
+        self.say("failpoints: %d of %d fired; not fired: %s" % (
+            len(self.failpoints) - len(missed), len(self.failpoints), " ".join(missed) or "none"))
+        counts = self.findings.counts
+        good = (trouble is None and not self.findings.total() and not self.odd_ends and self.in_flight >= self.kills_wanted
+                and self.kills > 0 and not (missed and must_fire))
+        if self.in_flight < self.kills_wanted:
+            self.say("only %d of %d kills hit rows in flight" % (self.in_flight, self.kills_wanted))
+        others = {kind: count for kind, count in counts.items() if count and kind not in ("missing", "doubled")}
+        if others:
+            self.say("also found: %s" % " ".join("%s=%d" % pair for pair in others.items()))
+        self.say("kills=%d in_flight=%d in_commit=%d missing=%d doubled=%d" % (
+            self.kills, self.in_flight, self.in_commit, counts["missing"], counts["doubled"]))
+        return 0 if good else 1
+
+
+def main():
+    parser = argparse.ArgumentParser(description="kills tailrace with rows in flight and judges what it wrote")
+    parser.add_argument("--kills", type=int, default=200, help="how many must hit rows in flight")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--seconds-max", type=float, default=1500.0, help="then it ends, and fails if it is not done")
+    parser.add_argument("--binary", default=None)
+    parser.add_argument("--keep", action="store_true", help="keep the folder also where nothing was found")
+    options = parser.parse_args()
+    if options.seed is None:
+        options.seed = random.SystemRandom().randrange(1 << 20)
+    processes.install_handlers()
+    loop = KillLoop(options)
+    code = loop.run()
+    if loop.server is not None:
+        loop.server.stop("immediate")
+    if code == 0 and not options.keep:
+        shutil.rmtree(loop.folder, ignore_errors=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
