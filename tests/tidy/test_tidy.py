@@ -3,6 +3,7 @@
 Prints `ok tidy:finds:RULE` lines and a count."""
 
 import os
+import subprocess
 import sys
 import tempfile
 
@@ -68,6 +69,42 @@ def found_in(files):
         return {name[5:]: function(tree) for name, function in vars(tidy).items() if name.startswith("rule_")}
 
 
+def compiled(root, name, text, *flags):
+    path = os.path.join(root, name)
+    with open(path + ".c", "w", encoding="ascii") as file:
+        file.write(text)
+    subprocess.run(["cc", "-O2", *flags, path + ".c", "-o", path], check=True)
+    return path
+
+
+def built_rules():
+    """The rules on symbols and on the binary, each on something compiled for it."""
+    results = []
+    with tempfile.TemporaryDirectory() as root:
+        os.mkdir(os.path.join(root, "build"))
+        made = compiled(root, "cdc.o", "static int count; int *next(void) { count++; return &count; }", "-c", "-fPIE")
+        subprocess.run(["ar", "rc", os.path.join(root, "build", "libtailrace_cdc.a"), made], check=True)
+        tree = tidy.Tree(root)
+        results.append(("globals", len(tidy.built_globals(tree)) == 1, repr(tidy.built_globals(tree))))
+        results.append(("threads none", tidy.built_threads(tree) == [], repr(tidy.built_threads(tree))))
+        made = compiled(root, "engine.o", "#include <unistd.h>\nstatic const char *const names[] = { \"a\" };\n"
+                        "const char *nap(int n) { sleep(1); return names[n]; }", "-c", "-fPIE")
+        subprocess.run(["ar", "rc", os.path.join(root, "build", "libtailrace_engine.a"), made], check=True)
+        results.append(("globals constant tables", len(tidy.built_globals(tree)) == 1, repr(tidy.built_globals(tree))))
+        results.append(("threads", len(tidy.built_threads(tree)) == 1, repr(tidy.built_threads(tree))))
+        program = "#include <string.h>\n#include <stdio.h>\nint main(int n, char **v) { char b[9 + n]; memcpy(b, v[0], n); " \
+                  "return printf(v[1], b); }"
+        hard = ["-fPIE", "-pie", "-fstack-protector-all", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=3", "-w",
+                "-Wl,-z,relro,-z,now,-z,noexecstack"]
+        for name, flags, want in (("hardening all", hard, 0), ("hardening none", [
+                "-no-pie", "-fno-pie", "-fno-stack-protector", "-U_FORTIFY_SOURCE", "-w", "-Wl,-z,norelro,-z,lazy,-z,execstack"], 6)):
+            path = compiled(root, "program", program, *flags)
+            text = subprocess.run(["readelf", "-W", "-h", "-l", "-d", "--dyn-syms", path], stdout=subprocess.PIPE, check=True)
+            found = tidy.missing_hardening(text.stdout.decode(), "program")
+            results.append((name, len(found) == want, repr(found)))
+    return results
+
+
 def main():
     passed = failed = 0
     clean = {rule: problems for rule, problems in found_in(CLEAN).items() if problems}
@@ -77,6 +114,7 @@ def main():
         results.append((rule, found == {rule}, "found %s" % sorted(found)))
     unproven = {n[5:] for n in vars(tidy) if n.startswith("rule_")} - set(BREACHES)
     results.append(("every rule is planted", not unproven, repr(sorted(unproven))))
+    results += built_rules()
     for name, good, why in results:
         print("ok tidy:finds:%s" % name if good else "not ok tidy:finds:%s: %s" % (name, why))
         passed, failed = passed + good, failed + (not good)

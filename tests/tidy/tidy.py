@@ -359,6 +359,28 @@ def built_docs(tree):
     return []
 
 
+def built_hardening(tree):
+    """The binary has what an attacker would miss: position independence, read-only relocations bound at start, no executable
+    stack, stack protectors, checked string functions."""
+    program = os.path.join(tree.root, "build", "tailrace")
+    if not os.access(program, os.X_OK):
+        return None
+    done = subprocess.run(["readelf", "-W", "-h", "-l", "-d", "--dyn-syms", program], stdout=subprocess.PIPE, check=True)
+    return missing_hardening(done.stdout.decode(), "build/tailrace")
+
+
+def missing_hardening(text, name):
+    wanted = {
+        "position independence (PIE)": r"Type:\s+DYN",
+        "read-only relocations (relro)": r"^\s+GNU_RELRO\b",
+        "binding at start (now)": r"\(FLAGS_1\).*\bNOW\b|\(BIND_NOW\)",
+        "a stack that is not executable": r"^\s+GNU_STACK\s.*\sRW\s+0x",
+        "stack protectors": r"\b__stack_chk_fail\b",
+        "checked string functions (fortify)": r"\b__\w+_chk\b(?<!stack_chk)",
+    }
+    return ["%s: without %s" % (name, what) for what, pattern in wanted.items() if not re.search(pattern, text, re.M)]
+
+
 def main(words):
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     if "--root" in words:
