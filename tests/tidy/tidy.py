@@ -174,7 +174,7 @@ def rule_banned_calls(tree):
     outside_os = re.compile(r"(?<![\w.>])(%s|pthread_\w+)\s*\(" % "|".join(BANNED_OUTSIDE_OS))
     problems = []
     for name in tree.c_files():
-        if not name.startswith(PRODUCT + ("tests/sim/", "tests/unit/", "tests/fuzz/", "tests/fake/")):
+        if not name.startswith(PRODUCT + ("tests/sim/", "tests/fuzz/", "tests/fake/", "tests/bench/")):
             continue
         patterns = [everywhere]
         if name.startswith(PRODUCT) and not name.startswith("cdc/base/os/"):
@@ -259,7 +259,7 @@ def rule_unfinished_words(tree):
 def rule_whitespace(tree):
     problems = []
     for name in tree.with_ending(".c", ".h", ".py", ".md", ".sh", ".txt", ".json", ".yml") + ["check", "demo"]:
-        if not tree.exists(name):
+        if not tree.exists(name) or name.startswith("tests/golden/"):
             continue
         text = tree.text(name)
         if text and not text.endswith("\n"):
