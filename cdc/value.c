@@ -128,7 +128,8 @@ void value_put_timestamp(struct buf *out, int64_t us, bool utc) {
     int64_t days = floor_divide(us, US_PER_DAY);
     char *to = write_date(text, (int32_t)days);
     *to++ = 'T';
-    to = write_time(to, (uint64_t)(us - days * US_PER_DAY));
+    int64_t of_day = us % US_PER_DAY;
+    to = write_time(to, (uint64_t)(of_day < 0 ? of_day + US_PER_DAY : of_day));
     if (utc) {
         *to++ = 'Z';
     }
