@@ -6,8 +6,8 @@
 #include "connectors/postgres/pgsrc_impl.h"
 
 TR_PRINTF(3, 4) static struct source_finding *found(struct source_findings *out, bool fatal, const char *fmt, ...) {
-    static struct source_finding spare; /* beyond the last place: written, never read */
-    struct source_finding *f = out->count < ARRAY_COUNT(out->at) ? &out->at[out->count++] : &spare;
+    out->count += out->count < ARRAY_COUNT(out->at); /* beyond the last place the last one is replaced */
+    struct source_finding *f = &out->at[out->count - 1];
     *f = (struct source_finding){ .fatal = fatal };
     va_list args;
     va_start(args, fmt);

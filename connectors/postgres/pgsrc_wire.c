@@ -48,9 +48,13 @@ static void set_lowat(struct pgsrc_wire *w, int bytes) {
     }
 }
 
+void pgsrc_wire_pause(struct pgsrc_wire *w) {
+    set_lowat(w, 1);
+    w->at = w->len = 0;
+}
+
 void pgsrc_wire_free(struct pgsrc_wire *w) {
     if (w) {
-        set_lowat(w, 1);
         free(w->data);
         free(w);
     }

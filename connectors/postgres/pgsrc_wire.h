@@ -18,7 +18,8 @@ struct pgsrc_message {
 
 /* message_max: bytes of the largest message the server may send. */
 struct pgsrc_wire *pgsrc_wire_new(struct pgsrc_session *session, size_t message_max);
-void pgsrc_wire_free(struct pgsrc_wire *w); /* NULL is fine; leaves the connection usable by libpq */
+void pgsrc_wire_free(struct pgsrc_wire *w);  /* NULL is fine */
+void pgsrc_wire_pause(struct pgsrc_wire *w); /* libpq may use the connection again; nothing is left in the buffer */
 
 /* The next complete message in the buffer. False: there is none. -1 never; damage is met by fill. */
 bool pgsrc_wire_next(struct pgsrc_wire *w, struct pgsrc_message *out);
