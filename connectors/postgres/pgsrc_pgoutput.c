@@ -577,7 +577,8 @@ static int on_commit(struct message *m) {
     }
     d->tx.end = to;
     if (d->tx_rows) {
-        d->txs->at[tx_index(d)].end = to;
+        uint32_t at = tx_index(d); /* may begin a segment, and its list */
+        d->txs->at[at].end = to;
     }
     d->to = to;
     d->news = true;
