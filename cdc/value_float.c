@@ -1,6 +1,7 @@
 /* Floats as the shortest decimal text that reads back as the same value, in PostgreSQL's form: the number nearest to the value among
  * the shortest, never the exact middle between two floats (readers differ there). Numbers as people write them, up to 15 digits
- * (6 of a float32), cost one multiplication and one division; others are tried with 15, 16, 17 digits. Pure. Thread: any. */
+ * (6 of a float32), cost one multiplication and one division; other doubles from 1e-4 to 1e15 one or two divisions of 128 bits;
+ * only what is left is tried with 15, 16, 17 digits. Pure. Thread: any. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -72,32 +73,64 @@ static bool short_double(double v, struct digits *d) {
     return true;
 }
 
-/* The middle between v and a neighbour, exact where long double has more bits than double; elsewhere nothing is one. */
-static bool is_middle_double(const char *text, double v) {
-#if LDBL_MANT_DIG > DBL_MANT_DIG
-    long double read = strtold(text, NULL);
-    long double below = ((long double)nextafter(v, 0) + v) / 2;
-    long double above = ((long double)nextafter(v, INFINITY) + v) / 2;
-    return read == below || read == above;
-#else
-    (void)text;
-    (void)v;
+/* Is there a decimal of 16 or 17 digits inside the interval that reads back as v? All sides are exact integers of 128 bits, in units
+ * of 2^-shift * 10^-places: 4 m +- 2 is the way to the middle between v and its neighbours, below a power of two only half as far. */
+static bool exact_double(double v, struct digits *d) {
+    if (!(v >= 1e-4 && v < 1e15)) {
+        return false;
+    }
+    int exponent;
+    uint64_t m = (uint64_t)ldexp(frexp(v, &exponent), DBL_MANT_DIG);
+    int shift = 2 + DBL_MANT_DIG - exponent; /* 5 to 68 */
+    int places = places_for(v, 17);
+    if (places < 0 || places > 21) {
+        return false;
+    }
+    unsigned __int128 scale = (unsigned __int128)(uint64_t)pow10_exact[places < 11 ? places : 11] *
+                              (uint64_t)pow10_exact[places < 11 ? 0 : places - 11];
+    unsigned __int128 middle = scale * (4 * m);
+    unsigned __int128 low = scale * (4 * m - (m == UINT64_C(1) << (DBL_MANT_DIG - 1) ? 1 : 2));
+    unsigned __int128 high = scale * (4 * m + 2);
+    for (int unit = 10; unit >= 1; unit -= 9) {
+        unsigned __int128 step = (unsigned __int128)(unsigned)unit << shift;
+        uint64_t number = (uint64_t)(middle / step);
+        unsigned __int128 below = step * number;
+        unsigned __int128 above = below + step;
+        bool below_fits = below > low;
+        bool above_fits = above < high;
+        if (below_fits || above_fits) {
+            bool up = above_fits && (!below_fits || above - middle < middle - below || (above - middle == middle - below && number % 2));
+            digits_from_integer(d, (number + up) * (uint64_t)unit, places);
+            return true;
+        }
+    }
     return false;
-#endif
 }
 
-static bool is_middle_float(const char *text, float v) {
-    double read = strtod(text, NULL);
-    double below = ((double)nextafterf(v, 0) + v) / 2;
-    double above = ((double)nextafterf(v, INFINITY) + v) / 2;
-    return read == below || read == above;
+/* Is number * 10^exponent the exact middle between two floats of so many bits: an odd number of one bit more, times a power of two?
+ * Beyond 10^23 the factors 5 alone are too large for it. */
+static bool is_middle(uint64_t number, int exponent, int bits) {
+    if (exponent < -23 || exponent > 23) {
+        return false;
+    }
+    unsigned __int128 odd = number;
+    for (; exponent > 0; exponent--) {
+        odd *= 5;
+    }
+    for (; exponent < 0; exponent++) {
+        if (odd % 5 != 0) {
+            return false;
+        }
+        odd /= 5;
+    }
+    while (odd > 0 && odd % 2 == 0) {
+        odd /= 2;
+    }
+    return odd >> bits == 1;
 }
 
 static bool reads_back(const char *text, double v, bool narrow) {
-    if (narrow) {
-        return strtof(text, NULL) == (float)v && !is_middle_float(text, (float)v);
-    }
-    return strtod(text, NULL) == v && !is_middle_double(text, v);
+    return narrow ? strtof(text, NULL) == (float)v : strtod(text, NULL) == v;
 }
 
 /* "d.ddde-05" with `count` digits, from their integer. */
@@ -121,7 +154,7 @@ static bool try_digits(double v, int count, bool narrow, struct digits *d) {
             continue;
         }
         format_number(text, sizeof text, tries[i], count, exponent);
-        if (reads_back(text, v, narrow)) {
+        if (reads_back(text, v, narrow) && !is_middle(tries[i], exponent - count + 1, narrow ? FLT_MANT_DIG : DBL_MANT_DIG)) {
             digits_from_integer(d, tries[i], count - 1 - exponent);
             return true;
         }
@@ -225,7 +258,7 @@ static void put_float(struct buf *out, double v, bool narrow) {
         return;
     }
     struct digits d;
-    if (!(narrow ? short_float(v, &d) : short_double(v, &d))) {
+    if (!(narrow ? short_float(v, &d) : short_double(v, &d) || exact_double(v, &d))) {
         long_digits(v, narrow, &d);
     }
     put_digits(out, &d, narrow ? 6 : 15);
