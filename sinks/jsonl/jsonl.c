@@ -18,6 +18,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "cdc/base/escape.h"
 #include "cdc/base/json.h"
 #include "sinks/jsonl/jsonl_folder.h"
 #include "sinks/jsonl/jsonl_writer.h"
@@ -126,8 +127,8 @@ static int jsonl_examine(struct sink *s, struct source_findings *out, struct err
         }
         struct source_finding *f = &out->at[out->count++];
         *f = (struct source_finding){ .fatal = true };
-        strncpy(f->what, err->text, sizeof f->what - 1);
-        strncpy(f->cure, err->cure, sizeof f->cure - 1);
+        escape_append(f->what, sizeof f->what, err->text, strlen(err->text));
+        escape_append(f->cure, sizeof f->cure, err->cure, strlen(err->cure));
         err_clear(err);
         return 0;
     }

@@ -39,9 +39,6 @@ int jsonl_staged_write(struct jsonl_staged *s, const void *p, size_t len, struct
     }
     s->size += len;
     s->crc = libdeflate_crc32(s->crc, p, len);
-    if (s->env->metrics) {
-        metric_add(s->env->metrics, METRIC_SINK_BYTES, (int64_t)len);
-    }
     return 0;
 }
 
