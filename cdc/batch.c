@@ -1,7 +1,8 @@
-/* Batches: building, sealing, copying rows. Memory: one block holds the batch, its columns and (in a large batch: apart, so that
- * sealing can give room back) the cells of all rows_cap rows; a variable column has a few bytes there and moves to an
- * allocation of its own when they are used up. Nothing is allocated per row. Disk form: batch_spool.c.
- * Thread: one while building; any after batch_seal. */
+/* Batches: building, sealing, copying rows. Memory: one block holds the batch, its columns and (in
+ * a large batch: apart, so that sealing can give room back) the cells of all rows_cap rows; a
+ * variable column has a few bytes there and moves to an allocation of its own when they are used
+ * up. Nothing is allocated per row. Disk form: batch_spool.c. Thread: one while building; any after
+ * batch_seal. */
 #include "cdc/batch.h"
 
 #include <stdatomic.h>
@@ -9,8 +10,9 @@
 
 enum {
     ALIGNMENT = 16,
-    CELLS_INSIDE_MAX = 4096,  /* up to here the cells lie behind the columns, in the batch's own block */
-    VAR_BYTES_A_ROW = 16,     /* first room of a variable column... */
+    CELLS_INSIDE_MAX =
+        4096, /* up to here the cells lie behind the columns, in the batch's own block */
+    VAR_BYTES_A_ROW = 16, /* first room of a variable column... */
     VAR_BYTES_INSIDE_MAX = 1024,
     VAR_BYTES_APART_A_ROW = 8, /* ...and at least so much once it moves out */
 };
@@ -18,9 +20,10 @@ enum {
 /* What batch_new allocates; struct batch is what others see of it. */
 struct store {
     struct batch batch;
-    uint8_t *cells;     /* rows, row marks and bitmaps of all columns */
+    uint8_t *cells; /* rows, row marks and bitmaps of all columns */
     size_t cells_bytes;
-    uint8_t *bitmaps;   /* within cells: a valid bitmap a column, then (log rows only) an absent bitmap a column */
+    uint8_t *bitmaps; /* within cells: a valid bitmap a column, then (log rows only) an absent
+                         bitmap a column */
     size_t block_bytes;
     bool cells_apart;
     struct column columns[];
@@ -38,7 +41,7 @@ static bool var_apart(const struct store *s, const struct column *c) {
 /* Where everything lies within cells. */
 struct layout {
     size_t bytes;
-    size_t kinds, tx, n;  /* of log rows */
+    size_t kinds, tx, n; /* of log rows */
     size_t bitmaps;
 };
 
@@ -47,12 +50,14 @@ static size_t var_bytes_inside(uint32_t rows_cap) {
     return bytes < VAR_BYTES_INSIDE_MAX ? bytes : VAR_BYTES_INSIDE_MAX;
 }
 
-static struct layout layout_of(const struct column *columns, uint16_t count, uint32_t rows_cap, bool log, size_t var_bytes) {
+static struct layout layout_of(const struct column *columns, uint16_t count, uint32_t rows_cap,
+                               bool log, size_t var_bytes) {
     struct layout layout = { 0 };
     size_t at = 0;
     for (uint16_t i = 0; i < count; i++) {
         size_t width = columns[i].width;
-        at += width ? aligned(rows_cap * width) : aligned((rows_cap + 1) * sizeof(uint32_t)) + var_bytes;
+        at += width ? aligned(rows_cap * width)
+                    : aligned((rows_cap + 1) * sizeof(uint32_t)) + var_bytes;
     }
     if (log) {
         layout.tx = at;
@@ -89,7 +94,8 @@ struct batch *batch_new(struct schema *schema, uint32_t rows_cap, struct txlist 
     struct layout layout = layout_of(columns, count, rows_cap, txs != NULL, var_bytes);
     bool apart = layout.bytes > CELLS_INSIDE_MAX;
     struct store *s = xmalloc(head_bytes + (apart ? 0 : layout.bytes));
-    *s = (struct store){ .cells_apart = apart, .block_bytes = head_bytes + (apart ? 0 : layout.bytes) };
+    *s = (struct store){ .cells_apart = apart,
+                         .block_bytes = head_bytes + (apart ? 0 : layout.bytes) };
     s->cells = apart ? xmalloc(layout.bytes) : (uint8_t *)s + head_bytes;
     memcpy(s->columns, columns, count * sizeof *columns);
     if (columns != first) {
@@ -144,7 +150,8 @@ void batch_unref(struct batch *batch) {
     free(s);
 }
 
-/* Moves the cells of a batch that came out much smaller than its rows_cap to an allocation of their size. */
+/* Moves the cells of a batch that came out much smaller than its rows_cap to an allocation of their
+ * size. */
 static void shrink_cells(struct store *s) {
     struct batch *b = &s->batch;
     uint16_t count = b->schema->column_count;
@@ -246,7 +253,8 @@ uint8_t *batch_var_space_slow(struct batch *batch, uint16_t col, size_t len) {
     struct store *s = (struct store *)(void *)batch;
     struct column *c = &batch->columns[col];
     uint32_t at = c->offsets[batch->rows];
-    CHECK(!batch->sealed && col < batch->schema->column_count && batch->rows < batch->rows_cap && c->width == 0);
+    CHECK(!batch->sealed && col < batch->schema->column_count && batch->rows < batch->rows_cap &&
+          c->width == 0);
     CHECK(len <= UINT32_MAX - at);
     size_t need = at + len;
     bool apart = var_apart(s, c);
@@ -335,20 +343,28 @@ void batch_put_cell(struct batch *dst, uint16_t col, const struct batch *src, ui
     }
     size_t len;
     switch (from->width) {
-    case 8: memcpy(batch_fixed(dst, col), from->data + (size_t)src_row * 8, 8); break;
-    case 4: memcpy(batch_fixed(dst, col), from->data + (size_t)src_row * 4, 4); break;
+    case 8:
+        memcpy(batch_fixed(dst, col), from->data + (size_t)src_row * 8, 8);
+        break;
+    case 4:
+        memcpy(batch_fixed(dst, col), from->data + (size_t)src_row * 4, 4);
+        break;
     case 0: {
         const uint8_t *bytes = cell_bytes(from, src_row, &len);
         batch_put_var(dst, col, bytes, len);
         break;
     }
-    default: memcpy(batch_fixed(dst, col), from->data + (size_t)src_row * from->width, from->width); break;
+    default:
+        memcpy(batch_fixed(dst, col), from->data + (size_t)src_row * from->width, from->width);
+        break;
     }
 }
 
-void batch_put_row(struct batch *dst, const struct batch *src, uint32_t src_row, enum row_kind kind, uint32_t tx, uint32_t n) {
+void batch_put_row(struct batch *dst, const struct batch *src, uint32_t src_row, enum row_kind kind,
+                   uint32_t tx, uint32_t n) {
     uint16_t count = dst->schema->column_count;
-    CHECK(!dst->sealed && dst->rows < dst->rows_cap && src_row < src->rows && count == src->schema->column_count);
+    CHECK(!dst->sealed && dst->rows < dst->rows_cap && src_row < src->rows &&
+          count == src->schema->column_count);
     for (uint16_t i = 0; i < count; i++) {
         batch_put_cell(dst, i, src, src_row);
     }
@@ -382,19 +398,22 @@ static uint32_t find_runs(const uint8_t *keep, uint32_t rows, struct run *runs, 
     return count;
 }
 
-static void select_fixed(uint8_t *to, const uint8_t *from, size_t width, const struct run *runs, uint32_t run_count) {
+static void select_fixed(uint8_t *to, const uint8_t *from, size_t width, const struct run *runs,
+                         uint32_t run_count) {
     for (uint32_t i = 0; i < run_count; i++) {
         memcpy(to, from + runs[i].at * width, runs[i].count * width);
         to += runs[i].count * width;
     }
 }
 
-static void select_var(struct batch *dst, uint16_t col, const struct column *from, const struct run *runs, uint32_t run_count) {
+static void select_var(struct batch *dst, uint16_t col, const struct column *from,
+                       const struct run *runs, uint32_t run_count) {
     size_t bytes = 0;
     for (uint32_t i = 0; i < run_count; i++) {
         bytes += from->offsets[runs[i].at + runs[i].count] - from->offsets[runs[i].at];
     }
-    uint8_t *to = batch_var_space(dst, col, bytes); /* all the cells at once: dst->rows is still 0 */
+    uint8_t *to =
+        batch_var_space(dst, col, bytes); /* all the cells at once: dst->rows is still 0 */
     uint32_t *offsets = dst->columns[col].offsets;
     uint32_t at = 0;
     uint32_t row = 0;
@@ -410,7 +429,8 @@ static void select_var(struct batch *dst, uint16_t col, const struct column *fro
     }
 }
 
-static void select_bits(uint8_t *to, const uint8_t *from, const struct run *runs, uint32_t run_count, bool value) {
+static void select_bits(uint8_t *to, const uint8_t *from, const struct run *runs,
+                        uint32_t run_count, bool value) {
     uint32_t row = 0;
     for (uint32_t i = 0; i < run_count; i++) {
         for (uint32_t r = 0; r < runs[i].count; r++, row++) {
@@ -423,7 +443,8 @@ static void select_bits(uint8_t *to, const uint8_t *from, const struct run *runs
 
 struct batch *batch_select(const struct batch *src, const uint8_t *keep) {
     struct run some[64];
-    struct run *runs = src->rows / 2 + 1 <= ARRAY_COUNT(some) ? some : xmalloc((src->rows / 2 + 1) * sizeof *runs);
+    struct run *runs =
+        src->rows / 2 + 1 <= ARRAY_COUNT(some) ? some : xmalloc((src->rows / 2 + 1) * sizeof *runs);
     uint32_t kept;
     uint32_t run_count = find_runs(keep, src->rows, runs, &kept);
     struct batch *dst = NULL;
@@ -450,8 +471,10 @@ struct batch *batch_select(const struct batch *src, const uint8_t *keep) {
         }
         if (src->kinds) {
             select_fixed(dst->kinds, src->kinds, 1, runs, run_count);
-            select_fixed((uint8_t *)dst->tx, (const uint8_t *)src->tx, sizeof *src->tx, runs, run_count);
-            select_fixed((uint8_t *)dst->n, (const uint8_t *)src->n, sizeof *src->n, runs, run_count);
+            select_fixed((uint8_t *)dst->tx, (const uint8_t *)src->tx, sizeof *src->tx, runs,
+                         run_count);
+            select_fixed((uint8_t *)dst->n, (const uint8_t *)src->n, sizeof *src->n, runs,
+                         run_count);
         }
         dst->rows = kept;
         batch_seal(dst);

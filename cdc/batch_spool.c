@@ -1,11 +1,15 @@
-/* The disk form of a batch, for spools: written and read by the same process on the same machine, so integers are the
- * machine's. What comes back from a disk is input: a hash finds damage, and every size is checked all the same. Pure.
+/* The disk form of a batch, for spools: written and read by the same process on the same machine,
+ * so integers are the machine's. What comes back from a disk is input: a hash finds damage, and
+ * every size is checked all the same. Pure.
  *
- *   u64 hash of everything behind it | u32 magic | u32 rows | u32 generation | u16 columns | u8 flags | u8 zero
- *   u64 segment, u64 offset of `joined`
+ *   u64 hash of everything behind it
+ *   u32 magic | u32 rows | u32 generation | u16 columns | u8 flags | u8 zero
+ *   u64 segment | u64 offset of `joined`
  *   log rows: u32 tx a row | u32 n a row | u8 kind a row
- *   a column: u8 width | u8 flags | bitmaps that the flags name, valid first, (rows+7)/8 bytes each
- *             fixed: rows x width bytes     variable: rows+1 x u32 offset, the bytes */
+ *   a column: u8 width | u8 flags
+ *             the bitmaps that the flags name, valid first, (rows+7)/8 bytes each
+ *             fixed: rows x width bytes
+ *             variable: rows+1 x u32 offset, then the bytes */
 #include <stdlib.h>
 
 #include "cdc/base/map.h"
@@ -48,7 +52,8 @@ void batch_encode(struct buf *out, const struct batch *batch) {
     }
     for (uint16_t i = 0; i < batch->schema->column_count; i++) {
         const struct column *c = &batch->columns[i];
-        uint8_t marks[2] = { (uint8_t)c->width, (uint8_t)((c->valid ? COLUMN_VALID : 0) | (c->absent ? COLUMN_ABSENT : 0)) };
+        uint8_t marks[2] = { (uint8_t)c->width, (uint8_t)((c->valid ? COLUMN_VALID : 0) |
+                                                          (c->absent ? COLUMN_ABSENT : 0)) };
         buf_put(out, marks, sizeof marks);
         buf_put(out, c->valid, c->valid ? bitmap_bytes(rows) : 0);
         buf_put(out, c->absent, c->absent ? bitmap_bytes(rows) : 0);
@@ -59,7 +64,8 @@ void batch_encode(struct buf *out, const struct batch *batch) {
             buf_put(out, c->data, c->offsets[rows]);
         }
     }
-    head.hash = hash_bytes(out->data + begin + sizeof head.hash, out->len - begin - sizeof head.hash, SEED);
+    head.hash =
+        hash_bytes(out->data + begin + sizeof head.hash, out->len - begin - sizeof head.hash, SEED);
     memcpy(out->data + begin, &head.hash, sizeof head.hash);
 }
 
@@ -75,8 +81,8 @@ static int take_copy(struct view *in, size_t len, void *to) {
 }
 
 static int take_rows(struct view *in, struct batch *batch, uint32_t rows) {
-    if (take_copy(in, rows * sizeof *batch->tx, batch->tx) || take_copy(in, rows * sizeof *batch->n, batch->n) ||
-        take_copy(in, rows, batch->kinds)) {
+    if (take_copy(in, rows * sizeof *batch->tx, batch->tx) ||
+        take_copy(in, rows * sizeof *batch->n, batch->n) || take_copy(in, rows, batch->kinds)) {
         return -1;
     }
     for (uint32_t i = 0; i < rows; i++) {
@@ -87,7 +93,8 @@ static int take_rows(struct view *in, struct batch *batch, uint32_t rows) {
     return 0;
 }
 
-/* Offsets rise from 0, and the bytes that they point at are there. The batch still has no rows: one cell space takes all. */
+/* Offsets rise from 0, and the bytes that they point at are there. The batch still has no rows: one
+ * cell space takes all. */
 static int take_variable(struct view *in, struct batch *batch, uint16_t col, uint32_t rows) {
     const uint8_t *raw;
     uint32_t last = 0;
@@ -110,12 +117,15 @@ static int take_variable(struct view *in, struct batch *batch, uint16_t col, uin
     return take_copy(in, last, to);
 }
 
-/* Marks the cells through the door that builders use, so that only batch.c knows where bitmaps lie. */
-static int take_bitmaps(struct view *in, struct batch *batch, uint16_t col, uint32_t rows, uint8_t flags) {
+/* Marks the cells through the door that builders use, so that only batch.c knows where bitmaps lie.
+ */
+static int take_bitmaps(struct view *in, struct batch *batch, uint16_t col, uint32_t rows,
+                        uint8_t flags) {
     const uint8_t *valid = NULL;
     const uint8_t *absent = NULL;
     struct column *c = &batch->columns[col];
-    if ((flags & ~COLUMN_FLAGS_ALL) != 0 || ((flags & COLUMN_ABSENT) != 0 && (!(flags & COLUMN_VALID) || !batch->kinds)) ||
+    if ((flags & ~COLUMN_FLAGS_ALL) != 0 ||
+        ((flags & COLUMN_ABSENT) != 0 && (!(flags & COLUMN_VALID) || !batch->kinds)) ||
         ((flags & COLUMN_VALID) != 0 && take_bytes(in, bitmap_bytes(rows), &valid)) ||
         ((flags & COLUMN_ABSENT) != 0 && take_bytes(in, bitmap_bytes(rows), &absent))) {
         return -1;
@@ -142,10 +152,12 @@ static int take_column(struct view *in, struct batch *batch, uint16_t col, uint3
     struct column *c = &batch->columns[col];
     uint8_t width;
     uint8_t flags;
-    if (take_u8(in, &width) || take_u8(in, &flags) || width != c->width || take_bitmaps(in, batch, col, rows, flags)) {
+    if (take_u8(in, &width) || take_u8(in, &flags) || width != c->width ||
+        take_bitmaps(in, batch, col, rows, flags)) {
         return -1;
     }
-    return c->width ? take_copy(in, (size_t)rows * c->width, c->data) : take_variable(in, batch, col, rows);
+    return c->width ? take_copy(in, (size_t)rows * c->width, c->data)
+                    : take_variable(in, batch, col, rows);
 }
 
 static int take_batch(struct view *in, struct batch *batch, uint32_t rows) {
@@ -164,14 +176,17 @@ static int take_batch(struct view *in, struct batch *batch, uint32_t rows) {
     return 0;
 }
 
-struct batch *batch_decode(const void *p, size_t len, struct schema *schema, struct txlist *txs, struct err *err) {
+struct batch *batch_decode(const void *p, size_t len, struct schema *schema, struct txlist *txs,
+                           struct err *err) {
     struct view in = view_of(p, len);
     struct head head;
     struct batch *batch = NULL;
-    bool sound = !take_copy(&in, sizeof head, &head) && head.magic == MAGIC && head.rows <= BATCH_ROWS_MAX &&
-                 head.columns == schema->column_count && head.zero == 0 && (head.flags & ~FLAGS_ALL) == 0 &&
+    bool sound = !take_copy(&in, sizeof head, &head) && head.magic == MAGIC &&
+                 head.rows <= BATCH_ROWS_MAX && head.columns == schema->column_count &&
+                 head.zero == 0 && (head.flags & ~FLAGS_ALL) == 0 &&
                  ((head.flags & FLAG_LOG) != 0) == (txs != NULL) &&
-                 head.hash == hash_bytes((const uint8_t *)p + sizeof head.hash, len - sizeof head.hash, SEED);
+                 head.hash == hash_bytes((const uint8_t *)p + sizeof head.hash,
+                                         len - sizeof head.hash, SEED);
     if (sound) {
         batch = batch_new(schema, head.rows ? head.rows : 1, txs);
         batch->backfill = (head.flags & FLAG_BACKFILL) != 0;
@@ -181,7 +196,8 @@ struct batch *batch_decode(const void *p, size_t len, struct schema *schema, str
     }
     if (!sound) {
         batch_unref(batch);
-        err_set(err, ERR_REWIND, "spool_damaged", "rows of \"%s\" that were kept on disk for a while came back damaged",
+        err_set(err, ERR_REWIND, "spool_damaged",
+                "rows of \"%s\" that were kept on disk for a while came back damaged",
                 schema->label);
         return NULL;
     }

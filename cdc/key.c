@@ -1,5 +1,6 @@
-/* Keys as bytes whose memcmp order is the source's order. Called for each row of the log whose table still has ranges to join,
- * so fixed-width cells are one load, a few operations and one append. Pure. Thread: any. */
+/* Keys as bytes whose memcmp order is the source's order. Called for each row of the log whose
+ * table still has ranges to join, so fixed-width cells are one load, a few operations and one
+ * append. Pure. Thread: any. */
 #include "cdc/key.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -21,7 +22,8 @@ enum form {
 
 static enum form form_of(enum type_kind kind) {
     switch (kind) {
-    case TYPE_BOOL: return FORM_BOOL;
+    case TYPE_BOOL:
+        return FORM_BOOL;
     case TYPE_INT8:
     case TYPE_INT16:
     case TYPE_INT32:
@@ -30,19 +32,27 @@ static enum form form_of(enum type_kind kind) {
     case TYPE_TIME:
     case TYPE_TIMESTAMP:
     case TYPE_TIMESTAMPTZ:
-    case TYPE_YEAR: return FORM_SIGNED;
+    case TYPE_YEAR:
+        return FORM_SIGNED;
     case TYPE_UINT8:
     case TYPE_UINT16:
     case TYPE_UINT32:
-    case TYPE_UINT64: return FORM_UNSIGNED;
-    case TYPE_DECIMAL: return FORM_DECIMAL;
+    case TYPE_UINT64:
+        return FORM_UNSIGNED;
+    case TYPE_DECIMAL:
+        return FORM_DECIMAL;
     case TYPE_FLOAT32:
-    case TYPE_FLOAT64: return FORM_FLOAT;
-    case TYPE_UUID: return FORM_RAW;
+    case TYPE_FLOAT64:
+        return FORM_FLOAT;
+    case TYPE_UUID:
+        return FORM_RAW;
     case TYPE_TIMETZ:
-    case TYPE_INTERVAL: return FORM_FIELDS;
-    case TYPE_NUMERIC: return FORM_NUMERIC;
-    default: return FORM_ESCAPED;
+    case TYPE_INTERVAL:
+        return FORM_FIELDS;
+    case TYPE_NUMERIC:
+        return FORM_NUMERIC;
+    default:
+        return FORM_ESCAPED;
     }
 }
 
@@ -144,9 +154,15 @@ void key_put_cell(struct buf *out, const struct type *type, const uint8_t *bytes
     CHECK(width == 0 || len == width);
     switch (form) {
     case FORM_BOOL:
-    case FORM_UNSIGNED: put_big_endian(out, load(bytes, width), width); break;
-    case FORM_SIGNED: put_big_endian(out, load(bytes, width) ^ sign_bit(width), width); break;
-    case FORM_FLOAT: put_big_endian(out, float_order(load(bytes, width), width), width); break;
+    case FORM_UNSIGNED:
+        put_big_endian(out, load(bytes, width), width);
+        break;
+    case FORM_SIGNED:
+        put_big_endian(out, load(bytes, width) ^ sign_bit(width), width);
+        break;
+    case FORM_FLOAT:
+        put_big_endian(out, float_order(load(bytes, width), width), width);
+        break;
     case FORM_DECIMAL:
         if (width == 8) {
             put_big_endian(out, (load(bytes, 8) - 1) ^ sign_bit(8), 8);
@@ -154,14 +170,20 @@ void key_put_cell(struct buf *out, const struct type *type, const uint8_t *bytes
             decimal_put(out, bytes, width);
         }
         break;
-    case FORM_RAW: buf_put(out, bytes, width); break;
+    case FORM_RAW:
+        buf_put(out, bytes, width);
+        break;
     case FORM_FIELDS:
         put_big_endian(out, load(bytes, 8) ^ sign_bit(8), 8);
         put_big_endian(out, load(bytes + 8, 4) ^ sign_bit(4), 4);
         put_big_endian(out, load(bytes + 12, 4) ^ sign_bit(4), 4);
         break;
-    case FORM_NUMERIC: put_numeric(out, bytes, len); break;
-    default: put_escaped(out, bytes, len); break;
+    case FORM_NUMERIC:
+        put_numeric(out, bytes, len);
+        break;
+    default:
+        put_escaped(out, bytes, len);
+        break;
     }
 }
 
@@ -182,7 +204,8 @@ int key_put(struct buf *out, const struct batch *batch, uint32_t row) {
     return 0;
 }
 
-/* The bytes up to the terminator, without it. -1 if there is none or an escape is wrong. `out` may be NULL to walk over it. */
+/* The bytes up to the terminator, without it. -1 if there is none or an escape is wrong. `out` may
+ * be NULL to walk over it. */
 static int take_escaped(struct view *in, struct buf *out) {
     const uint8_t *at = in->at;
     while (at < in->end) {
@@ -234,14 +257,19 @@ int key_take_cell(struct view *in, const struct type *type, struct buf *out) {
     }
     uint64_t v = width <= 8 ? load_big_endian(key, width) : 0;
     switch (form) {
-    case FORM_SIGNED: v ^= sign_bit(width); break;
-    case FORM_FLOAT: v = float_from_order(v, width); break;
+    case FORM_SIGNED:
+        v ^= sign_bit(width);
+        break;
+    case FORM_FLOAT:
+        v = float_from_order(v, width);
+        break;
     case FORM_BOOL:
         if (v > 1) {
             return -1;
         }
         break;
-    default: break;
+    default:
+        break;
     }
     if (form == FORM_DECIMAL) {
         decimal_take(key, width, cell);
@@ -257,7 +285,8 @@ int key_take_cell(struct view *in, const struct type *type, struct buf *out) {
     return 0;
 }
 
-size_t key_separator(const struct schema *schema, const void *lo, size_t lo_len, const void *hi, size_t hi_len) {
+size_t key_separator(const struct schema *schema, const void *lo, size_t lo_len, const void *hi,
+                     size_t hi_len) {
     struct view in = view_of(hi, hi_len);
     for (uint16_t i = 0; i < schema->key_count; i++) {
         const struct type *type = &schema->columns[schema->key[i]].type;

@@ -19,7 +19,8 @@ static int compare_tx(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-void snapshot_set(struct snapshot *s, uint64_t xmin, uint64_t xmax, const uint64_t *xip, uint32_t count) {
+void snapshot_set(struct snapshot *s, uint64_t xmin, uint64_t xmax, const uint64_t *xip,
+                  uint32_t count) {
     uint64_t *copy = NULL; /* made before the old list goes: xip may be that list */
     if (count > 0) {
         copy = xmalloc(count * sizeof *copy);

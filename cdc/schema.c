@@ -1,5 +1,6 @@
-/* Schemas: building, comparing, and the steps from one to another. Immutable once shared; the reference count is the only
- * part that several tasks write. Their JSON form is in schema_json.c. */
+/* Schemas: building, comparing, and the steps from one to another. Immutable once shared; the
+ * reference count is the only part that several tasks write. Their JSON form is in schema_json.c.
+ */
 #include "cdc/schema.h"
 
 #include <stdatomic.h>
@@ -8,7 +9,8 @@
 
 enum { COLUMN_NONE = UINT16_MAX };
 
-struct schema *schema_new(uint64_t table_id, const char *space, const char *name, uint16_t column_count) {
+struct schema *schema_new(uint64_t table_id, const char *space, const char *name,
+                          uint16_t column_count) {
     CHECK(table_id <= INT64_MAX); /* it must fit a JSON integer */
     struct schema *schema = xcalloc(1, sizeof *schema);
     atomic_init(&schema->refs, 1);
@@ -69,7 +71,8 @@ static void finish_key(struct schema *schema) {
         }
         CHECK(column->key_pos < count && schema->key[column->key_pos] == COLUMN_NONE);
         schema->key[column->key_pos] = i;
-        bool ordered = type_orderable(&column->type) && (column->type.kind != TYPE_TEXT || column->byte_order);
+        bool ordered =
+            type_orderable(&column->type) && (column->type.kind != TYPE_TEXT || column->byte_order);
         schema->key_orderable = schema->key_orderable && ordered;
     }
 }
@@ -98,7 +101,8 @@ void schema_unref(struct schema *schema) {
 }
 
 struct schema *schema_with_version(const struct schema *schema, uint32_t version) {
-    struct schema *copy = schema_new(schema->table_id, schema->space, schema->name, schema->column_count);
+    struct schema *copy =
+        schema_new(schema->table_id, schema->space, schema->name, schema->column_count);
     copy->storage = arena_strdup(&copy->arena, schema->storage);
     copy->version = version;
     copy->identity = schema->identity;
@@ -131,7 +135,8 @@ bool schema_same_rows(const struct schema *a, const struct schema *b) {
     for (uint16_t i = 0; i < a->column_count; i++) {
         const struct column_def *x = &a->columns[i];
         const struct column_def *y = &b->columns[i];
-        if (x->key_pos != y->key_pos || !type_equal(&x->type, &y->type) || strcmp(x->name, y->name) != 0) {
+        if (x->key_pos != y->key_pos || !type_equal(&x->type, &y->type) ||
+            strcmp(x->name, y->name) != 0) {
             return false;
         }
     }
@@ -139,7 +144,8 @@ bool schema_same_rows(const struct schema *a, const struct schema *b) {
 }
 
 bool schema_same_definition(const struct schema *a, const struct schema *b) {
-    return a->table_id == b->table_id && strcmp(a->storage, b->storage) == 0 && schema_same_rows(a, b);
+    return a->table_id == b->table_id && strcmp(a->storage, b->storage) == 0 &&
+           schema_same_rows(a, b);
 }
 
 static bool same_key(const struct schema *from, const struct schema *to) {
@@ -154,7 +160,8 @@ static bool same_key(const struct schema *from, const struct schema *to) {
     return true;
 }
 
-/* Are the columns of `to` out of the order that dropping from `from` and appending what is new gives? */
+/* Are the columns of `to` out of the order that dropping from `from` and appending what is new
+ * gives? */
 static bool reordered(const struct schema *from, const struct schema *to) {
     int last = -1;
     bool new_seen = false;
@@ -178,14 +185,16 @@ struct steps {
     size_t count;
 };
 
-static void steps_add(struct steps *steps, enum schema_step_kind kind, uint16_t from_column, uint16_t to_column) {
+static void steps_add(struct steps *steps, enum schema_step_kind kind, uint16_t from_column,
+                      uint16_t to_column) {
     if (steps->out && steps->count < steps->max) {
         steps->out[steps->count] = (struct schema_step){ kind, from_column, to_column };
     }
     steps->count++;
 }
 
-size_t schema_diff(const struct schema *from, const struct schema *to, struct schema_step *out, size_t out_max) {
+size_t schema_diff(const struct schema *from, const struct schema *to, struct schema_step *out,
+                   size_t out_max) {
     struct steps steps = { .out = out, .max = out_max };
     if (strcmp(from->space, to->space) != 0 || strcmp(from->name, to->name) != 0) {
         steps_add(&steps, STEP_RENAME_TABLE, COLUMN_NONE, COLUMN_NONE);

@@ -1,5 +1,5 @@
-/* The JSON form of a schema, as targets store it, and back. What comes back is input: every field is checked, an unknown
- * one is passed over (a target may keep its own beside ours). Pure. */
+/* The JSON form of a schema, as targets store it, and back. What comes back is input: every field
+ * is checked, an unknown one is passed over (a target may keep its own beside ours). Pure. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +55,8 @@ static int malformed(struct err *err, const char *what) {
 }
 
 static int wrong_field(struct err *err, const char *key) {
-    return err_set(err, ERR_FATAL, "schema_malformed", "a stored schema cannot be read: \"%s\" is missing or wrong", key);
+    return err_set(err, ERR_FATAL, "schema_malformed",
+                   "a stored schema cannot be read: \"%s\" is missing or wrong", key);
 }
 
 static int take_text(const json_t *object, const char *key, const char **out, struct err *err) {
@@ -63,7 +64,8 @@ static int take_text(const json_t *object, const char *key, const char **out, st
     return *out ? 0 : wrong_field(err, key);
 }
 
-static int take_integer(const json_t *object, const char *key, int64_t min, int64_t max, int64_t *out, struct err *err) {
+static int take_integer(const json_t *object, const char *key, int64_t min, int64_t max,
+                        int64_t *out, struct err *err) {
     const json_t *value = json_object_get(object, key);
     *out = json_integer_value(value);
     return json_is_integer(value) && *out >= min && *out <= max ? 0 : wrong_field(err, key);
@@ -84,7 +86,8 @@ static int take_column(const json_t *object, struct schema *schema, uint16_t i, 
     int64_t mod;
     int64_t key;
     if (take_text(object, "name", &name, err) || take_text(object, "type", &type, err) ||
-        take_text(object, "source", &source, err) || take_integer(object, "oid", 0, UINT32_MAX, &oid, err) ||
+        take_text(object, "source", &source, err) ||
+        take_integer(object, "oid", 0, UINT32_MAX, &oid, err) ||
         take_integer(object, "mod", INT32_MIN, INT32_MAX, &mod, err) ||
         take_bool(object, "nullable", &column->nullable, err) ||
         take_integer(object, "key", -1, INT16_MAX, &key, err) ||
@@ -92,11 +95,13 @@ static int take_column(const json_t *object, struct schema *schema, uint16_t i, 
         return -1;
     }
     if (type_from_name(type, &column->type)) {
-        return err_set(err, ERR_FATAL, "schema_malformed", "a stored schema cannot be read: there is no type \"%s\"", type);
+        return err_set(err, ERR_FATAL, "schema_malformed",
+                       "a stored schema cannot be read: there is no type \"%s\"", type);
     }
     if (!*name || schema_column(schema, name) >= 0) {
-        return err_set(err, ERR_FATAL, "schema_malformed",
-                       "a stored schema cannot be read: the column name \"%s\" is empty or there twice", name);
+        return err_set(
+            err, ERR_FATAL, "schema_malformed",
+            "a stored schema cannot be read: the column name \"%s\" is empty or there twice", name);
     }
     column->name = arena_strdup(&schema->arena, name);
     column->source_type = arena_strdup(&schema->arena, source);
@@ -162,7 +167,8 @@ static struct schema *schema_from_object(const json_t *object, struct err *err) 
         malformed(err, "it is no JSON object");
         return NULL;
     }
-    if (take_text(object, "table", &label, err) || take_integer(object, "id", 0, INT64_MAX, &id, err) ||
+    if (take_text(object, "table", &label, err) ||
+        take_integer(object, "id", 0, INT64_MAX, &id, err) ||
         take_text(object, "space", &space, err) || take_text(object, "name", &name, err) ||
         take_integer(object, "version", 0, UINT32_MAX, &version, err) ||
         take_text(object, "storage", &storage, err)) {
@@ -172,7 +178,8 @@ static struct schema *schema_from_object(const json_t *object, struct err *err) 
         wrong_field(err, "columns");
         return NULL;
     }
-    struct schema *schema = schema_new((uint64_t)id, space, name, (uint16_t)json_array_size(columns));
+    struct schema *schema =
+        schema_new((uint64_t)id, space, name, (uint16_t)json_array_size(columns));
     schema->version = (uint32_t)version;
     schema->storage = arena_strdup(&schema->arena, storage);
     if (take_identity(object, schema, err) || take_columns(columns, schema, err)) {

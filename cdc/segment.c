@@ -1,9 +1,12 @@
-/* Segments: a list of batches and what is known of the stretch of the log they come from. One owner at a time. */
+/* Segments: a list of batches and what is known of the stretch of the log they come from. One owner
+ * at a time. */
 #include "cdc/segment.h"
 
 #include <stdlib.h>
 
-struct segment *segment_new(void) { return xcalloc(1, sizeof(struct segment)); }
+struct segment *segment_new(void) {
+    return xcalloc(1, sizeof(struct segment));
+}
 
 void segment_free(struct segment *segment) {
     if (!segment) {

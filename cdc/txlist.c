@@ -1,4 +1,5 @@
-/* Transaction lists: filled by the log reader, then shared and immutable. Thread: any, once shared. */
+/* Transaction lists: filled by the log reader, then shared and immutable. Thread: any, once shared.
+ */
 #include <stdatomic.h>
 #include <stdlib.h>
 

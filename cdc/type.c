@@ -47,7 +47,8 @@ static const struct {
 
 static bool is_kind(enum type_kind kind) { return kind >= TYPE_BOOL && kind < TYPE_KIND_COUNT; }
 
-/* Elements of an array carry no precision and are no arrays themselves: the image knows dimensions. */
+/* Elements of an array carry no precision and are no arrays themselves: the image knows dimensions.
+ */
 static bool is_element(enum type_kind kind) {
     return is_kind(kind) && kind != TYPE_ARRAY && kind != TYPE_DECIMAL;
 }
@@ -66,9 +67,12 @@ bool type_equal(const struct type *a, const struct type *b) {
         return false;
     }
     switch (a->kind) {
-    case TYPE_DECIMAL: return a->precision == b->precision && a->scale == b->scale;
-    case TYPE_ARRAY: return a->element == b->element;
-    default: return true;
+    case TYPE_DECIMAL:
+        return a->precision == b->precision && a->scale == b->scale;
+    case TYPE_ARRAY:
+        return a->element == b->element;
+    default:
+        return true;
     }
 }
 
@@ -103,7 +107,8 @@ static enum type_kind kind_from_name(const char *name, size_t len) {
     return 0;
 }
 
-/* "(15,2)" up to the end of the string, as type_put_name writes it: no blanks, plus signs or leading zeros. */
+/* "(15,2)" up to the end of the string, as type_put_name writes it: no blanks, plus signs or
+ * leading zeros. */
 static int arguments_from_text(const char *s, struct type *out) {
     static const char number_begin[] = "-0123456789";
     char *end;

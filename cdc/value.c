@@ -1,5 +1,6 @@
-/* Dates, times, identifiers and bits as text: ISO 8601, astronomical years, digits written by hand since every row of a text sink passes
- * here. Decimals are in value_decimal.c, floats in value_float.c. Pure. Thread: any. */
+/* Dates, times, identifiers and bits as text: ISO 8601, astronomical years, digits written by hand
+ * since every row of a text sink passes here. Decimals are in value_decimal.c, floats in
+ * value_float.c. Pure. Thread: any. */
 #include "cdc/value.h"
 
 #define US_PER_SECOND INT64_C(1000000)

@@ -1,6 +1,7 @@
-/* Decimals between cells, text and PostgreSQL's base-10000 digits. All is integer arithmetic: 64 bits where the precision allows it (the
- * hot case), then 128, then four limbs. A number fits its type exactly if its digits, counted before any arithmetic, are not
- * more than the precision: so nothing below can overflow. Pure. Thread: any. */
+/* Decimals between cells, text and PostgreSQL's base-10000 digits. All is integer arithmetic: 64
+ * bits where the precision allows it (the hot case), then 128, then four limbs. A number fits its
+ * type exactly if its digits, counted before any arithmetic, are not more than the precision: so
+ * nothing below can overflow. Pure. Thread: any. */
 #include "cdc/value.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -10,10 +11,25 @@
 enum { LIMBS = 4, LIMB_DIGITS = 19, TEXT_DIGITS_MAX = 5 * LIMB_DIGITS };
 
 static const uint64_t pow10_table[20] = {
-    UINT64_C(1), UINT64_C(10), UINT64_C(100), UINT64_C(1000), UINT64_C(10000), UINT64_C(100000), UINT64_C(1000000),
-    UINT64_C(10000000), UINT64_C(100000000), UINT64_C(1000000000), UINT64_C(10000000000), UINT64_C(100000000000),
-    UINT64_C(1000000000000), UINT64_C(10000000000000), UINT64_C(100000000000000), UINT64_C(1000000000000000),
-    UINT64_C(10000000000000000), UINT64_C(100000000000000000), UINT64_C(1000000000000000000),
+    UINT64_C(1),
+    UINT64_C(10),
+    UINT64_C(100),
+    UINT64_C(1000),
+    UINT64_C(10000),
+    UINT64_C(100000),
+    UINT64_C(1000000),
+    UINT64_C(10000000),
+    UINT64_C(100000000),
+    UINT64_C(1000000000),
+    UINT64_C(10000000000),
+    UINT64_C(100000000000),
+    UINT64_C(1000000000000),
+    UINT64_C(10000000000000),
+    UINT64_C(100000000000000),
+    UINT64_C(1000000000000000),
+    UINT64_C(10000000000000000),
+    UINT64_C(100000000000000000),
+    UINT64_C(1000000000000000000),
     UINT64_C(10000000000000000000),
 };
 
@@ -77,7 +93,8 @@ static inline unsigned limbs_of(const struct type *type) {
     return type->precision <= 18 ? 1 : type->precision <= 38 ? 2 : LIMBS;
 }
 
-/* The reserved cells: low limbs all zero and the top bit alone (lowest), that plus 1, and the complement of the lowest (highest). */
+/* The reserved cells: low limbs all zero and the top bit alone (lowest), that plus 1, and the
+ * complement of the lowest (highest). */
 enum special { SPECIAL_NONE, SPECIAL_NAN, SPECIAL_MINUS_INFINITY, SPECIAL_INFINITY };
 
 static void store_special(enum special special, unsigned count, uint8_t *cell) {
@@ -108,9 +125,10 @@ static enum special special_of(const struct big *b) {
     return ones && first == UINT64_MAX ? SPECIAL_INFINITY : SPECIAL_NONE;
 }
 
-static const char two_digits[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-                                 "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
-                                 "8081828384858687888990919293949596979899";
+static const char two_digits[] =
+    "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+    "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+    "8081828384858687888990919293949596979899";
 
 static inline char *digits_before(char *end, uint64_t v) {
     while (v >= 100) {
@@ -184,10 +202,17 @@ void value_put_decimal(struct buf *out, const struct type *type, const uint8_t *
     struct big b = { .count = limbs_of(type) };
     memcpy(b.limb, cell, b.count * sizeof b.limb[0]);
     switch (special_of(&b)) {
-    case SPECIAL_NAN: buf_puts(out, "NaN"); return;
-    case SPECIAL_MINUS_INFINITY: buf_puts(out, "-Infinity"); return;
-    case SPECIAL_INFINITY: buf_puts(out, "Infinity"); return;
-    default: break;
+    case SPECIAL_NAN:
+        buf_puts(out, "NaN");
+        return;
+    case SPECIAL_MINUS_INFINITY:
+        buf_puts(out, "-Infinity");
+        return;
+    case SPECIAL_INFINITY:
+        buf_puts(out, "Infinity");
+        return;
+    default:
+        break;
     }
     bool negative = b.limb[b.count - 1] >> 63;
     if (negative) {
@@ -233,7 +258,9 @@ struct decimal_text {
     size_t whole, fraction; /* digits before and after the point */
 };
 
-static char text_digit(const struct decimal_text *t, size_t i) { return t->s[i < t->whole ? i : i + 1]; }
+static char text_digit(const struct decimal_text *t, size_t i) {
+    return t->s[i < t->whole ? i : i + 1];
+}
 
 static int decimal_text_scan(const char *s, size_t len, struct decimal_text *out) {
     size_t point = len;
@@ -262,7 +289,8 @@ int value_decimal_from_text(const struct type *type, const char *s, size_t len, 
         return -1;
     }
     size_t count = t.whole + t.fraction;
-    ptrdiff_t append = (ptrdiff_t)type->scale - (ptrdiff_t)t.fraction; /* zeros to add, or digits to drop */
+    ptrdiff_t append =
+        (ptrdiff_t)type->scale - (ptrdiff_t)t.fraction; /* zeros to add, or digits to drop */
     size_t kept = append >= 0 ? count : (size_t)-append >= count ? 0 : count - (size_t)-append;
     for (size_t i = kept; i < count; i++) {
         if (text_digit(&t, i) != '0') {
@@ -303,8 +331,8 @@ static inline unsigned group_digits(unsigned group) {
     return 1u + (group >= 10) + (group >= 100) + (group >= 1000);
 }
 
-int value_decimal_from_base10000(const struct type *type, bool negative, int weight, const uint8_t *digits_be,
-                                 unsigned count, uint8_t *cell) {
+int value_decimal_from_base10000(const struct type *type, bool negative, int weight,
+                                 const uint8_t *digits_be, unsigned count, uint8_t *cell) {
     static const unsigned small_pow10[5] = { 1, 10, 100, 1000, 10000 };
     struct big b = { .count = limbs_of(type) };
     while (count > 0 && group_at(digits_be, 0) == 0) {
@@ -321,17 +349,28 @@ int value_decimal_from_base10000(const struct type *type, bool negative, int wei
     }
     /* The unscaled number is the groups as one integer, times 10 to the shift. */
     int64_t shift = 4 * ((int64_t)weight - (int64_t)count + 1) + type->scale;
-    if (4 * (int64_t)(count - 1) + group_digits(group_at(digits_be, 0)) + shift > type->precision || shift <= -4) {
+    if (4 * (int64_t)(count - 1) + group_digits(group_at(digits_be, 0)) + shift > type->precision ||
+        shift <= -4) {
         return -1;
     }
     unsigned drop = shift < 0 ? (unsigned)-shift : 0;
     unsigned last = group_at(digits_be, count - 1);
     unsigned wrong = last > 9999;
     switch (drop) { /* divisions by constants */
-    case 0: break;
-    case 1: wrong |= last % 10; last /= 10; break;
-    case 2: wrong |= last % 100; last /= 100; break;
-    default: wrong |= last % 1000; last /= 1000; break;
+    case 0:
+        break;
+    case 1:
+        wrong |= last % 10;
+        last /= 10;
+        break;
+    case 2:
+        wrong |= last % 100;
+        last /= 100;
+        break;
+    default:
+        wrong |= last % 1000;
+        last /= 1000;
+        break;
     }
     if (LIKELY(b.count == 1)) { /* the hot case: the same steps as below, in one register */
         uint64_t v = 0;
@@ -340,7 +379,8 @@ int value_decimal_from_base10000(const struct type *type, bool negative, int wei
             wrong |= group > 9999;
             v = v * 10000 + group;
         }
-        v = (v * small_pow10[4 - drop] + last) * pow10_table[shift > 0 ? shift : 0]; /* shift < precision <= 18 */
+        v = (v * small_pow10[4 - drop] + last) *
+            pow10_table[shift > 0 ? shift : 0]; /* shift < precision <= 18 */
         v = negative ? 0 - v : v;
         memcpy(cell, &v, sizeof v);
         return UNLIKELY(wrong) ? -1 : 0;

@@ -1,7 +1,8 @@
-/* Floats as the shortest decimal text that reads back as the same value, in PostgreSQL's form: the number nearest to the value among
- * the shortest, never the exact middle between two floats (readers differ there). Numbers as people write them, up to 15 digits
- * (6 of a float32), cost one multiplication and one division; other doubles from 1e-4 to 1e15 one or two divisions of 128 bits;
- * only what is left is tried with 15, 16, 17 digits. Pure. Thread: any. */
+/* Floats as the shortest decimal text that reads back as the same value, in PostgreSQL's form: the
+ * number nearest to the value among the shortest, never the exact middle between two floats
+ * (readers differ there). Numbers as people write them, up to 15 digits (6 of a float32), cost one
+ * multiplication and one division; other doubles from 1e-4 to 1e15 one or two divisions of 128
+ * bits; only what is left is tried with 15, 16, 17 digits. Pure. Thread: any. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -16,8 +17,9 @@ struct digits {
     int exponent;
 };
 
-static const double pow10_exact[23] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                        1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
+static const double pow10_exact[23] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                        1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                        1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
 
 /* number * 10^-places, number > 0. */
 static void digits_from_integer(struct digits *d, uint64_t number, int places) {
@@ -39,7 +41,8 @@ static void digits_from_integer(struct digits *d, uint64_t number, int places) {
     d->exponent = d->count - 1 - places;
 }
 
-/* Places by which the point of v (1e-7 <= v < 1e15) must go right to have `want` digits before it (less than 0: left). At most 22. */
+/* Places by which the point of v (1e-7 <= v < 1e15) must go right to have `want` digits before it
+ * (less than 0: left). At most 22. */
 static int places_for(double v, int want) {
     int whole = 0; /* digits before the point of v; not above 0 for v < 1 */
     if (v >= 1) {
@@ -58,8 +61,9 @@ static double shifted(double v, int places) {
     return places >= 0 ? v * pow10_exact[places] : v / pow10_exact[-places];
 }
 
-/* Is there a decimal of at most 15 digits that is v? Then it is the shortest: no two of them are the same double. The product is off by
- * less than half, so rounding finds the integer, and the quotient of two exact numbers is what a reader makes of the text. */
+/* Is there a decimal of at most 15 digits that is v? Then it is the shortest: no two of them are
+ * the same double. The product is off by less than half, so rounding finds the integer, and the
+ * quotient of two exact numbers is what a reader makes of the text. */
 static bool short_double(double v, struct digits *d) {
     if (!(v >= 1e-7 && v < 1e15)) {
         return false;
@@ -73,8 +77,9 @@ static bool short_double(double v, struct digits *d) {
     return true;
 }
 
-/* Is there a decimal of 16 or 17 digits inside the interval that reads back as v? All sides are exact integers of 128 bits, in units
- * of 2^-shift * 10^-places: 4 m +- 2 is the way to the middle between v and its neighbours, below a power of two only half as far. */
+/* Is there a decimal of 16 or 17 digits inside the interval that reads back as v? All sides are
+ * exact integers of 128 bits, in units of 2^-shift * 10^-places: 4 m +- 2 is the way to the middle
+ * between v and its neighbours, below a power of two only half as far. */
 static bool exact_double(double v, struct digits *d) {
     if (!(v >= 1e-4 && v < 1e15)) {
         return false;
@@ -99,7 +104,8 @@ static bool exact_double(double v, struct digits *d) {
         bool below_fits = below > low;
         bool above_fits = above < high;
         if (below_fits || above_fits) {
-            bool up = above_fits && (!below_fits || above - middle < middle - below || (above - middle == middle - below && number % 2));
+            bool up = above_fits && (!below_fits || above - middle < middle - below ||
+                                     (above - middle == middle - below && number % 2));
             digits_from_integer(d, (number + up) * (uint64_t)unit, places);
             return true;
         }
@@ -107,8 +113,8 @@ static bool exact_double(double v, struct digits *d) {
     return false;
 }
 
-/* Is number * 10^exponent the exact middle between two floats of so many bits: an odd number of one bit more, times a power of two?
- * Beyond 10^23 the factors 5 alone are too large for it. */
+/* Is number * 10^exponent the exact middle between two floats of so many bits: an odd number of one
+ * bit more, times a power of two? Beyond 10^23 the factors 5 alone are too large for it. */
 static bool is_middle(uint64_t number, int exponent, int bits) {
     if (exponent < -23 || exponent > 23) {
         return false;
@@ -138,8 +144,9 @@ static void format_number(char *out, size_t cap, uint64_t number, int count, int
     snprintf(out, cap, "%llue%d", (unsigned long long)number, exponent - count + 1);
 }
 
-/* The nearest decimal of so many digits, else its neighbours: where v is a power of two the interval reaches further up than
- * down, and a number that is not the nearest one may be the only one inside. */
+/* The nearest decimal of so many digits, else its neighbours: where v is a power of two the
+ * interval reaches further up than down, and a number that is not the nearest one may be the only
+ * one inside. */
 static bool try_digits(double v, int count, bool narrow, struct digits *d) {
     char text[40];
     snprintf(text, sizeof text, "%.*e", count - 1, v);
@@ -154,7 +161,8 @@ static bool try_digits(double v, int count, bool narrow, struct digits *d) {
             continue;
         }
         format_number(text, sizeof text, tries[i], count, exponent);
-        if (reads_back(text, v, narrow) && !is_middle(tries[i], exponent - count + 1, narrow ? FLT_MANT_DIG : DBL_MANT_DIG)) {
+        if (reads_back(text, v, narrow) &&
+            !is_middle(tries[i], exponent - count + 1, narrow ? FLT_MANT_DIG : DBL_MANT_DIG)) {
             digits_from_integer(d, tries[i], count - 1 - exponent);
             return true;
         }
@@ -165,14 +173,17 @@ static bool try_digits(double v, int count, bool narrow, struct digits *d) {
 static void long_digits(double v, bool narrow, struct digits *d) {
     double least = narrow ? (double)FLT_MIN : DBL_MIN;
     int last = narrow ? 9 : 17;
-    int count = v < least ? 1 : narrow ? 6 : 15; /* denormals have fewer bits, and so fewer digits */
+    int count = v < least ? 1
+                : narrow  ? 6
+                          : 15; /* denormals have fewer bits, and so fewer digits */
     while (!try_digits(v, count, narrow, d)) {
         count++;
         CHECK(count <= last);
     }
 }
 
-/* As short_double, for float32 of 6 to 9 digits: the quotient is rounded a second time, which is right unless it lies on a middle. */
+/* As short_double, for float32 of 6 to 9 digits: the quotient is rounded a second time, which is
+ * right unless it lies on a middle. */
 static bool short_float(double v, struct digits *d) {
     if (!(v >= 1e-7 && v < 1e9)) {
         return false;
@@ -199,7 +210,8 @@ static bool short_float(double v, struct digits *d) {
 
 static void put_zeros(char *to, int count) { memset(to, '0', (size_t)count); }
 
-/* Plain from 0.0001 up to `plain_max` digits before the point, else with an exponent of at least two digits. */
+/* Plain from 0.0001 up to `plain_max` digits before the point, else with an exponent of at least
+ * two digits. */
 static void put_digits(struct buf *out, const struct digits *d, int plain_max) {
     char text[48];
     char *to = text;

@@ -1,4 +1,5 @@
-/* Batches against a plain model of their rows: building, aborting, copying, selecting, sealing, the disk form, and damage to it. */
+/* Batches against a plain model of their rows: building, aborting, copying, selecting, sealing, the
+ * disk form, and damage to it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +19,9 @@ enum { COLUMNS = 7 };
 
 static struct schema *wide_schema(void) {
     static const struct type types[COLUMNS] = {
-        { .kind = TYPE_INT64 }, { .kind = TYPE_TEXT }, { .kind = TYPE_INT16 },    { .kind = TYPE_BYTES },
-        { .kind = TYPE_UUID },  { .kind = TYPE_BOOL }, { TYPE_DECIMAL, 0, 60, 2 },
+        { .kind = TYPE_INT64 },     { .kind = TYPE_TEXT }, { .kind = TYPE_INT16 },
+        { .kind = TYPE_BYTES },     { .kind = TYPE_UUID }, { .kind = TYPE_BOOL },
+        { TYPE_DECIMAL, 0, 60, 2 },
     };
     static const char *const names[COLUMNS] = { "a", "b", "c", "d", "e", "f", "g" };
     struct schema *schema = schema_new(9, "public", "wide", COLUMNS);
@@ -40,7 +42,8 @@ struct expected {
     uint8_t bytes[600];
 };
 
-static struct expected expected_cell(uint64_t seed, uint32_t row, uint16_t col, size_t width, bool log) {
+static struct expected expected_cell(uint64_t seed, uint32_t row, uint16_t col, size_t width,
+                                     bool log) {
     struct expected e = { .state = VALUE, .len = width };
     uint64_t random = seed * 1000003 + row * 131 + col;
     uint64_t dice = next_random(&random) % 8;
@@ -72,18 +75,21 @@ static void build_cell(struct batch *batch, uint16_t col, const struct expected 
 
 static enum row_kind kind_of(uint32_t row) { return (enum row_kind)(row % 4); }
 
-static struct batch *build(struct schema *schema, uint64_t seed, uint32_t rows, uint32_t rows_cap, struct txlist *txs) {
+static struct batch *build(struct schema *schema, uint64_t seed, uint32_t rows, uint32_t rows_cap,
+                           struct txlist *txs) {
     struct batch *batch = batch_new(schema, rows_cap, txs);
     for (uint32_t row = 0; row < rows; row++) {
         if (row % 5 == 3) { /* a row that is begun, and thrown away */
             for (uint16_t col = 0; col < COLUMNS; col += 2) {
-                struct expected e = expected_cell(seed + 1, row, col, batch->columns[col].width, txs != NULL);
+                struct expected e =
+                    expected_cell(seed + 1, row, col, batch->columns[col].width, txs != NULL);
                 build_cell(batch, col, &e);
             }
             batch_row_abort(batch);
         }
         for (int i = COLUMNS - 1; i >= 0; i--) { /* in any order */
-            struct expected e = expected_cell(seed, row, (uint16_t)i, batch->columns[i].width, txs != NULL);
+            struct expected e =
+                expected_cell(seed, row, (uint16_t)i, batch->columns[i].width, txs != NULL);
             build_cell(batch, (uint16_t)i, &e);
         }
         batch_row_done(batch, kind_of(row), row % 3, row * 7);
@@ -96,12 +102,14 @@ static bool expect_row(const struct batch *batch, uint32_t row, uint64_t seed, u
     bool log = batch->kinds != NULL;
     bool good = EXPECT_EQ_INT(row_kind_of(batch, row), log ? kind_of(number) : ROW_INSERT);
     if (log) {
-        good = EXPECT_EQ_INT(batch->tx[row], number % 3) && EXPECT_EQ_INT(batch->n[row], number * 7) && good;
+        good = EXPECT_EQ_INT(batch->tx[row], number % 3) &&
+               EXPECT_EQ_INT(batch->n[row], number * 7) && good;
     }
     for (uint16_t col = 0; col < COLUMNS; col++) {
         const struct column *c = &batch->columns[col];
         struct expected e = expected_cell(seed, number, col, c->width, log);
-        good = EXPECT_EQ_INT(cell_null(c, row), e.state != VALUE) && EXPECT_EQ_INT(cell_absent(c, row), e.state == NOT_CARRIED) && good;
+        good = EXPECT_EQ_INT(cell_null(c, row), e.state != VALUE) &&
+               EXPECT_EQ_INT(cell_absent(c, row), e.state == NOT_CARRIED) && good;
         size_t len;
         const uint8_t *bytes = cell_bytes(c, row, &len);
         if (e.state == VALUE) {
@@ -126,7 +134,9 @@ static struct txlist *three_transactions(void) {
 }
 
 TEST(batch_holds_what_was_put_before_and_after_sealing) {
-    static const uint32_t sizes[][2] = { { 0, 1 }, { 1, 1 }, { 1, 8192 }, { 3, 10 }, { 10, 10 }, { 63, 64 }, { 100, 5000 }, { 1000, 1000 }, { 1500, 8192 } };
+    static const uint32_t sizes[][2] = { { 0, 1 },      { 1, 1 },       { 1, 8192 },
+                                         { 3, 10 },     { 10, 10 },     { 63, 64 },
+                                         { 100, 5000 }, { 1000, 1000 }, { 1500, 8192 } };
     struct schema *schema = wide_schema();
     struct txlist *txs = three_transactions();
     for (size_t i = 0; i < ARRAY_COUNT(sizes); i++) {
@@ -143,7 +153,8 @@ TEST(batch_holds_what_was_put_before_and_after_sealing) {
                 if (!sealed) {
                     size_t before = batch_memory(batch);
                     batch_seal(batch);
-                    EXPECT_TRUE(batch->sealed && batch->bytes == batch_memory(batch) && batch->bytes <= before);
+                    EXPECT_TRUE(batch->sealed && batch->bytes == batch_memory(batch) &&
+                                batch->bytes <= before);
                 }
             }
             batch_unref(batch);
@@ -214,8 +225,12 @@ TEST(batch_select_keeps_the_rows_whose_bits_are_set) {
         uint8_t *keep = calloc(1, (rows + 7) / 8); /* of exactly its size */
         unsigned density = (unsigned)(round % 4);
         uint32_t kept = 0;
-        for (uint32_t row = 0; row < (rows + 7) / 8 * 8; row++) { /* bits beyond the rows mean nothing */
-            bool set = density == 0 ? row % 64 < 40 : density == 1 ? next_random(&random) % 2 : density == 2 ? row / 50 % 2 == 1 : true;
+        for (uint32_t row = 0; row < (rows + 7) / 8 * 8;
+             row++) { /* bits beyond the rows mean nothing */
+            bool set = density == 0   ? row % 64 < 40
+                       : density == 1 ? next_random(&random) % 2
+                       : density == 2 ? row / 50 % 2 == 1
+                                      : true;
             if (set || row >= rows) {
                 bit_set(keep, row);
                 kept += row < rows;
@@ -225,7 +240,8 @@ TEST(batch_select_keeps_the_rows_whose_bits_are_set) {
         if (kept == 0) {
             EXPECT_TRUE(chosen == NULL);
         } else if (EXPECT_TRUE(chosen != NULL) && EXPECT_EQ_INT(chosen->rows, kept)) {
-            EXPECT_TRUE(chosen->sealed && chosen->backfill && chosen->generation == 4 && chosen->joined.offset == 2);
+            EXPECT_TRUE(chosen->sealed && chosen->backfill && chosen->generation == 4 &&
+                        chosen->joined.offset == 2);
             uint32_t at = 0;
             for (uint32_t row = 0; row < rows; row++) {
                 if (bit_get(keep, row) && !expect_row(chosen, at++, (uint64_t)round, row)) {
@@ -283,14 +299,16 @@ TEST(batch_disk_form_comes_back_whole) {
             buf_puts(&disk, "odd"); /* the form begins anywhere */
             batch_encode(&disk, batch);
             struct err err = ERR_INIT;
-            struct batch *back = batch_decode(disk.data + 3, disk.len - 3, schema, log ? txs : NULL, &err);
+            struct batch *back =
+                batch_decode(disk.data + 3, disk.len - 3, schema, log ? txs : NULL, &err);
             if (EXPECT_TRUE(back != NULL) && EXPECT_EQ_INT(back->rows, sizes[i])) {
-                EXPECT_TRUE(back->sealed && back->generation == 3 && back->backfill == (i % 2) && back->joined.segment == 5);
+                EXPECT_TRUE(back->sealed && back->generation == 3 && back->backfill == (i % 2) &&
+                            back->joined.segment == 5);
                 EXPECT_TRUE(back->txs == (log ? txs : NULL));
-                for (uint32_t row = 0; row < back->rows && expect_row(back, row, i, row); row++) {
-                }
+                for (uint32_t row = 0; row < back->rows && expect_row(back, row, i, row); row++) {}
             }
-            EXPECT_TRUE(batch_decode(disk.data + 3, disk.len - 3, schema, log ? NULL : txs, &err) == NULL);
+            EXPECT_TRUE(batch_decode(disk.data + 3, disk.len - 3, schema, log ? NULL : txs, &err) ==
+                        NULL);
             batch_unref(back);
             batch_unref(batch);
             buf_release(&disk);
@@ -359,7 +377,8 @@ TEST(batch_disk_form_damaged_under_a_fitting_hash_is_refused_or_harmless) {
         size_t len = round % 3 ? disk.len : 8 + next_random(&random) % (disk.len - 8);
         memcpy(damaged, disk.data, disk.len);
         for (uint64_t flips = round % 3 ? 1 + next_random(&random) % 3 : 0; flips > 0; flips--) {
-            damaged[8 + next_random(&random) % (len - 8)] ^= (uint8_t)(1u << next_random(&random) % 8);
+            damaged[8 + next_random(&random) % (len - 8)] ^=
+                (uint8_t)(1u << next_random(&random) % 8);
         }
         uint64_t hash = hash_bytes(damaged + 8, len - 8, 1);
         memcpy(damaged, &hash, sizeof hash);

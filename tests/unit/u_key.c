@@ -1,4 +1,5 @@
-/* Keys as bytes: their order is the values' order, they come apart into the same cells, damage is refused. */
+/* Keys as bytes: their order is the values' order, they come apart into the same cells, damage is
+ * refused. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,12 +22,14 @@ struct cell {
 };
 
 static const struct type key_types[] = {
-    { .kind = TYPE_BOOL },      { .kind = TYPE_INT8 },   { .kind = TYPE_INT16 },     { .kind = TYPE_INT32 },
-    { .kind = TYPE_INT64 },     { .kind = TYPE_UINT8 },  { .kind = TYPE_UINT16 },    { .kind = TYPE_UINT32 },
-    { .kind = TYPE_UINT64 },    { .kind = TYPE_TEXT },   { .kind = TYPE_BYTES },     { .kind = TYPE_UUID },
-    { .kind = TYPE_DATE },      { .kind = TYPE_TIME },   { .kind = TYPE_TIMESTAMP }, { .kind = TYPE_TIMESTAMPTZ },
-    { .kind = TYPE_YEAR },      { .kind = TYPE_FLOAT32 }, { .kind = TYPE_FLOAT64 },
-    { TYPE_DECIMAL, 0, 15, 2 }, { TYPE_DECIMAL, 0, 38, 2 }, { TYPE_DECIMAL, 0, 76, 2 },
+    { .kind = TYPE_BOOL },        { .kind = TYPE_INT8 },      { .kind = TYPE_INT16 },
+    { .kind = TYPE_INT32 },       { .kind = TYPE_INT64 },     { .kind = TYPE_UINT8 },
+    { .kind = TYPE_UINT16 },      { .kind = TYPE_UINT32 },    { .kind = TYPE_UINT64 },
+    { .kind = TYPE_TEXT },        { .kind = TYPE_BYTES },     { .kind = TYPE_UUID },
+    { .kind = TYPE_DATE },        { .kind = TYPE_TIME },      { .kind = TYPE_TIMESTAMP },
+    { .kind = TYPE_TIMESTAMPTZ }, { .kind = TYPE_YEAR },      { .kind = TYPE_FLOAT32 },
+    { .kind = TYPE_FLOAT64 },     { TYPE_DECIMAL, 0, 15, 2 }, { TYPE_DECIMAL, 0, 38, 2 },
+    { TYPE_DECIMAL, 0, 76, 2 },
 };
 
 static bool is_decimal(const struct type *t) { return t->kind == TYPE_DECIMAL; }
@@ -48,18 +51,24 @@ static struct cell random_cell(const struct type *type, uint64_t *random) {
         return cell;
     }
     if (is_decimal(type)) {
-        static const char *const texts[] = { "NaN", "Infinity", "-Infinity", "0", "0.01", "-0.01", "2.55", "2.56", "-2.56", "9999999999999.99", "-9999999999999.99" };
+        static const char *const texts[] = {
+            "NaN",   "Infinity",         "-Infinity",        "0", "0.01", "-0.01", "2.55", "2.56",
+            "-2.56", "9999999999999.99", "-9999999999999.99"
+        };
         char text[40];
         const char *s = texts[bits % ARRAY_COUNT(texts)];
         if (bits >> 62 == 0) {
-            snprintf(text, sizeof text, "%lld.%02u", (long long)(int64_t)bits / 10000000, (unsigned)(bits % 100));
+            snprintf(text, sizeof text, "%lld.%02u", (long long)(int64_t)bits / 10000000,
+                     (unsigned)(bits % 100));
             s = text;
         }
         EXPECT_EQ_INT(value_decimal_from_text(type, s, strlen(s), cell.bytes), 0);
         return cell;
     }
     if (type->kind == TYPE_FLOAT32 || type->kind == TYPE_FLOAT64) {
-        double values[] = { 0.0, 1.5, -1.5, INFINITY, -INFINITY, NAN, 1e-42, -1e-42, (double)(int64_t)bits, 3e38 };
+        double values[] = {
+            0.0, 1.5, -1.5, INFINITY, -INFINITY, NAN, 1e-42, -1e-42, (double)(int64_t)bits, 3e38
+        };
         double v = values[(bits >> 32) % ARRAY_COUNT(values)];
         float narrow = (float)v;
         memcpy(cell.bytes, type->kind == TYPE_FLOAT64 ? (void *)&v : (void *)&narrow, cell.len);
@@ -88,7 +97,9 @@ static int compare_floats(double x, double y) {
     return x < y ? -1 : x > y;
 }
 
-static int decimal_rank(const struct type *type, const struct cell *c) { /* -1, 0, 1, 2: -Infinity, a number, Infinity, NaN */
+static int
+decimal_rank(const struct type *type,
+             const struct cell *c) { /* -1, 0, 1, 2: -Infinity, a number, Infinity, NaN */
     static const char *const names[] = { "-Infinity", "Infinity", "NaN" };
     static const int ranks[] = { -1, 1, 2 };
     for (int i = 0; i < 3; i++) {
@@ -111,7 +122,8 @@ static int compare_cells(const struct type *type, const struct cell *a, const st
     switch (type->kind) {
     case TYPE_TEXT:
     case TYPE_BYTES:
-    case TYPE_UUID: return sign(key_cmp(a->bytes, a->len, b->bytes, b->len));
+    case TYPE_UUID:
+        return sign(key_cmp(a->bytes, a->len, b->bytes, b->len));
     case TYPE_BOOL:
     case TYPE_UINT8:
     case TYPE_UINT16:
@@ -133,13 +145,16 @@ static int compare_cells(const struct type *type, const struct cell *a, const st
         if (ranks != 0 || decimal_rank(type, a) != 0) {
             return ranks;
         }
-        struct cell low_a = { .len = 8 }; /* the numbers used here fit 64 bits: the rest is their sign */
+        struct cell low_a = {
+            .len = 8
+        }; /* the numbers used here fit 64 bits: the rest is their sign */
         struct cell low_b = { .len = 8 };
         memcpy(low_a.bytes, a->bytes, 8);
         memcpy(low_b.bytes, b->bytes, 8);
         return signed_of(&low_a) < signed_of(&low_b) ? -1 : signed_of(&low_a) > signed_of(&low_b);
     }
-    default: return signed_of(a) < signed_of(b) ? -1 : signed_of(a) > signed_of(b);
+    default:
+        return signed_of(a) < signed_of(b) ? -1 : signed_of(a) > signed_of(b);
     }
 }
 
@@ -181,7 +196,8 @@ TEST(key_cells_come_apart_into_the_same_cells) {
         key_put_cell(&key, type, cell.bytes, cell.len);
         buf_puts(&key, "rest");
         struct view in = view_of(key.data, key.len);
-        bool good = EXPECT_EQ_INT(key_take_cell(&in, type, &out), 0) && EXPECT_EQ_INT(view_left(&in), 4);
+        bool good =
+            EXPECT_EQ_INT(key_take_cell(&in, type, &out), 0) && EXPECT_EQ_INT(view_left(&in), 4);
         if (type->kind == TYPE_FLOAT32 || type->kind == TYPE_FLOAT64) {
             struct cell back = { .len = out.len };
             memcpy(back.bytes, out.data, out.len);
@@ -189,12 +205,14 @@ TEST(key_cells_come_apart_into_the_same_cells) {
         } else {
             good = good && EXPECT_EQ_MEM(out.data, out.len, cell.bytes, cell.len);
         }
-        for (size_t len = 0; good && len < key.len - 4; len++) { /* cut: refused, nothing taken, nothing written */
+        for (size_t len = 0; good && len < key.len - 4;
+             len++) { /* cut: refused, nothing taken, nothing written */
             uint8_t *cut = malloc(len ? len : 1);
             memcpy(cut, key.data, len);
             struct view view = view_of(cut, len);
             size_t before = out.len;
-            good = EXPECT_EQ_INT(key_take_cell(&view, type, &out), -1) && EXPECT_EQ_INT(view_left(&view), len) && EXPECT_EQ_INT(out.len, before);
+            good = EXPECT_EQ_INT(key_take_cell(&view, type, &out), -1) &&
+                   EXPECT_EQ_INT(view_left(&view), len) && EXPECT_EQ_INT(out.len, before);
             free(cut);
         }
         buf_release(&key);
@@ -226,7 +244,8 @@ TEST(key_cells_that_are_damaged_are_refused) {
     buf_release(&out);
 }
 
-static bool same_key(const struct type *type, const void *a, size_t a_len, const void *b, size_t b_len) {
+static bool same_key(const struct type *type, const void *a, size_t a_len, const void *b,
+                     size_t b_len) {
     struct buf x;
     struct buf y;
     buf_init(&x, SIZE_MAX);
@@ -320,6 +339,7 @@ TEST(key_separator_is_the_shortest_run_of_whole_cells_above_lo) {
     EXPECT_EQ_INT(key_separator(schema, "\x80\0\0\1a\0\0", 7, "\x80\0\0\1zz\0\0", 8), 8);
     EXPECT_EQ_INT(key_separator(schema, "\x80\0\0\1", 4, "\x80\0\0\1a\0\0", 7), 7);
     EXPECT_EQ_INT(key_separator(schema, "", 0, "\x80\0\0\1a\0\0", 7), 4);
-    EXPECT_EQ_INT(key_separator(schema, "\x80\0\0\1a\0\0", 7, "\x80\0\0\1b", 5), 5); /* damaged: as it is */
+    EXPECT_EQ_INT(key_separator(schema, "\x80\0\0\1a\0\0", 7, "\x80\0\0\1b", 5),
+                  5); /* damaged: as it is */
     schema_unref(schema);
 }

@@ -12,7 +12,8 @@ struct sketch {
     int16_t key;
 };
 
-static struct schema *draw(const char *space, const char *name, const struct sketch *columns, uint16_t count) {
+static struct schema *draw(const char *space, const char *name, const struct sketch *columns,
+                           uint16_t count) {
     struct schema *schema = schema_new(42, space, name, count);
     for (uint16_t i = 0; i < count; i++) {
         schema->columns[i].name = arena_strdup(&schema->arena, columns[i].name);
@@ -24,7 +25,9 @@ static struct schema *draw(const char *space, const char *name, const struct ske
     schema_finish(schema);
     return schema;
 }
-#define DRAW(name, ...) draw("public", (name), (const struct sketch[]){ __VA_ARGS__ }, (uint16_t)(sizeof((const struct sketch[]){ __VA_ARGS__ }) / sizeof(struct sketch)))
+#define DRAW(name, ...)                                                                            \
+    draw("public", (name), (const struct sketch[]){ __VA_ARGS__ },                                 \
+         (uint16_t)(sizeof((const struct sketch[]){ __VA_ARGS__ }) / sizeof(struct sketch)))
 
 static const char *label_of(const char *space, const char *name) {
     struct schema *schema = draw(space, name, NULL, 0);
@@ -45,7 +48,8 @@ TEST(schema_labels_quote_only_what_would_be_unclear) {
 }
 
 TEST(schema_key_is_in_key_order_and_orderable_only_if_every_part_is) {
-    struct schema *s = DRAW("t", { "a", TYPE_INT32, 1 }, { "b", TYPE_TEXT, -1 }, { "c", TYPE_UUID, 0 });
+    struct schema *s =
+        DRAW("t", { "a", TYPE_INT32, 1 }, { "b", TYPE_TEXT, -1 }, { "c", TYPE_UUID, 0 });
     EXPECT_EQ_INT(s->key_count, 2);
     EXPECT_EQ_INT(s->key[0], 2);
     EXPECT_EQ_INT(s->key[1], 0);
@@ -124,19 +128,29 @@ static const char *steps_between(struct schema *from, struct schema *to) {
 }
 
 TEST(schema_diff_names_each_step) {
-    const struct sketch base[] = { { "a", TYPE_INT32, 0 }, { "b", TYPE_TEXT, -1 }, { "c", TYPE_TEXT, -1 } };
+    const struct sketch base[] = { { "a", TYPE_INT32, 0 },
+                                   { "b", TYPE_TEXT, -1 },
+                                   { "c", TYPE_TEXT, -1 } };
 #define BASE draw("public", "t", base, 3)
     EXPECT_EQ_STR(steps_between(BASE, BASE), "");
     EXPECT_EQ_STR(steps_between(BASE, draw("public", "u", base, 3)), "rename:>");
     EXPECT_EQ_STR(steps_between(BASE, draw("other", "t", base, 3)), "rename:>");
     EXPECT_EQ_STR(steps_between(BASE, draw("public", "t", base, 2)), "drop:c>");
     EXPECT_EQ_STR(steps_between(draw("public", "t", base, 2), BASE), "add:>c");
-    EXPECT_EQ_STR(steps_between(BASE, DRAW("t", { "a", TYPE_INT64, 0 }, { "b", TYPE_TEXT, -1 }, { "c", TYPE_TEXT, -1 })), "type:a>a");
-    EXPECT_EQ_STR(steps_between(BASE, DRAW("t", { "a", TYPE_INT32, 0 }, { "b", TYPE_TEXT, 1 }, { "c", TYPE_TEXT, -1 })), "key:>");
-    EXPECT_EQ_STR(steps_between(BASE, DRAW("t", { "a", TYPE_INT32, 0 }, { "c", TYPE_TEXT, -1 }, { "b", TYPE_TEXT, -1 })), "reorder:>");
-    EXPECT_EQ_STR(steps_between(BASE, DRAW("t", { "a", TYPE_INT32, 0 }, { "x", TYPE_TEXT, -1 }, { "c", TYPE_TEXT, -1 })),
+    EXPECT_EQ_STR(steps_between(BASE, DRAW("t", { "a", TYPE_INT64, 0 }, { "b", TYPE_TEXT, -1 },
+                                           { "c", TYPE_TEXT, -1 })),
+                  "type:a>a");
+    EXPECT_EQ_STR(steps_between(BASE, DRAW("t", { "a", TYPE_INT32, 0 }, { "b", TYPE_TEXT, 1 },
+                                           { "c", TYPE_TEXT, -1 })),
+                  "key:>");
+    EXPECT_EQ_STR(steps_between(BASE, DRAW("t", { "a", TYPE_INT32, 0 }, { "c", TYPE_TEXT, -1 },
+                                           { "b", TYPE_TEXT, -1 })),
+                  "reorder:>");
+    EXPECT_EQ_STR(steps_between(BASE, DRAW("t", { "a", TYPE_INT32, 0 }, { "x", TYPE_TEXT, -1 },
+                                           { "c", TYPE_TEXT, -1 })),
                   "drop:b> add:>x reorder:>");
-    EXPECT_EQ_STR(steps_between(BASE, DRAW("u", { "b", TYPE_JSON, 0 }, { "c", TYPE_TEXT, -1 }, { "n", TYPE_INT8, -1 })),
+    EXPECT_EQ_STR(steps_between(BASE, DRAW("u", { "b", TYPE_JSON, 0 }, { "c", TYPE_TEXT, -1 },
+                                           { "n", TYPE_INT8, -1 })),
                   "rename:> drop:a> type:b>b add:>n key:>");
 }
 
@@ -157,9 +171,15 @@ static struct schema *rich_schema(void) {
     s->version = 3;
     s->identity = IDENTITY_FULL;
     s->storage = "16400/2";
-    s->columns[0] = (struct column_def){ "id", { TYPE_DECIMAL, 0, 38, 3 }, "numeric(38,3)", 1700, 2490375, false, false, 1 };
-    s->columns[1] = (struct column_def){ "größe", { TYPE_ARRAY, TYPE_TEXT, 0, 0 }, "text[]", 1009, -1, true, false, -1 };
-    s->columns[2] = (struct column_def){ "k\n", { TYPE_TEXT, 0, 0, 0 }, "text", 4294967295u, -1, false, true, 0 };
+    s->columns[0] = (struct column_def){
+        "id", { TYPE_DECIMAL, 0, 38, 3 }, "numeric(38,3)", 1700, 2490375, false, false, 1
+    };
+    s->columns[1] = (struct column_def){
+        "größe", { TYPE_ARRAY, TYPE_TEXT, 0, 0 }, "text[]", 1009, -1, true, false, -1
+    };
+    s->columns[2] = (struct column_def){
+        "k\n", { TYPE_TEXT, 0, 0, 0 }, "text", 4294967295u, -1, false, true, 0
+    };
     schema_finish(s);
     return s;
 }
@@ -169,12 +189,17 @@ TEST(schema_json_is_the_documented_form_and_comes_back) {
     struct buf json;
     buf_init(&json, SIZE_MAX);
     schema_put_json(&json, s);
-    EXPECT_EQ_STR(buf_cstr(&json),
-                  "{\"table\":\"\\\"we.ird\\\".\\\"orders \\\"\\\"x\\\"\\\"\\\"\",\"id\":16391,\"space\":\"we.ird\",\"name\":\"orders \\\"x\\\"\","
-                  "\"version\":3,\"identity\":\"f\",\"storage\":\"16400/2\",\"columns\":["
-                  "{\"name\":\"id\",\"type\":\"decimal(38,3)\",\"source\":\"numeric(38,3)\",\"oid\":1700,\"mod\":2490375,\"nullable\":false,\"key\":1,\"bytes\":false},"
-                  "{\"name\":\"größe\",\"type\":\"array<text>\",\"source\":\"text[]\",\"oid\":1009,\"mod\":-1,\"nullable\":true,\"key\":-1,\"bytes\":false},"
-                  "{\"name\":\"k\\n\",\"type\":\"text\",\"source\":\"text\",\"oid\":4294967295,\"mod\":-1,\"nullable\":false,\"key\":0,\"bytes\":true}]}");
+    EXPECT_EQ_STR(
+        buf_cstr(&json),
+        "{\"table\":\"\\\"we.ird\\\".\\\"orders "
+        "\\\"\\\"x\\\"\\\"\\\"\",\"id\":16391,\"space\":\"we.ird\",\"name\":\"orders \\\"x\\\"\","
+        "\"version\":3,\"identity\":\"f\",\"storage\":\"16400/2\",\"columns\":["
+        "{\"name\":\"id\",\"type\":\"decimal(38,3)\",\"source\":\"numeric(38,3)\",\"oid\":1700,"
+        "\"mod\":2490375,\"nullable\":false,\"key\":1,\"bytes\":false},"
+        "{\"name\":\"größe\",\"type\":\"array<text>\",\"source\":\"text[]\",\"oid\":1009,\"mod\":-"
+        "1,\"nullable\":true,\"key\":-1,\"bytes\":false},"
+        "{\"name\":\"k\\n\",\"type\":\"text\",\"source\":\"text\",\"oid\":4294967295,\"mod\":-1,"
+        "\"nullable\":false,\"key\":0,\"bytes\":true}]}");
     struct err err = ERR_INIT;
     struct schema *back = schema_from_json(json.data, json.len, &err);
     if (EXPECT_TRUE(back != NULL)) {
@@ -212,12 +237,15 @@ TEST(schema_json_with_any_field_wrong_is_refused) {
     buf_init(&json, SIZE_MAX);
     schema_put_json(&json, s);
     const char *good = buf_cstr(&json);
-    static const char *const fields[] = { "table", "id", "space", "name", "version", "identity", "storage", "columns",
-                                          "type", "source", "oid", "mod", "nullable", "key", "bytes" };
+    static const char *const fields[] = { "table",    "id",      "space",    "name", "version",
+                                          "identity", "storage", "columns",  "type", "source",
+                                          "oid",      "mod",     "nullable", "key",  "bytes" };
     for (size_t i = 0; i < ARRAY_COUNT(fields); i++) {
         expect_refused(good, kit_text("\"%s\":", fields[i]), "\"gone\":");
-        expect_refused(good, kit_text("\"%s\":", fields[i]), kit_text("\"%s\":{},\"x\":", fields[i]));
-        expect_refused(good, kit_text("\"%s\":", fields[i]), kit_text("\"%s\":1.5,\"x\":", fields[i]));
+        expect_refused(good, kit_text("\"%s\":", fields[i]),
+                       kit_text("\"%s\":{},\"x\":", fields[i]));
+        expect_refused(good, kit_text("\"%s\":", fields[i]),
+                       kit_text("\"%s\":1.5,\"x\":", fields[i]));
     }
     expect_refused(good, "\"id\":16391", "\"id\":-1");
     expect_refused(good, "\"version\":3", "\"version\":4294967296");

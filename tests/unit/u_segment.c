@@ -1,4 +1,5 @@
-/* Segments and transaction lists: who owns what. Leaks and double frees are the sanitizer's to find. */
+/* Segments and transaction lists: who owns what. Leaks and double frees are the sanitizer's to
+ * find. */
 #include "cdc/segment.h"
 #include "cdc/sink.h"
 #include "cdc/source.h"
@@ -50,13 +51,16 @@ TEST(segment_takes_batches_in_order_and_seals_them) {
 }
 
 TEST(door_structs_release_what_they_own_and_are_empty_then) {
-    struct sink_state state = { .position = xstrdup("{}"), .schemas = xcalloc(2, sizeof(struct schema *)), .schema_count = 2 };
+    struct sink_state state = { .position = xstrdup("{}"),
+                                .schemas = xcalloc(2, sizeof(struct schema *)),
+                                .schema_count = 2 };
     state.schemas[0] = one_column();
     state.schemas[1] = schema_ref(state.schemas[0]);
     sink_state_release(&state);
     EXPECT_TRUE(!state.position && !state.schemas && state.schema_count == 0);
     sink_state_release(&state);
-    struct source_catalogue catalogue = { .tables = xcalloc(1, sizeof(struct source_table)), .count = 1 };
+    struct source_catalogue catalogue = { .tables = xcalloc(1, sizeof(struct source_table)),
+                                          .count = 1 };
     catalogue.tables[0].schema = one_column();
     source_catalogue_release(&catalogue);
     EXPECT_TRUE(!catalogue.tables && catalogue.count == 0);

@@ -20,7 +20,8 @@ static const char *name_of(const struct type *type) {
 
 TEST(type_names_lead_back_to_the_type) {
     for (int kind = TYPE_BOOL; kind < TYPE_KIND_COUNT; kind++) {
-        struct type type = { .kind = (enum type_kind)kind, .element = kind == TYPE_ARRAY ? TYPE_INT32 : 0 };
+        struct type type = { .kind = (enum type_kind)kind,
+                             .element = kind == TYPE_ARRAY ? TYPE_INT32 : 0 };
         if (kind == TYPE_DECIMAL) {
             type.precision = 15;
             type.scale = 2;
@@ -54,11 +55,43 @@ TEST(type_names_are_the_documented_ones) {
 
 TEST(type_names_that_are_none_are_refused) {
     static const char *const wrong[] = {
-        "", "int", "int640", "Int64", " int64", "int64 ", "int64()", "decimal", "decimal(", "decimal()", "decimal(15)",
-        "decimal(15,2", "decimal(15,2))", "decimal(15, 2)", "decimal(015,2)", "decimal(+15,2)", "decimal(15,+2)",
-        "decimal(0,0)", "decimal(77,0)", "decimal(-1,0)", "decimal(1,99999)", "decimal(1,-99999)", "decimal(1,-0)",
-        "decimal<int32>", "array", "array<", "array<>", "array<int32", "array<array<int32>>", "array<decimal(3,2)>",
-        "array<decimal>", "array<int32>>", "array(int32)", "int64<", "(", "<int32>", "decimal(99999999999999999999,2)",
+        "",
+        "int",
+        "int640",
+        "Int64",
+        " int64",
+        "int64 ",
+        "int64()",
+        "decimal",
+        "decimal(",
+        "decimal()",
+        "decimal(15)",
+        "decimal(15,2",
+        "decimal(15,2))",
+        "decimal(15, 2)",
+        "decimal(015,2)",
+        "decimal(+15,2)",
+        "decimal(15,+2)",
+        "decimal(0,0)",
+        "decimal(77,0)",
+        "decimal(-1,0)",
+        "decimal(1,99999)",
+        "decimal(1,-99999)",
+        "decimal(1,-0)",
+        "decimal<int32>",
+        "array",
+        "array<",
+        "array<>",
+        "array<int32",
+        "array<array<int32>>",
+        "array<decimal(3,2)>",
+        "array<decimal>",
+        "array<int32>>",
+        "array(int32)",
+        "int64<",
+        "(",
+        "<int32>",
+        "decimal(99999999999999999999,2)",
     };
     for (size_t i = 0; i < ARRAY_COUNT(wrong); i++) {
         struct type type = { .kind = TYPE_BOOL };

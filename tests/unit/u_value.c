@@ -1,4 +1,5 @@
-/* Text of values: decimals against arithmetic on strings, floats against the C library's reader, dates against counting. */
+/* Text of values: decimals against arithmetic on strings, floats against the C library's reader,
+ * dates against counting. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -31,8 +32,10 @@ static const char *decimal_text(const struct type *type, const uint8_t *cell) {
 /* The canonical text of `s` in decimal(precision,scale), or "refused". */
 static const char *decimal_via_cell(int precision, int scale, const char *s) {
     struct type type = decimal_type(precision, scale);
-    uint8_t *cell = malloc(type_width(&type)); /* of its exact size, so that a longer write is seen */
-    const char *text = value_decimal_from_text(&type, s, strlen(s), cell) ? "refused" : decimal_text(&type, cell);
+    uint8_t *cell =
+        malloc(type_width(&type)); /* of its exact size, so that a longer write is seen */
+    const char *text =
+        value_decimal_from_text(&type, s, strlen(s), cell) ? "refused" : decimal_text(&type, cell);
     free(cell);
     return text;
 }
@@ -48,21 +51,29 @@ TEST(decimal_text_has_exactly_its_scale) {
     EXPECT_EQ_STR(decimal_via_cell(18, 18, "0.123456789012345678"), "0.123456789012345678");
     EXPECT_EQ_STR(decimal_via_cell(18, 0, "-999999999999999999"), "-999999999999999999");
     EXPECT_EQ_STR(decimal_via_cell(3, 5, "0.00123"), "0.00123");
-    EXPECT_EQ_STR(decimal_via_cell(3, 25, "0.0000000000000000000000123"), "0.0000000000000000000000123");
+    EXPECT_EQ_STR(decimal_via_cell(3, 25, "0.0000000000000000000000123"),
+                  "0.0000000000000000000000123");
     EXPECT_EQ_STR(decimal_via_cell(3, -2, "12300"), "12300");
     EXPECT_EQ_STR(decimal_via_cell(3, -2, "0"), "0");
     EXPECT_EQ_STR(decimal_via_cell(3, -2, "-99900.0"), "-99900");
-    EXPECT_EQ_STR(decimal_via_cell(38, 10, "1234567890123456789012345678.0123456789"), "1234567890123456789012345678.0123456789");
+    EXPECT_EQ_STR(decimal_via_cell(38, 10, "1234567890123456789012345678.0123456789"),
+                  "1234567890123456789012345678.0123456789");
     EXPECT_EQ_STR(decimal_via_cell(38, 0, "10000000000000000000"), "10000000000000000000");
-    EXPECT_EQ_STR(decimal_via_cell(76, 0, "9999999999999999999999999999999999999999999999999999999999999999999999999999"),
-                  "9999999999999999999999999999999999999999999999999999999999999999999999999999");
-    EXPECT_EQ_STR(decimal_via_cell(76, 0, "-9999999999999999999999999999999999999999999999999999999999999999999999999999"),
-                  "-9999999999999999999999999999999999999999999999999999999999999999999999999999");
+    EXPECT_EQ_STR(
+        decimal_via_cell(
+            76, 0, "9999999999999999999999999999999999999999999999999999999999999999999999999999"),
+        "9999999999999999999999999999999999999999999999999999999999999999999999999999");
+    EXPECT_EQ_STR(
+        decimal_via_cell(
+            76, 0, "-9999999999999999999999999999999999999999999999999999999999999999999999999999"),
+        "-9999999999999999999999999999999999999999999999999999999999999999999999999999");
 }
 
 TEST(decimal_text_that_is_no_number_or_does_not_fit_is_refused) {
-    static const char *const wrong[] = { "", "-", "+", ".", "-.", "1.2.3", "1e5", " 1", "1 ", "1,5", "0x10", "--1", "+-1", "nan", "NaN ",
-                                         "inf", "+Infinity", "1-", "12a", "1000", "0.001", "999.995" };
+    static const char *const wrong[] = { "",    "-",    "+",     ".",      "-.",        "1.2.3",
+                                         "1e5", " 1",   "1 ",    "1,5",    "0x10",      "--1",
+                                         "+-1", "nan",  "NaN ",  "inf",    "+Infinity", "1-",
+                                         "12a", "1000", "0.001", "999.995" };
     for (size_t i = 0; i < ARRAY_COUNT(wrong); i++) {
         EXPECT_EQ_STR(decimal_via_cell(5, 2, wrong[i]), "refused");
     }
@@ -72,7 +83,10 @@ TEST(decimal_text_that_is_no_number_or_does_not_fit_is_refused) {
     EXPECT_EQ_STR(decimal_via_cell(3, 5, "0.01"), "refused");
     EXPECT_EQ_STR(decimal_via_cell(18, 0, "1000000000000000000"), "refused");
     EXPECT_EQ_STR(decimal_via_cell(38, 0, "100000000000000000000000000000000000000"), "refused");
-    EXPECT_EQ_STR(decimal_via_cell(76, 0, "10000000000000000000000000000000000000000000000000000000000000000000000000000"), "refused");
+    EXPECT_EQ_STR(
+        decimal_via_cell(
+            76, 0, "10000000000000000000000000000000000000000000000000000000000000000000000000000"),
+        "refused");
 }
 
 TEST(decimal_nan_and_infinities_are_the_reserved_cells) {
@@ -165,7 +179,8 @@ TEST(decimal_text_cell_and_base10000_agree_with_arithmetic_on_strings) {
         char digits[100];
         for (int i = 0; i < count; i++) {
             bool sparse = round % 5 == 0;
-            digits[i] = (char)('0' + (sparse && next_random(&random) % 3 ? 0 : next_random(&random) % 10));
+            digits[i] =
+                (char)('0' + (sparse && next_random(&random) % 3 ? 0 : next_random(&random) % 10));
         }
         if (digits[0] == '0') {
             digits[0] = '1';
@@ -193,7 +208,10 @@ TEST(decimal_text_cell_and_base10000_agree_with_arithmetic_on_strings) {
         int weight;
         const char *magnitude = want + (want[0] == '-');
         unsigned group_count = base10000_from_text(magnitude, groups, &weight);
-        if (!same || !EXPECT_EQ_INT(value_decimal_from_base10000(&type, want[0] == '-', weight, groups, group_count, binary), 0) ||
+        if (!same ||
+            !EXPECT_EQ_INT(value_decimal_from_base10000(&type, want[0] == '-', weight, groups,
+                                                        group_count, binary),
+                           0) ||
             !EXPECT_EQ_MEM(binary, width, cell, width)) {
             return;
         }
@@ -208,12 +226,15 @@ TEST(decimal_text_cell_and_base10000_agree_with_arithmetic_on_strings) {
         want_text(wrong, false, longer, scale);
         EXPECT_EQ_INT(value_decimal_from_text(&type, wrong, strlen(wrong), cell), -1);
         group_count = base10000_from_text(wrong, groups, &weight);
-        EXPECT_EQ_INT(value_decimal_from_base10000(&type, false, weight, groups, group_count, binary), -1);
+        EXPECT_EQ_INT(
+            value_decimal_from_base10000(&type, false, weight, groups, group_count, binary), -1);
         if (scale >= 0) {
             sprintf(wrong, "%s%s7", magnitude, scale == 0 ? "." : "");
             EXPECT_EQ_INT(value_decimal_from_text(&type, wrong, strlen(wrong), cell), -1);
             group_count = base10000_from_text(wrong, groups, &weight);
-            EXPECT_EQ_INT(value_decimal_from_base10000(&type, false, weight, groups, group_count, binary), -1);
+            EXPECT_EQ_INT(
+                value_decimal_from_base10000(&type, false, weight, groups, group_count, binary),
+                -1);
         }
     }
 }
@@ -238,7 +259,8 @@ TEST(decimal_base10000_refuses_damaged_groups_and_takes_extremes) {
     memset(many, 0xFF, sizeof many);
     struct type widest = decimal_type(76, 10);
     for (unsigned count = 1; count <= 300; count++) {
-        EXPECT_EQ_INT(value_decimal_from_base10000(&widest, false, (int)(count % 21), many, count, cell), -1);
+        EXPECT_EQ_INT(
+            value_decimal_from_base10000(&widest, false, (int)(count % 21), many, count, cell), -1);
     }
 }
 
@@ -280,9 +302,11 @@ TEST(float_text_is_postgresqls) {
     EXPECT_EQ_STR(double_text(5e-324), "5e-324");
     EXPECT_EQ_STR(double_text(DBL_MIN), "2.2250738585072014e-308");
     EXPECT_EQ_STR(double_text(DBL_MAX), "1.7976931348623157e+308");
-    EXPECT_EQ_STR(double_text(ldexp(1, -44)), "5.684341886080802e-14"); /* %.16g says ...801, which is another double */
+    EXPECT_EQ_STR(double_text(ldexp(1, -44)),
+                  "5.684341886080802e-14"); /* %.16g says ...801, which is another double */
     EXPECT_EQ_STR(double_text(9007199254740992), "9.007199254740992e+15");
-    EXPECT_EQ_STR(double_text(1e23), "9.999999999999999e+22"); /* 1e+23 is the middle between two doubles */
+    EXPECT_EQ_STR(double_text(1e23),
+                  "9.999999999999999e+22"); /* 1e+23 is the middle between two doubles */
     EXPECT_EQ_STR(double_text(1e22), "1e+22");
     EXPECT_EQ_STR(double_text(9.5e-7), "9.5e-07");
     EXPECT_EQ_STR(float_text(0.1f), "0.1");
@@ -333,7 +357,8 @@ TEST(float_text_reads_back_and_is_short) {
         if (round % 4 == 0) {
             memcpy(&v, &bits, sizeof v);
         } else if (round % 4 == 1) {
-            v = (double)(bits % 100000000) / (double)(uint64_t[]){ 1, 10, 100, 1000, 10000 }[bits >> 60 & 3];
+            v = (double)(bits % 100000000) /
+                (double)(uint64_t[]){ 1, 10, 100, 1000, 10000 }[bits >> 60 & 3];
         } else if (round % 4 == 2) {
             v = (double)(bits >> 11) * 0x1p-53 * 1000;
         } else {
@@ -348,7 +373,8 @@ TEST(float_text_reads_back_and_is_short) {
         const char *text = buf_cstr(&out);
         bool good = EXPECT_TRUE(strtod(text, NULL) == v);
         int digits = significant_digits(text);
-        good = good && (digits <= 15 ? (digits < 2 || v == 0 || fabs(v) < DBL_MIN || !digits_suffice(v, digits - 1, false))
+        good = good && (digits <= 15 ? (digits < 2 || v == 0 || fabs(v) < DBL_MIN ||
+                                        !digits_suffice(v, digits - 1, false))
                                      : EXPECT_TRUE(digits <= 17) && !digits_suffice(v, 15, false));
         EXPECT_EQ_STR(good ? "" : text, "");
         buf_clear(&out);
@@ -361,7 +387,9 @@ TEST(float_text_reads_back_and_is_short) {
         text = buf_cstr(&out);
         good = EXPECT_TRUE(strtof(text, NULL) == narrow);
         digits = significant_digits(text);
-        good = good && digits <= 9 && (digits < 2 || fabsf(narrow) < FLT_MIN || !digits_suffice(narrow, digits - 1, true) || digits > 7);
+        good = good && digits <= 9 &&
+               (digits < 2 || fabsf(narrow) < FLT_MIN ||
+                !digits_suffice(narrow, digits - 1, true) || digits > 7);
         EXPECT_EQ_STR(good ? "" : text, "");
         buf_release(&out);
     }
@@ -424,7 +452,9 @@ TEST(dates_and_timestamps_are_iso_8601_with_astronomical_years) {
     EXPECT_EQ_STR(put_text(put_stamp_utc, 86400000000 * 365 + 10), "2000-12-31T00:00:00.00001Z");
     EXPECT_EQ_STR(put_text(put_stamp, INT64_MIN), "-infinity");
     EXPECT_EQ_STR(put_text(put_stamp_utc, INT64_MAX), "infinity");
-    EXPECT_EQ_STR(put_text(put_stamp, (value_days_from_civil(294276, 12, 31) + 1) * 86400000000 - 1), "+294276-12-31T23:59:59.999999");
+    EXPECT_EQ_STR(
+        put_text(put_stamp, (value_days_from_civil(294276, 12, 31) + 1) * 86400000000 - 1),
+        "+294276-12-31T23:59:59.999999");
     EXPECT_EQ_STR(put_text(put_stamp, INT64_MIN + 1), "-290278-12-22T19:59:05.224193");
 }
 
@@ -447,7 +477,8 @@ TEST(times_go_beyond_a_day_and_below_zero) {
 }
 
 TEST(uuids_and_bits_are_written_digit_by_digit) {
-    static const uint8_t uuid[16] = { 0x12, 0x3e, 0x45, 0x67, 0xe8, 0x9b, 0x12, 0xd3, 0xa4, 0x56, 0x42, 0x66, 0x14, 0x17, 0x40, 0xff };
+    static const uint8_t uuid[16] = { 0x12, 0x3e, 0x45, 0x67, 0xe8, 0x9b, 0x12, 0xd3,
+                                      0xa4, 0x56, 0x42, 0x66, 0x14, 0x17, 0x40, 0xff };
     static const uint8_t bits[] = { 10, 0, 0, 0, 0x5A, 0x80 };
     static const uint8_t none[] = { 0, 0, 0, 0 };
     struct buf out;
