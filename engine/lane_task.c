@@ -2,8 +2,8 @@
  *
  *   cut:   cut the table, tell the bounds
  *   chunk: begin (lock, snapshot), view -> verdict; AGAIN: end, pause, begin; DROP: end; GO: rows..., end of the range
- *   whole table: begin exports its snapshot and cuts pieces; the lane reads the first, says EXPORTING, reads further pieces of its own
- *          when merge hands them to it, and ends its transaction only at PIECES_DONE. Other lanes join the snapshot for theirs
+ *   whole table: begin exports its snapshot and cuts pieces; after GO the lane asks for piece after piece and ends its transaction
+ *          only at PIECES_DONE, when all were read. Other lanes join the snapshot, read a first piece, and ask for more likewise
  *
  * The transaction is never kept open for a merge that is slow to answer: after VERDICT_US it is ended and the chunk given up.
  * The session is opened with the first order and closed when idle. Thread: its own; owner of one lane session. */
@@ -16,6 +16,7 @@
 #define VERDICT_US (30 * US_PER_S)
 #define IDLE_CLOSE_US (30 * US_PER_S)
 #define BATCH_ROWS 4096u
+#define ROWS_MIN 2u /* a range that ends early gives its last row back */
 
 struct lane {
     struct run *run;
@@ -61,13 +62,14 @@ static struct lane_order *take_order(struct lane *l, int64_t deadline_us) {
     return order;
 }
 
-/* Was the chunk dropped meanwhile? Looks, does not wait: nothing but a drop is sent to a lane that reads. */
-static bool dropped(struct lane *l, uint64_t id) {
+/* Has merge said anything meanwhile? Looks, does not wait: nothing but DROP and ENOUGH is sent to a lane that reads. */
+static bool told(struct lane *l, uint64_t id, enum lane_order_kind *kind) {
     struct lane_order *order = channel_take(l->run->lane_orders[l->number]);
     if (!order) {
         return false;
     }
-    CHECK(order->kind == LANE_DROP && order->id == id);
+    CHECK((order->kind == LANE_DROP || order->kind == LANE_ENOUGH) && order->id == id);
+    *kind = order->kind;
     lane_order_free(order);
     return true;
 }
@@ -82,26 +84,6 @@ static int end_transaction(struct lane *l, struct err *err) {
 
 static enum lane_step end_and(struct lane *l, enum lane_step step, struct err *err) {
     return end_transaction(l, err) ? STEP_FAILED : step;
-}
-
-/* The first bound of the list, for the piece that the exporting lane reads itself. */
-static int first_bound(const struct buf *bounds, uint32_t pieces, const uint8_t **at, size_t *len, struct err *err) {
-    *at = NULL;
-    *len = 0;
-    if (pieces <= 1) {
-        return 0;
-    }
-    uint32_t n;
-    if (bounds->len < sizeof n) {
-        return err_set(err, ERR_FATAL, "lane_bounds", "the source cut a table into %u pieces without bounds", pieces);
-    }
-    memcpy(&n, bounds->data, sizeof n);
-    if (n > bounds->len - sizeof n) {
-        return err_set(err, ERR_FATAL, "lane_bounds", "the source's piece bounds are cut short");
-    }
-    *at = (const uint8_t *)bounds->data + sizeof n;
-    *len = n;
-    return 0;
 }
 
 /* Sends rows until the read ends, is dropped, or (key ranges) its goals are reached. */
@@ -121,7 +103,6 @@ static enum lane_step send_rows(struct lane *l, uint64_t id, const struct chunk_
         }
         rows += batch->rows;
         bytes += batch->bytes;
-        metric_add(metrics, METRIC_SNAPSHOT_ROWS, batch->rows);
         metric_add(metrics, METRIC_SNAPSHOT_BYTES, (int64_t)batch->bytes);
         struct lane_news *news = news_new(LANE_ROWS, id);
         news->batch = batch;
@@ -129,8 +110,10 @@ static enum lane_step send_rows(struct lane *l, uint64_t id, const struct chunk_
             lane_news_free(news);
             return STEP_FAILED;
         }
-        bool over = send_news(l, news) || dropped(l, id);
-        bool goal = !read->whole && bytes >= l->run->budget.chunk_bytes;
+        enum lane_order_kind kind;
+        bool over = send_news(l, news) != 0, enough = !over && told(l, id, &kind);
+        over = over || (enough && kind == LANE_DROP);
+        bool goal = !read->whole && (enough || (rows >= ROWS_MIN && bytes >= l->run->budget.chunk_bytes));
         if (over || goal) {
             *complete = false;
             if (s->ops->lane_stop(s, err)) {
@@ -141,19 +124,19 @@ static enum lane_step send_rows(struct lane *l, uint64_t id, const struct chunk_
     }
 }
 
-static enum lane_step read_range(struct lane *l, const struct chunk_order *order, const void *lo, size_t lo_len, const void *hi,
-                                 size_t hi_len, bool *complete, struct err *err) {
-    struct chunk_read read = { .schema = order->schema, .lo = lo, .lo_len = lo_len, .hi = hi, .hi_len = hi_len,
-                               .whole = order->whole || order->piece, .rows_max = order->rows_max, .batch_rows = BATCH_ROWS };
+static enum lane_step read_range(struct lane *l, const struct chunk_order *order, bool *complete, struct err *err) {
+    struct chunk_read read = { .schema = order->schema, .lo = order->lo.data, .lo_len = order->lo.len,
+                               .hi = order->hi.data, .hi_len = order->hi.len, .whole = order->whole,
+                               .rows_max = order->rows_max, .batch_rows = BATCH_ROWS };
     if (l->session->ops->lane_read(l->session, &read, err)) {
         return STEP_FAILED;
     }
     return send_rows(l, order->id, &read, complete, err);
 }
 
-/* Reads further pieces of its own and waits for the others'. */
-static enum lane_step wait_for_pieces(struct lane *l, uint64_t id, struct err *err) {
-    while (!send_plain(l, LANE_EXPORTING, id, false)) {
+/* Reads piece after piece of a whole table, in the snapshot that the transaction has, until merge says that this is over. */
+static enum lane_step read_pieces(struct lane *l, uint64_t id, struct err *err) {
+    while (!send_plain(l, LANE_WANTS_PIECE, id, false)) {
         struct lane_order *order = NULL;
         while (!order && !run_stopping(l->run)) {
             order = take_order(l, clock_mono_us() + IDLE_CLOSE_US);
@@ -161,17 +144,15 @@ static enum lane_step wait_for_pieces(struct lane *l, uint64_t id, struct err *e
         if (!order) {
             return STEP_OVER;
         }
-        CHECK(order->kind == LANE_PIECES_DONE || order->kind == LANE_DROP || (order->kind == LANE_DO && order->order.piece));
-        bool done = order->kind != LANE_DO, complete;
-        CHECK(done || order->order.id == id);
-        enum lane_step step = STEP_ON;
-        if (!done) {
-            const struct chunk_order *o = &order->order;
-            step = read_range(l, o, o->lo.data, o->lo.len, o->hi.data, o->hi.len, &complete, err);
-        }
+        CHECK(order->id == id && (order->kind == LANE_PIECES_DONE || order->kind == LANE_DO || order->kind == LANE_DROP));
+        bool done = order->kind != LANE_DO, complete = true;
+        enum lane_step step = done ? STEP_ON : read_range(l, &order->order, &complete, err);
         lane_order_free(order);
         if (done || step != STEP_ON) {
             return step;
+        }
+        if (FAILPOINT(l->run->env->failpoints, "lane.before_piece_end", err)) {
+            return STEP_FAILED;
         }
         if (send_plain(l, LANE_END, id, complete)) {
             return STEP_OVER;
@@ -180,9 +161,11 @@ static enum lane_step wait_for_pieces(struct lane *l, uint64_t id, struct err *e
     return STEP_OVER;
 }
 
-/* Opens the chunk's transaction and asks for the verdict on what its snapshot sees. STEP_ON: *verdict is set, bounds are the pieces'. */
-static enum lane_step view_chunk(struct lane *l, const struct chunk_order *order, struct buf *bounds, uint32_t *pieces,
-                                 enum chunk_verdict *verdict, struct err *err) {
+/* A few pieces a lane, so that all end at about the same time. */
+static uint32_t pieces_max(const struct lane *l) { return l->run->lane_count == 1 ? 1 : l->run->lane_count * 4; }
+
+/* Opens the chunk's transaction and asks for the verdict on what its snapshot sees. STEP_ON: *verdict is set. */
+static enum lane_step view_chunk(struct lane *l, const struct chunk_order *order, enum chunk_verdict *verdict, struct err *err) {
     struct lane_news *news = news_new(LANE_VIEW, order->id);
     struct source_lane *s = l->session;
     news->pieces = 1;
@@ -193,13 +176,10 @@ static enum lane_step view_chunk(struct lane *l, const struct chunk_order *order
     l->in_transaction = true;
     if (FAILPOINT(l->run->env->failpoints, "lane.after_begin", err) ||
         (order->whole && !news->view.gone &&
-         s->ops->lane_cut(s, order->schema, true, order->pieces_max ? order->pieces_max : 1, &news->bounds, &news->pieces, err))) {
+         s->ops->lane_cut(s, order->schema, true, pieces_max(l), &news->bounds, &news->pieces, err))) {
         lane_news_free(news);
         return STEP_FAILED;
     }
-    buf_clear(bounds);
-    buf_put(bounds, news->bounds.data, news->bounds.len);
-    *pieces = news->pieces;
     if (send_news(l, news)) {
         return STEP_OVER;
     }
@@ -223,55 +203,37 @@ static enum lane_step view_chunk(struct lane *l, const struct chunk_order *order
     return FAILPOINT(l->run->env->failpoints, "lane.after_view", err) ? STEP_FAILED : STEP_ON;
 }
 
-static enum lane_step read_chunk(struct lane *l, const struct chunk_order *order, const struct buf *bounds, uint32_t pieces,
-                                 struct err *err) {
-    const uint8_t *piece_end = NULL;
-    size_t piece_len = 0;
+static enum lane_step read_chunk(struct lane *l, const struct chunk_order *order, struct err *err) {
     bool complete = true;
-    if (order->whole && first_bound(bounds, pieces, &piece_end, &piece_len, err)) {
-        return STEP_FAILED;
+    if (order->whole) {
+        return read_pieces(l, order->id, err);
     }
-    enum lane_step step =
-        order->whole ? read_range(l, order, NULL, 0, piece_end, piece_len, &complete, err)
-                     : read_range(l, order, order->lo.data, order->lo.len, order->hi.data, order->hi.len, &complete, err);
+    enum lane_step step = read_range(l, order, &complete, err);
     if (step != STEP_ON) {
         return step;
     }
-    if (FAILPOINT(l->run->env->failpoints, "lane.before_end", err)) {
+    if (FAILPOINT(l->run->env->failpoints, "lane.before_end", err) || end_transaction(l, err)) {
         return STEP_FAILED;
     }
-    if (!order->whole && end_transaction(l, err)) {
-        return STEP_FAILED;
-    }
-    if (send_plain(l, LANE_END, order->id, complete)) {
-        return STEP_OVER;
-    }
-    return order->whole ? wait_for_pieces(l, order->id, err) : STEP_ON;
+    return send_plain(l, LANE_END, order->id, complete) ? STEP_OVER : STEP_ON;
 }
 
 static enum lane_step do_chunk(struct lane *l, const struct chunk_order *order, struct err *err) {
-    struct buf bounds;
-    buf_init(&bounds, SIZE_MAX);
-    enum lane_step step;
     for (;;) {
         enum chunk_verdict verdict = CHUNK_DROP;
-        uint32_t pieces = 1;
-        step = view_chunk(l, order, &bounds, &pieces, &verdict, err);
+        enum lane_step step = view_chunk(l, order, &verdict, err);
         if (step != STEP_ON) {
-            break;
+            return step;
         }
         if (verdict == CHUNK_GO) {
             backoff_reset(&l->again);
-            step = read_chunk(l, order, &bounds, pieces, err);
-            break;
+            return read_chunk(l, order, err);
         }
         step = end_and(l, verdict == CHUNK_AGAIN ? STEP_ON : STEP_OVER, err);
         if (step != STEP_ON || !run_pause(l->run, backoff_next_us(&l->again))) {
-            break;
+            return step;
         }
     }
-    buf_release(&bounds);
-    return step;
 }
 
 static enum lane_step do_cut(struct lane *l, const struct chunk_order *order, struct err *err) {
@@ -290,11 +252,14 @@ static enum lane_step do_piece(struct lane *l, const struct chunk_order *order, 
         return STEP_FAILED;
     }
     l->in_transaction = true;
-    enum lane_step step = read_range(l, order, order->lo.data, order->lo.len, order->hi.data, order->hi.len, &complete, err);
-    if (step != STEP_ON || end_transaction(l, err)) {
-        return step == STEP_ON ? STEP_FAILED : step;
+    if (FAILPOINT(l->run->env->failpoints, "lane.after_join", err)) {
+        return STEP_FAILED;
     }
-    return send_plain(l, LANE_END, order->id, complete) ? STEP_OVER : STEP_ON;
+    enum lane_step step = read_range(l, order, &complete, err);
+    if (step != STEP_ON) {
+        return step;
+    }
+    return send_plain(l, LANE_END, order->id, complete) ? STEP_OVER : read_pieces(l, order->id, err);
 }
 
 static void close_session(struct lane *l) {
@@ -348,7 +313,7 @@ void lane_task(void *arg) {
             rc = do_order(&l, &order->order, &err);
             ready = false;
         }
-        lane_order_free(order); /* a DROP may arrive when its chunk is over for us already */
+        lane_order_free(order); /* a DROP or ENOUGH may arrive when its chunk is over for us already */
     }
     close_session(&l);
     if (rc && err.kind != ERR_NONE) {

@@ -9,7 +9,7 @@ enum seal_state {
     SEAL_PROBING, /* due: a snapshot was asked for, so that what it sees need not be stored as loose */
     SEAL_READY,   /* due, and probed: waits for a border */
 };
-enum lane_state { LANE_IS_AWAY /* not started */, LANE_IS_FREE, LANE_IS_BUSY, LANE_IS_EXPORTING };
+enum lane_state { LANE_IS_AWAY /* not started */, LANE_IS_FREE, LANE_IS_BUSY, LANE_WAITS_FOR_PIECE };
 
 struct merge {
     struct run *run;
@@ -19,9 +19,12 @@ struct merge {
     bool stopped_sending;         /* a writer's channel broke: stopping */
 
     /* Lanes. */
-    struct { enum lane_state state; uint64_t id; bool ignore; /* of a dropped chunk: until READY */ } lanes[RUN_LANES_MAX];
-    struct chunk_order next;      /* handed out by hybrid, not yet placed */
-    bool next_held;
+    struct {
+        enum lane_state state;
+        uint64_t id;              /* of its chunk */
+        bool joined;              /* it reads pieces of another lane's snapshot */
+        bool ignore;              /* its chunk was dropped: until READY */
+    } lanes[RUN_LANES_MAX];
 
     /* Log. */
     struct logpos log_to;         /* read up to */

@@ -30,8 +30,16 @@ void merge_ask(struct merge *m, enum control_kind kind, uint64_t *take_ids, uint
     }
 }
 
+/* A definition changed in the log or under a chunk: not at the next poll, but soon. */
 static void ask_catalogue(struct merge *m, int64_t now_us) {
-    if (!m->catalogue_asked && now_us - m->catalogue_asked_us >= CATALOGUE_EACH_US) {
+    if (m->catalogue_asked || !m->catalogued || !hybrid_wants_catalogue(m->h, false)) {
+        return;
+    }
+    int64_t at_us = m->catalogue_asked_us + CATALOGUE_EACH_US;
+    if (now_us < at_us) {
+        m->look_again_us = at_us < m->look_again_us ? at_us : m->look_again_us;
+    } else {
+        hybrid_wants_catalogue(m->h, true);
         m->catalogue_asked = true;
         m->catalogue_asked_us = now_us;
         merge_ask(m, CONTROL_CATALOGUE, NULL, 0);
@@ -40,7 +48,8 @@ static void ask_catalogue(struct merge *m, int64_t now_us) {
 
 static void ask_capture(struct merge *m) {
     uint64_t ids[CAPTURE_MAX];
-    uint32_t count = m->capturing || !m->catalogued ? 0 : hybrid_uncaptured(m->h, ids, CAPTURE_MAX);
+    bool wait = m->capturing || !m->catalogued || m->catalogue_asked || hybrid_wants_catalogue(m->h, false);
+    uint32_t count = wait ? 0 : hybrid_uncaptured(m->h, ids, CAPTURE_MAX);
     if (count) {
         m->capturing = true;
         uint64_t *copy = xmalloc(count * sizeof *copy);
@@ -111,7 +120,6 @@ static void answer_view(struct merge *m, struct lane_news *n) {
     n->view = (struct chunk_view){ 0 };
     if (answer->verdict == CHUNK_DROP) {
         m->lanes[n->lane].ignore = true;
-        ask_catalogue(m, clock_mono_us()); /* its definition is not the one we know */
     }
     send_lane(m, n->lane, answer);
 }
@@ -124,9 +132,9 @@ static int take_rows(struct merge *m, struct lane_news *n, struct err *err) {
     if (err->kind != ERR_NONE) {
         return -1;
     }
-    if (verdict == CHUNK_DROP) {
-        m->lanes[n->lane].ignore = true;
-        send_lane(m, n->lane, lane_order_new(LANE_DROP, n->id));
+    if (verdict == CHUNK_DROP || verdict == CHUNK_ENOUGH) {
+        m->lanes[n->lane].ignore = verdict == CHUNK_DROP;
+        send_lane(m, n->lane, lane_order_new(verdict == CHUNK_DROP ? LANE_DROP : LANE_ENOUGH, n->id));
     }
     return 0;
 }
@@ -139,7 +147,7 @@ static int take_lane_news(struct merge *m, struct lane_news *n, struct err *err)
         return 0;
     }
     if (m->lanes[n->lane].ignore) {
-        if (n->kind == LANE_EXPORTING) { /* its chunk is over: end the transaction */
+        if (n->kind == LANE_WANTS_PIECE) { /* its chunk is over: end the transaction */
             send_lane(m, n->lane, lane_order_new(LANE_PIECES_DONE, n->id));
         }
         return 0;
@@ -150,10 +158,7 @@ static int take_lane_news(struct merge *m, struct lane_news *n, struct err *err)
     case LANE_VIEW: answer_view(m, n); break;
     case LANE_ROWS: return take_rows(m, n, err);
     case LANE_END: return hybrid_end(m->h, n->id, n->complete, err);
-    case LANE_EXPORTING:
-        m->lanes[n->lane].state = LANE_IS_EXPORTING;
-        m->lanes[n->lane].id = n->id;
-        break;
+    case LANE_WANTS_PIECE: m->lanes[n->lane].state = LANE_WAITS_FOR_PIECE; break;
     case LANE_FAILED:
         hybrid_fail(m->h, n->id);
         m->lanes[n->lane].ignore = true;
@@ -179,57 +184,50 @@ static int take_lanes(struct merge *m, struct err *err) {
     return took;
 }
 
-/* A lane that may have the order: the exporter for its own piece, else a free one. -1 = none now. */
-static int lane_for(const struct merge *m, const struct chunk_order *order) {
-    int free_lane = -1;
-    for (unsigned i = 0; i < m->run->lane_count; i++) {
-        if (order->piece && m->lanes[i].state == LANE_IS_EXPORTING && m->lanes[i].id == order->id) {
-            return (int)i;
+/* A lane in a whole table's snapshot: its next piece; none is left: the exporter stays until all were read. */
+static bool give_piece(struct merge *m, unsigned lane) {
+    uint64_t id = m->lanes[lane].id;
+    struct chunk_order piece = { 0 };
+    struct lane_order *order = NULL;
+    switch (hybrid_piece(m->h, id, &piece)) {
+    case PIECE_READ:
+        order = lane_order_new(LANE_DO, id);
+        order->order = piece;
+        break;
+    case PIECE_WAIT: return false;
+    case PIECE_NONE:
+        if (!m->lanes[lane].joined && !hybrid_pieces_done(m->h, id)) {
+            return false;
         }
-        if (free_lane < 0 && m->lanes[i].state == LANE_IS_FREE) {
-            free_lane = (int)i;
-        }
+        order = lane_order_new(LANE_PIECES_DONE, id);
+        break;
     }
-    return free_lane;
+    m->lanes[lane].state = LANE_IS_BUSY;
+    send_lane(m, lane, order);
+    return true;
 }
 
-static bool any_lane_waits(const struct merge *m) {
-    for (unsigned i = 0; i < m->run->lane_count; i++) {
-        if (m->lanes[i].state == LANE_IS_FREE || m->lanes[i].state == LANE_IS_EXPORTING) {
-            return true;
-        }
+static bool give_chunk(struct merge *m, unsigned lane) {
+    struct chunk_order next = { 0 };
+    if (!hybrid_next(m->h, &next)) {
+        return false;
     }
-    return false;
+    struct lane_order *order = lane_order_new(LANE_DO, next.id);
+    order->order = next;
+    m->lanes[lane].state = LANE_IS_BUSY;
+    m->lanes[lane].id = next.id;
+    m->lanes[lane].joined = next.piece;
+    send_lane(m, lane, order);
+    return true;
 }
 
-/* Hands out work. An order that no waiting lane may have stays held until one may. */
 static bool give_work(struct merge *m) {
     bool gave = false;
-    while (m->catalogued && !m->finishing && any_lane_waits(m) && !m->stopped_sending) {
-        if (!m->next_held) {
-            m->next = (struct chunk_order){ 0 };
-            if (!hybrid_next(m->h, &m->next)) {
-                break;
-            }
-            m->next_held = true;
-        }
-        int lane = lane_for(m, &m->next);
-        if (lane < 0) {
-            break;
-        }
-        struct lane_order *order = lane_order_new(LANE_DO, m->next.id);
-        order->order = m->next;
-        m->next_held = false;
-        m->lanes[lane].state = LANE_IS_BUSY;
-        m->lanes[lane].id = order->id;
-        send_lane(m, (unsigned)lane, order);
-        gave = true;
-    }
-    for (unsigned i = 0; i < m->run->lane_count; i++) {
-        if (m->lanes[i].state == LANE_IS_EXPORTING && hybrid_pieces_done(m->h, m->lanes[i].id)) {
-            m->lanes[i].state = LANE_IS_BUSY;
-            send_lane(m, i, lane_order_new(LANE_PIECES_DONE, m->lanes[i].id));
-            gave = true;
+    for (unsigned i = 0; i < m->run->lane_count && !m->stopped_sending; i++) {
+        if (m->lanes[i].state == LANE_WAITS_FOR_PIECE) {
+            gave |= give_piece(m, i);
+        } else if (m->lanes[i].state == LANE_IS_FREE) {
+            gave |= give_chunk(m, i);
         }
     }
     return gave;
@@ -281,7 +279,7 @@ static void probe_growth(struct merge *m, int64_t now_us) {
 }
 
 static void step_finishing(struct merge *m) {
-    bool over = m->run->config->mode == JOB_ONCE && m->once_known && m->catalogued && !m->capturing && hybrid_joined(m->h) &&
+    bool over = m->run->config->mode == JOB_ONCE && m->once_known && m->catalogued && !m->capturing && !m->catalogue_asked && hybrid_joined(m->h) &&
                 hybrid_at_border(m->h) && logpos_cmp(m->log_to, m->once_end) >= 0;
     if (!m->finishing && (over || atomic_load(&m->run->finishing))) {
         m->finishing = true;
@@ -353,6 +351,7 @@ static int turn(struct merge *m, struct err *err) {
     int64_t now_us = clock_mono_us();
     m->look_again_us = now_us + LOOK_US;
     want_log(m, now_us);
+    ask_catalogue(m, now_us);
     probe_growth(m, now_us);
     publish(m, now_us);
     return merge_seal_step(m, err) ? -1 : busy;
@@ -366,7 +365,7 @@ static int begin(struct merge *m, struct err *err) {
     }
     struct hybrid_config config = {
         .source = run->config->source, .spool_ops = &spool_disk_ops, .spool = m->spool, .metrics = run->env->metrics,
-        .held_bytes_max = run->budget.held_bytes, .chunk_rows = run->config->chunk_rows ? run->config->chunk_rows : 100000,
+        .held_bytes_max = run->budget.held_bytes, .rows_bytes_max = run->budget.rows_bytes, .chunk_rows = run->config->chunk_rows ? run->config->chunk_rows : 100000,
         .chunk_bytes = run->budget.chunk_bytes, .sections_max = run->lane_count * 4, .see_from_tx = run->see_from_tx,
         .snapshot_never = run->config->snapshot_never,
     };
@@ -398,9 +397,6 @@ void merge_task(void *arg) {
         run_fail(m->run, "merge", &err);
     } else if (m->done) {
         merge_ask(m, CONTROL_DONE, NULL, 0);
-    }
-    if (m->next_held) {
-        chunk_order_release(&m->next);
     }
     if (m->h) {
         hybrid_free(m->h);

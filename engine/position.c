@@ -134,7 +134,7 @@ static int decode_members(const char *json, json_t *root, const struct source_op
     if (*at == ',') {
         at++;
     }
-    out->hybrid = xstrndup(at, (size_t)(end - at));
+    out->hybrid = xasprintf("{%.*s}", (int)(end - at), at);
     return 0;
 }
 

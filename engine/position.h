@@ -15,7 +15,7 @@ struct stored_position {
     char *lineage;  /* owned; a JSON object */
     struct logpos applied, resume;
     uint64_t x;     /* no chunk may use a snapshot with xmin below it; 0 = none */
-    char *hybrid;   /* owned; members without braces, "" if there are none */
+    char *hybrid;   /* owned; the other members as an object of their own: {"tables":...}; {} if there are none */
 };
 void stored_position_release(struct stored_position *p);
 

@@ -31,7 +31,7 @@
 #define RUN_TRIES_MAX 10u                /* of one call that says RETRY; then the job rewinds */
 
 /* Lane to merge. */
-enum lane_news_kind { LANE_READY, LANE_CUT, LANE_VIEW, LANE_ROWS, LANE_END, LANE_EXPORTING, LANE_FAILED };
+enum lane_news_kind { LANE_READY, LANE_CUT, LANE_VIEW, LANE_ROWS, LANE_END, LANE_WANTS_PIECE, LANE_FAILED };
 struct lane_news {
     enum lane_news_kind kind;
     unsigned lane;
@@ -46,7 +46,7 @@ struct lane_news {
 void lane_news_free(void *news);
 
 /* Merge to lane. */
-enum lane_order_kind { LANE_DO, LANE_VERDICT, LANE_DROP /* stop reading this chunk */, LANE_PIECES_DONE };
+enum lane_order_kind { LANE_DO, LANE_VERDICT, LANE_DROP /* stop reading this chunk */, LANE_ENOUGH /* end it here */, LANE_PIECES_DONE };
 struct lane_order {
     enum lane_order_kind kind;
     uint64_t id;
