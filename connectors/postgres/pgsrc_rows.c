@@ -5,7 +5,7 @@
 #include "cdc/value.h"
 #include "connectors/postgres/pgsrc_plan.h"
 
-enum { HEX_BYTES_SHOWN = 16, ROW_HEADER_BYTES = 5, SMALL_COPY_BYTES = 16 };
+enum { HEX_BYTES_SHOWN = 16, ROW_HEADER_BYTES = 5, SMALL_COPY_BYTES = 64 };
 
 int pgsrc_value_malformed(const struct batch *batch, uint16_t col, const char *form, const uint8_t *p, size_t len, struct err *err) {
     const struct schema *s = batch->schema;
@@ -145,13 +145,20 @@ static inline bool small_decimal(const struct pgsrc_step *step, const uint8_t *p
     return true;
 }
 
-/* A short text is copied as 16 bytes where both sides have them: what is too much lies in the room of the next cell. */
-static inline void put_raw(struct batch *batch, uint16_t col, const uint8_t *p, size_t len, const uint8_t *readable_end) {
-    struct column *c = &batch->columns[col];
-    uint32_t at = c->offsets[batch->rows];
+/* A short text is copied in whole blocks of 16 bytes where both sides have them: what is too much lies in the room of the next cell. */
+static inline void put_raw(struct batch *batch, struct column *c, uint32_t row, uint16_t col, const uint8_t *p, size_t len,
+                           const uint8_t *readable_end) {
+    uint32_t at = c->offsets[row];
     if (LIKELY(len <= SMALL_COPY_BYTES && c->data_cap - at >= SMALL_COPY_BYTES && (size_t)(readable_end - p) >= SMALL_COPY_BYTES)) {
-        memcpy(c->data + at, p, SMALL_COPY_BYTES);
-        c->offsets[batch->rows + 1] = at + (uint32_t)len;
+        uint8_t *to = c->data + at;
+        c->offsets[row + 1] = at + (uint32_t)len;
+        memcpy(to, p, 16);
+        if (len > 16) {
+            memcpy(to + 16, p + 16, 16);
+            if (len > 32) {
+                memcpy(to + 32, p + 32, 32);
+            }
+        }
         return;
     }
     memcpy(batch_var_space(batch, col, len), p, len);
@@ -165,49 +172,45 @@ static int rare_cell(const struct pgsrc_plan *plan, struct batch *batch, uint16_
     return pgsrc_cell_text(plan, batch, col, p, len, err);
 }
 
-/* One cell; long because it is a table of the common kinds. 0 = done, -1 = not done here. */
-static inline __attribute__((always_inline)) int common_cell(const struct pgsrc_step *step, struct batch *batch, uint16_t col, const uint8_t *p,
-                                                             size_t len, const uint8_t *readable_end) {
-    uint8_t *out;
+/* One cell; long because it is a table of the common kinds. 0 = done, -1 = not done here. Column and row come as values of their own: read
+ * from the batch they would be loaded again after every store. */
+static inline __attribute__((always_inline)) int common_cell(const struct pgsrc_step *step, struct batch *batch, struct column *c, uint32_t row,
+                                                             uint16_t col, const uint8_t *p, size_t len, const uint8_t *readable_end) {
+    uint32_t v32;
+    uint64_t v64;
+    double f64;
     switch ((enum pgsrc_decode)step->decode) {
     case DECODE_INT32:
     case DECODE_UINT32:
-    case DECODE_DATE: {
+    case DECODE_DATE:
         if (UNLIKELY(len != 4)) {
             return -1;
         }
-        out = batch->columns[col].data + (size_t)batch->rows * 4;
-        uint32_t v = pgsrc_be32(p);
-        memcpy(out, &v, 4);
+        v32 = pgsrc_be32(p);
+        memcpy(c->data + (size_t)row * 4, &v32, 4);
         return 0;
-    }
     case DECODE_INT64:
     case DECODE_TIME:
     case DECODE_TIMESTAMP:
-    case DECODE_TIMESTAMPTZ: {
+    case DECODE_TIMESTAMPTZ:
         if (UNLIKELY(len != 8)) {
             return -1;
         }
-        out = batch->columns[col].data + (size_t)batch->rows * 8;
-        uint64_t v = pgsrc_be64(p);
-        memcpy(out, &v, 8);
+        v64 = pgsrc_be64(p);
+        memcpy(c->data + (size_t)row * 8, &v64, 8);
         return 0;
-    }
-    case DECODE_FLOAT64: {
+    case DECODE_FLOAT64:
         if (UNLIKELY(len != 8)) {
             return -1;
         }
-        out = batch->columns[col].data + (size_t)batch->rows * 8;
-        uint64_t bits = pgsrc_be64(p);
-        double v;
-        memcpy(&v, &bits, 8);
-        memcpy(out, &bits, 8);
-        return LIKELY(!isnan(v)) ? 0 : -1;
-    }
+        v64 = pgsrc_be64(p);
+        memcpy(&f64, &v64, 8);
+        memcpy(c->data + (size_t)row * 8, &v64, 8);
+        return LIKELY(!isnan(f64)) ? 0 : -1;
     case DECODE_RAW:
     case DECODE_TEXT_ONLY:
-    case DECODE_BYTES: put_raw(batch, col, p, len, readable_end); return 0;
-    case DECODE_DECIMAL: return small_decimal(step, p, len, batch_fixed(batch, col)) ? 0 : -1;
+    case DECODE_BYTES: put_raw(batch, c, row, col, p, len, readable_end); return 0;
+    case DECODE_DECIMAL: return small_decimal(step, p, len, c->data + (size_t)row * 8) ? 0 : -1;
     default: return -1;
     }
 }
@@ -216,7 +219,10 @@ static inline __attribute__((always_inline)) int common_cell(const struct pgsrc_
 static int decode_row(const struct pgsrc_plan *plan, struct batch *batch, const uint8_t *p, const uint8_t *end, const uint8_t *readable_end,
                       struct err *err) {
     const struct pgsrc_step *step = plan->steps;
-    for (uint16_t col = 0; col < plan->column_count; col++, step++) {
+    const uint16_t count = plan->column_count;
+    const uint32_t row = batch->rows;
+    struct column *c = batch->columns;
+    for (uint16_t col = 0; col < count; col++, step++, c++) {
         if (UNLIKELY(end - p < 4)) {
             return err_set(err, ERR_FATAL, "protocol_malformed", "a data row of %s ends within column %u", batch->schema->label, col);
         }
@@ -230,7 +236,7 @@ static int decode_row(const struct pgsrc_plan *plan, struct batch *batch, const 
             return err_set(err, ERR_FATAL, "protocol_malformed", "a data row of %s has %u bytes for column %u where %zu are left", batch->schema->label, len,
                            col, (size_t)(end - p));
         }
-        if (UNLIKELY(common_cell(step, batch, col, p, len, readable_end) != 0) && rare_cell(plan, batch, col, p, len, err) != 0) {
+        if (UNLIKELY(common_cell(step, batch, c, row, col, p, len, readable_end) != 0) && rare_cell(plan, batch, col, p, len, err) != 0) {
             return -1;
         }
         p += len;
