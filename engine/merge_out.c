@@ -18,26 +18,25 @@ static void send_order(struct merge *m, unsigned writer, struct writer_order *or
     }
 }
 
+/* All orders are filled before the first is sent: from then on its batches are the writer's. */
 static void emit_batches(struct merge *m, enum stage_kind kind, const struct hybrid_out *out) {
-    for (unsigned w = 0; w < m->run->writer_count; w++) {
-        struct writer_order *order = NULL;
-        for (uint32_t i = 0; i < out->count; i++) {
-            struct batch *batch = out->batches[i];
-            if (writer_of(m, batch->schema->table_id) != w) {
-                continue;
-            }
-            if (!order) {
-                order = xcalloc(1, sizeof *order);
-                order->kind = kind;
-                order->at = out->at;
-                order->batches = xcalloc(out->count, sizeof *order->batches);
-            }
-            order->batches[order->count++] = batch;
-            order->bytes += batch->bytes;
-            m->rows += batch->rows;
+    struct writer_order *orders[RUN_WRITERS_MAX] = { NULL };
+    for (uint32_t i = 0; i < out->count; i++) {
+        struct batch *batch = out->batches[i];
+        unsigned w = writer_of(m, batch->schema->table_id);
+        if (!orders[w]) {
+            orders[w] = xcalloc(1, sizeof *orders[w]);
+            orders[w]->kind = kind;
+            orders[w]->at = out->at;
+            orders[w]->batches = xcalloc(out->count, sizeof(struct batch *));
         }
-        if (order) {
-            send_order(m, w, order);
+        orders[w]->batches[orders[w]->count++] = batch;
+        orders[w]->bytes += batch->bytes;
+        m->rows += batch->rows;
+    }
+    for (unsigned w = 0; w < m->run->writer_count; w++) {
+        if (orders[w]) {
+            send_order(m, w, orders[w]);
         }
     }
 }
