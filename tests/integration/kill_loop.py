@@ -2,6 +2,7 @@
 """Kills tailrace until it has been killed often enough with rows in flight, then judges every byte it wrote.
 
     kill_loop.py --kills 200 [--seed N] [--seconds-max S] [--binary build/tailrace] [--keep]
+    kill_loop.py --judge TRUTH.jsonl FOLDER        the oracle alone, on what a failed run left
 
 A throwaway PostgreSQL under the workload of workload.py; tailrace streams it into jsonl: folders. Half of the kills are
 failpoints (all names in the source, those not yet fired first), half SIGKILL at random moments; every third restart finds
@@ -32,7 +33,7 @@ from harness import HarnessError, JsonlFolder, Postgres, SqlError, Tailrace, Tim
 from harness import processes  # noqa: E402
 from harness.tailrace import ROOT  # noqa: E402
 from oracle import Checker, Findings, applied_of  # noqa: E402
-from truth import parse_lsn  # noqa: E402
+from truth import Truth, parse_lsn  # noqa: E402
 from workload import BANK_COLUMNS, BANK_SUM, LEDGER, TruthReader, Workload, server_rows, setup  # noqa: E402
 
 EPISODE_KILLS = 50       # in flight, of one job
@@ -208,6 +209,8 @@ class Episode:
         if result.code != 0:
             found.add("missing", "`once` ended with %s: %s" % (result.code, result.stderr[-1500:]))
         truth = self.era.reader.finish()
+        with open(os.path.join(self.tailrace.folder, "truth_end"), "w", encoding="ascii") as file:
+            file.write("%d" % truth.last_end)    # for --judge: the slot's text goes on after it
         checker = Checker(truth, (BANK_COLUMNS, BANK_SUM), LEDGER, self.tailrace.starts)
         found.merge(checker.run(self.out.path))
         self._compare(found, checker, truth)
@@ -271,6 +274,8 @@ class Era:
             self.workload.pause()
             found, in_flight = episode.judge()
             self.loop.count(episode, found, in_flight)
+            if found.total():    # the truth must end here, so that --judge can look at it again
+                break
             episode.drop()
             self.workload.resume()
             self.reader.start()
@@ -357,6 +362,23 @@ class KillLoop:
         return 0 if good else 1
 
 
+def judge(raw, folder):
+    """The oracle on files alone. Without the server's SELECT; the folder must have caught up with the truth's end."""
+    truth = Truth()
+    with open(os.path.join(os.path.dirname(os.path.abspath(folder)), "truth_end"), encoding="ascii") as file:
+        end = int(file.read())
+    with open(raw, encoding="utf-8") as file:
+        for line in file:
+            if truth.last_end < end:
+                truth.feed(*json.loads(line))
+    checker = Checker(truth, (BANK_COLUMNS, BANK_SUM), LEDGER)
+    found = checker.run(folder)
+    for kind, text in found.texts:
+        print("%s: %s" % (kind, text))
+    print("commits=%d lines=%d found=%s" % (len(checker.commits), checker.lines, {k: n for k, n in found.counts.items() if n} or "nothing"))
+    return 1 if found.total() else 0
+
+
 def main():
     parser = argparse.ArgumentParser(description="kills tailrace with rows in flight and judges what it wrote")
     parser.add_argument("--kills", type=int, default=200, help="how many must hit rows in flight")
@@ -364,7 +386,10 @@ def main():
     parser.add_argument("--seconds-max", type=float, default=1500.0, help="then it ends, and fails if it is not done")
     parser.add_argument("--binary", default=None)
     parser.add_argument("--keep", action="store_true", help="keep the folder also where nothing was found")
+    parser.add_argument("--judge", nargs=2, metavar=("TRUTH", "FOLDER"), help="run the oracle on what a run left")
     options = parser.parse_args()
+    if options.judge:
+        return judge(*options.judge)
     if options.seed is None:
         options.seed = random.SystemRandom().randrange(1 << 20)
     processes.install_handlers()
@@ -372,8 +397,8 @@ def main():
     code = loop.run()
     if loop.server is not None:
         loop.server.stop("immediate")
-    if code == 0 and not options.keep:
-        shutil.rmtree(loop.folder, ignore_errors=True)
+    if not options.keep:     # what a failed run left is needed to understand it, except the server's files
+        shutil.rmtree(os.path.join(loop.folder, "server", "data") if code else loop.folder, ignore_errors=True)
     return code
 
 

@@ -677,8 +677,9 @@ class Checker:
             for half in halves[state.next:]:
                 if until is not None and self._commit_of(half.end) >= until or table.dropped is not None:
                     break
-                hole = until is not None or half.hole or state.row is None and any(h.hole for h in halves[state.next:])
-                if not self._allowed(context, half.end) or (state.joined and not hole):
+                if not self._allowed(context, half.end):
+                    self._unshown(table, key, half)
+                elif until is None and state.joined and not (state.row is None and any(h.hole for h in halves[state.next:])):
                     self._unshown(table, key, half)
             if until is None and table.dropped is None and state.row != table.current.get(key):
                 self.found.add("state", "%s %s at the end: %s" % (

@@ -10,6 +10,7 @@ import random
 import time
 
 import truth as truth_module
+from kill_loop import Kill, failpoint_names
 from oracle import Checker
 from scribe import Scribe, save_files
 from truth import Truth
@@ -288,6 +289,20 @@ def case_toast_and_truncate(t):
     check("an unchanged cell of a row nobody has", lines[:1] + lines[2:3] + lines[3:], "missing", "state")
 
 
+def case_kill_counts(t):
+    """A kill counts only where something was lost by it: staged bytes, or transactions sent and not committed."""
+    ends = [0x100, 0x200, 0x300]
+    t.check("kill with staged bytes counts", Kill(None, 10, False, 0x300, 0).in_flight(ends))
+    t.check("kill with a transaction sent counts", Kill(None, 0, False, 0x100, 0x250).in_flight(ends))
+    t.check("kill with all committed does not count", not Kill(None, 0, False, 0x200, 0x2F0).in_flight(ends))
+    t.check("kill of one that had nothing sent does not count", not Kill(None, 0, False, 0x100, 0).in_flight(ends))
+    t.check("kill at a commit failpoint is in commit", Kill("commit.after_commit", 0, False, 0, 0).in_commit())
+    t.check("kill with a sealed file is in commit", Kill(None, 10, True, 0, 0).in_commit())
+    t.check("kill at a lane is not in commit", not Kill("lane.after_rows", 10, False, 0, 0).in_commit())
+    names = failpoint_names()
+    t.check("failpoints are found in the source", len(names) == len(set(names)) >= 10, "%s" % names)
+
+
 # ---- with a real server ----------------------------------------------------------------------------------------------
 
 def case_real_truth(t):
@@ -360,7 +375,9 @@ def recount(file):
 
 
 def spoil_drop(dice, files):
-    index, place = pick(dice, files, lambda line: line["op"] != "t")
+    """Of a table's last generation: what an older one lacks just before it is void, nobody can miss."""
+    last = {line["table"]: line["source"]["gen"] for file in files for line in file if "op" in line}
+    index, place = pick(dice, files, lambda line: line["op"] != "t" and line["source"]["gen"] == last[line["table"]])
     line = files[index].pop(place)
     recount(files[index])
     return line
@@ -394,7 +411,8 @@ def spoil_value(dice, files):
 
 def spoil_file(dice, files):
     """The contents of a commit go, its position stays."""
-    index, _place = pick(dice, files, lambda line: line["op"] in "cud")
+    last = {line["table"]: line["source"]["gen"] for file in files for line in file if "op" in line}
+    index, _place = pick(dice, files, lambda line: line["op"] in "cud" and line["source"]["gen"] == last[line["table"]])
     taken = files[index]
     files[index] = [taken[-1]]
     recount(files[index])

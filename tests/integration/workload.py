@@ -340,7 +340,7 @@ class Workload:
             while not self._stop.is_set():
                 self._going.wait(1.0)
                 with self._lock:
-                    if not self._going.is_set():
+                    if not self._going.is_set() or self._stop.is_set():
                         continue
                     self._busy += 1
                 try:
