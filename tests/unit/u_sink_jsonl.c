@@ -1,0 +1,721 @@
+/* The jsonl sink on a real folder: what it writes, and that no failure of any file call, no crash and no older instance loses
+ * or doubles a commit. */
+#include <dirent.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sinks/jsonl/jsonl.h"
+#include "sinks/jsonl/jsonl_folder.h"
+#include "tests/unit/u_sink_rows.h"
+
+/* Files with faults: the n-th counted call fails, before or after it had its effect. */
+struct faulty {
+    struct files base;
+    int calls;       /* counted so far */
+    int fail_at;     /* this call fails; 0 = none */
+    bool after;      /* ... after it was done: the answer is lost */
+    enum err_kind kind;
+    char failed[24]; /* name of the call that failed */
+    bool dead;       /* a crash: every further call fails and does nothing */
+    bool crash;      /* failing means dying */
+};
+struct faulty_file {
+    struct file base;
+    struct file *under;
+    struct faulty *f;
+};
+
+static bool faulty_before(struct faulty *f, const char *call, struct err *err) {
+    f->calls++;
+    bool hit = f->calls == f->fail_at;
+    if (hit) {
+        snprintf(f->failed, sizeof f->failed, "%s", call);
+    }
+    if (f->dead || (hit && !f->after)) {
+        f->dead = f->dead || (hit && f->crash);
+        err_set(err, f->kind, "planted", "%s: planted failure", call);
+        return true;
+    }
+    return false;
+}
+static bool faulty_after(struct faulty *f, const char *call, struct err *err) {
+    if (f->calls == f->fail_at && f->after && !f->dead) {
+        f->dead = f->crash;
+        err_set(err, f->kind, "planted", "%s: planted failure after its effect", call);
+        return true;
+    }
+    return false;
+}
+static struct faulty *faulty_of(struct files *f) { return (struct faulty *)f; }
+static struct faulty_file *faulty_file_of(struct file *x) { return (struct faulty_file *)x; }
+
+#define PATH_CALL(name, params, args)                                                              \
+    static enum files_result faulty_##name params {                                                \
+        struct faulty *x = faulty_of(f);                                                           \
+        if (faulty_before(x, #name, err)) {                                                        \
+            return FILES_FAILED;                                                                   \
+        }                                                                                          \
+        enum files_result result = files_os()->ops->name args;                                     \
+        return faulty_after(x, #name, err) ? FILES_FAILED : result;                                \
+    }
+PATH_CALL(mkdirs, (struct files *f, const char *p, unsigned mode, struct err *err), (files_os(), p, mode, err))
+PATH_CALL(rename_new, (struct files *f, const char *a, const char *b, struct err *err), (files_os(), a, b, err))
+PATH_CALL(rename_over, (struct files *f, const char *a, const char *b, struct err *err), (files_os(), a, b, err))
+PATH_CALL(unlink, (struct files *f, const char *p, struct err *err), (files_os(), p, err))
+PATH_CALL(list, (struct files *f, const char *p, struct buf *out, struct err *err), (files_os(), p, out, err))
+
+static const struct files_ops faulty_ops;
+static enum files_result wrap_file(struct faulty *x, enum files_result result, struct file *under, struct file **out) {
+    if (result == FILES_OK) {
+        struct faulty_file *file = xcalloc(1, sizeof *file);
+        *file = (struct faulty_file){ .base.ops = &faulty_ops, .under = under, .f = x };
+        *out = &file->base;
+    }
+    return result;
+}
+static enum files_result faulty_create_excl(struct files *f, const char *p, struct file **out, struct err *err) {
+    struct faulty *x = faulty_of(f);
+    struct file *under = NULL;
+    if (faulty_before(x, "create_excl", err)) {
+        return FILES_FAILED;
+    }
+    enum files_result result = files_create_excl(files_os(), p, &under, err);
+    if (faulty_after(x, "create_excl", err)) {
+        file_close(under);
+        return FILES_FAILED;
+    }
+    return wrap_file(x, result, under, out);
+}
+static enum files_result faulty_open_read(struct files *f, const char *p, struct file **out, struct err *err) {
+    struct faulty *x = faulty_of(f);
+    struct file *under = NULL;
+    if (faulty_before(x, "open_read", err)) {
+        return FILES_FAILED;
+    }
+    enum files_result result = files_open_read(files_os(), p, &under, err);
+    return wrap_file(x, result, under, out);
+}
+static enum files_result faulty_open_lock(struct files *f, const char *p, struct file **out, struct err *err) {
+    (void)f;
+    return files_open_lock(files_os(), p, out, err);
+}
+static int faulty_write(struct file *file, const void *p, size_t n, struct err *err) {
+    struct faulty_file *x = faulty_file_of(file);
+    bool failing = x->f->calls + 1 == x->f->fail_at && x->f->after;
+    if (faulty_before(x->f, "write", err)) {
+        return -1;
+    }
+    if (failing) { /* a torn write: what a fatal error may leave; a full disk takes it back */
+        if (x->f->kind != ERR_RETRY && file_write(x->under, p, n / 2, err)) {
+            return -1;
+        }
+        return faulty_after(x->f, "write", err) ? -1 : 0;
+    }
+    return file_write(x->under, p, n, err);
+}
+static int faulty_read_at(struct file *file, uint64_t off, void *p, size_t n, size_t *got, struct err *err) {
+    struct faulty_file *x = faulty_file_of(file);
+    return faulty_before(x->f, "read_at", err) ? -1 : file_read_at(x->under, off, p, n, got, err);
+}
+static int faulty_sync(struct file *file, struct err *err) {
+    struct faulty_file *x = faulty_file_of(file);
+    return faulty_before(x->f, "sync", err) || file_sync(x->under, err) || faulty_after(x->f, "sync", err) ? -1 : 0;
+}
+static int faulty_size(struct file *file, uint64_t *out, struct err *err) {
+    struct faulty_file *x = faulty_file_of(file);
+    return faulty_before(x->f, "size", err) ? -1 : file_size(x->under, out, err);
+}
+static void faulty_close(struct file *file) {
+    file_close(faulty_file_of(file)->under);
+    free(file);
+}
+static int faulty_sync_dir(struct files *f, const char *p, struct err *err) {
+    struct faulty *x = faulty_of(f);
+    return faulty_before(x, "sync_dir", err) || files_sync_dir(files_os(), p, err) || faulty_after(x, "sync_dir", err) ? -1 : 0;
+}
+static int faulty_free_bytes(struct files *f, const char *p, uint64_t *a, uint64_t *b, struct err *err) {
+    (void)f;
+    return files_free_bytes(files_os(), p, a, b, err);
+}
+static const struct files_ops faulty_ops = {
+    .mkdirs = faulty_mkdirs, .create_excl = faulty_create_excl, .open_read = faulty_open_read, .open_lock = faulty_open_lock,
+    .write = faulty_write, .read_at = faulty_read_at, .sync = faulty_sync, .size = faulty_size, .close = faulty_close,
+    .rename_new = faulty_rename_new, .rename_over = faulty_rename_over, .unlink = faulty_unlink, .sync_dir = faulty_sync_dir,
+    .list = faulty_list, .free_bytes = faulty_free_bytes,
+};
+
+/* An instance of a job on a folder. */
+struct instance {
+    struct faulty files;
+    struct env env;
+    struct sink *sink;
+    struct sink_writer *writer;
+    struct sink_state state;
+    char *position; /* what this instance believes is stored; NULL = none */
+    struct schema *schema;
+    uint64_t seq;
+};
+
+static void instance_init(struct instance *x, const char *dir, const char *job) {
+    *x = (struct instance){ .files = { .base.ops = &faulty_ops, .kind = ERR_FATAL } };
+    x->env = (struct env){ .files = &x->files.base };
+    struct sink_address addr = { .scheme = "jsonl", .path = dir, .job = job, .put_logpos = rows_put_logpos };
+    struct err err = ERR_INIT;
+    int failed = jsonl_ops.open(&addr, &x->env, &x->sink, &err);
+    CHECK(!failed);
+    x->schema = rows_schema(7, "t", 1, "id:int64:k;body:text");
+}
+
+static void drop_run(struct instance *x) {
+    if (x->writer) {
+        jsonl_ops.writer_close(x->writer);
+        x->writer = NULL;
+    }
+    sink_state_release(&x->state);
+    free(x->position);
+    x->position = NULL;
+}
+
+static void instance_release(struct instance *x) {
+    drop_run(x);
+    jsonl_ops.close(x->sink);
+    schema_unref(x->schema);
+}
+
+/* Claims the folder: 0 or -1. */
+static int start(struct instance *x, struct err *err) {
+    drop_run(x);
+    if (jsonl_ops.recover(x->sink, &x->state, err) || jsonl_ops.writer_open(x->sink, 0, &x->writer, err)) {
+        return -1;
+    }
+    x->seq = x->state.seq + 1;
+    x->position = x->state.position ? xstrdup(x->state.position) : NULL;
+    return 0;
+}
+
+static int stage_row(struct instance *x, int64_t id, struct err *err) {
+    struct txlist *txs = rows_txs(1);
+    struct batch *b = batch_new(x->schema, 1, txs);
+    b->generation = 1;
+    rows_add(b, ROW_INSERT, 0, 0, id, "body");
+    batch_seal(b);
+    struct stage_item item = { .kind = STAGE_ROWS, .batches = &b, .count = 1 };
+    int failed = jsonl_ops.writer_stage(x->writer, &item, err);
+    batch_unref(b);
+    txlist_unref(txs);
+    return failed;
+}
+
+struct attempt {
+    struct sink_part *part;
+    char *to;
+    struct commit_request req;
+};
+
+/* A request with position {"v":1,"at":at}; rows staged before are its part. */
+static int prepare(struct instance *x, struct attempt *a, int at, bool with_schema, struct err *err) {
+    *a = (struct attempt){ .to = xasprintf("{\"v\":1,\"at\":%d}", at) };
+    if (jsonl_ops.writer_seal(x->writer, x->seq, &a->part, err)) {
+        return -1;
+    }
+    a->req = (struct commit_request){
+        .epoch = x->state.epoch, .seq = x->seq++, .from = x->position, .to = a->to, .parts = &a->part, .part_count = 1,
+        .position_only = !a->part, .schemas = &x->schema, .schema_count = 1, .schemas_changed = with_schema,
+    };
+    return with_schema ? jsonl_ops.apply_schema(x->sink, &a->req, err) : 0;
+}
+
+static void settle(struct instance *x, struct attempt *a, bool committed, bool keep) {
+    if (a->part) {
+        jsonl_ops.part_free(a->part, committed || keep);
+    }
+    if (committed) {
+        free(x->position);
+        x->position = xstrdup(a->to);
+    }
+    free(a->to);
+}
+
+/* One row and its commit, as the engine does it: an unknown outcome is resolved, a failure ends the run. */
+static enum commit_outcome commit_row(struct instance *x, int id, bool with_schema, struct err *err) {
+    struct attempt a = { 0 };
+    enum commit_outcome outcome = COMMIT_FAILED;
+    bool keep = false;
+    if ((id > 0 && stage_row(x, id, err)) || prepare(x, &a, id > 0 ? id : -id, with_schema, err)) {
+        settle(x, &a, false, false);
+        return COMMIT_FAILED;
+    }
+    for (int i = 0; i < 3; i++) {
+        outcome = jsonl_ops.commit(x->sink, &a.req, err);
+        if (outcome != COMMIT_UNKNOWN) {
+            break;
+        }
+        keep = true;
+        enum resolve_outcome resolved = jsonl_ops.resolve(x->sink, &a.req, err);
+        if (resolved == RESOLVED_COMMITTED) {
+            outcome = COMMITTED;
+            break;
+        }
+        if (resolved != RESOLVED_NOT_COMMITTED) {
+            break;
+        }
+    }
+    settle(x, &a, outcome == COMMITTED, keep);
+    return outcome;
+}
+
+static char *file_text(const char *path) {
+    FILE *f = fopen(path, "rb");
+    if (!f) {
+        return xstrdup("(absent)");
+    }
+    struct buf text;
+    buf_init(&text, SIZE_MAX);
+    char piece[4096];
+    for (size_t n; (n = fread(piece, 1, sizeof piece, f)) > 0;) {
+        buf_put(&text, piece, n);
+    }
+    fclose(f);
+    char *s = xstrdup(buf_cstr(&text));
+    buf_release(&text);
+    return s;
+}
+
+static void expect_file(const char *dir, const char *name, const char *want) {
+    char *text = file_text(kit_text("%s/%s", dir, name));
+    EXPECT_EQ_STR(text, want);
+    free(text);
+}
+
+static int count_names(const char *dir, char first) {
+    int n = 0;
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
+        n += e->d_name[0] == first && strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    }
+    closedir(d);
+    return n;
+}
+
+#define COMMIT(epoch, seq, rows, schema, position) "{\"commit\":{\"job\":\"shop\",\"epoch\":" epoch ",\"seq\":" seq ",\"rows\":" rows ",\"schema\":" schema ",\"position\":" position ",\"inconsistent\":[]}}\n"
+#define SCHEMA_LINE "{\"schema\":{\"table\":\"public.t\",\"version\":1,\"columns\":[{\"name\":\"id\",\"type\":\"int64\",\"nullable\":false,\"key\":true},{\"name\":\"body\",\"type\":\"text\",\"nullable\":true,\"key\":false}]}}\n"
+#define ROW_LINE(id) "{\"op\":\"c\",\"table\":\"public.t\",\"key\":{\"id\":" id "},\"before\":null,\"after\":{\"id\":" id ",\"body\":\"body\"},\"tx\":{\"id\":100,\"n\":0},\"ts\":\"2000-01-01T00:00:00Z\",\"source\":{\"lsn\":\"0/1000\",\"snapshot\":false,\"gen\":1}}\n"
+#define SCHEMA_2 "\"_schema.0000000000000002.1.json\""
+
+TEST(jsonl_folder_is_what_interface_says) {
+    const char *dir = kit_text("%s/new/deep", kit_temp_dir());
+    struct instance x;
+    struct err err = ERR_INIT;
+    instance_init(&x, kit_text("%s/", dir), "shop");
+    struct sink_state state;
+    EXPECT_EQ_INT(jsonl_ops.peek(x.sink, &state, &err), 0);
+    EXPECT_EQ_INT(state.knows, TARGET_NOTHING);
+    EXPECT_TRUE(access(dir, F_OK) != 0); /* peek makes nothing */
+    EXPECT_EQ_INT(start(&x, &err), 0);
+    EXPECT_EQ_INT(x.state.knows, TARGET_NOTHING);
+    EXPECT_EQ_U64(x.state.epoch, 1);
+    expect_file(dir, "0000000000000001.jsonl", COMMIT("1", "1", "0", "null", "null"));
+    EXPECT_EQ_INT(jsonl_ops.peek(x.sink, &state, &err), 0);
+    EXPECT_EQ_INT(state.knows, TARGET_CLAIM);
+    sink_state_release(&state);
+
+    EXPECT_EQ_INT(commit_row(&x, 5, true, &err), COMMITTED);
+    expect_file(dir, "0000000000000002.jsonl", SCHEMA_LINE ROW_LINE("5") COMMIT("1", "2", "1", SCHEMA_2, "{\"v\":1,\"at\":5}"));
+    EXPECT_EQ_INT(commit_row(&x, -6, false, &err), COMMITTED); /* position only */
+    expect_file(dir, "_idle.1.json", COMMIT("1", "2", "0", SCHEMA_2, "{\"v\":1,\"at\":6}"));
+    EXPECT_EQ_INT(jsonl_ops.peek(x.sink, &state, &err), 0);
+    EXPECT_EQ_INT(state.knows, TARGET_POSITION);
+    EXPECT_EQ_STR(state.position, "{\"v\":1,\"at\":6}");
+    EXPECT_EQ_U64(state.seq, 2);
+    if (EXPECT_EQ_INT(state.schema_count, 1)) {
+        EXPECT_EQ_STR(state.schemas[0]->label, "public.t");
+        EXPECT_TRUE(schema_same_definition(state.schemas[0], x.schema));
+    }
+    sink_state_release(&state);
+    EXPECT_EQ_INT(commit_row(&x, 7, false, &err), COMMITTED); /* counts on from the file, not from the idle commit */
+    expect_file(dir, "0000000000000003.jsonl", SCHEMA_LINE ROW_LINE("7") COMMIT("1", "3", "1", SCHEMA_2, "{\"v\":1,\"at\":7}"));
+    EXPECT_EQ_INT(count_names(dir, '.'), 0);
+    instance_release(&x);
+
+    /* The next instance: a claim at the same position; the old idle file no longer counts and goes. */
+    instance_init(&x, dir, "shop");
+    EXPECT_EQ_INT(start(&x, &err), 0);
+    EXPECT_EQ_STR(x.position, "{\"v\":1,\"at\":7}");
+    EXPECT_EQ_U64(x.state.epoch, 2);
+    EXPECT_EQ_INT(x.state.schema_count, 1);
+    expect_file(dir, "0000000000000004.jsonl", COMMIT("2", "4", "0", SCHEMA_2, "{\"v\":1,\"at\":7}"));
+    EXPECT_TRUE(access(kit_text("%s/_idle.1.json", dir), F_OK) != 0);
+    instance_release(&x);
+}
+
+TEST(jsonl_commit_without_rows_and_labels_of_inconsistent_tables) {
+    const char *dir = kit_temp_dir();
+    struct instance x;
+    struct err err = ERR_INIT;
+    instance_init(&x, dir, "shop");
+    EXPECT_EQ_INT(start(&x, &err), 0);
+    const char *labels[2] = { "public.\"a.b\"", "public.t" };
+    struct commit_request req = { .epoch = 1, .seq = 2, .to = "{\"v\":1}", .inconsistent = labels, .inconsistent_count = 2 };
+    EXPECT_EQ_INT(jsonl_ops.commit(x.sink, &req, &err), COMMITTED);
+    expect_file(dir, "0000000000000002.jsonl", "{\"commit\":{\"job\":\"shop\",\"epoch\":1,\"seq\":2,\"rows\":0,\"schema\":null,\"position\":{\"v\":1},\"inconsistent\":[\"public.\\\"a.b\\\"\",\"public.t\"]}}\n");
+    req.seq = 3;
+    EXPECT_EQ_INT(jsonl_ops.commit(x.sink, &req, &err), COMMIT_CONFLICT); /* from = none is no longer the position */
+    instance_release(&x);
+    instance_init(&x, dir, "shop"); /* a claim says the same of the tables */
+    EXPECT_EQ_INT(start(&x, &err), 0);
+    expect_file(dir, "0000000000000003.jsonl", "{\"commit\":{\"job\":\"shop\",\"epoch\":2,\"seq\":3,\"rows\":0,\"schema\":null,\"position\":{\"v\":1},\"inconsistent\":[\"public.\\\"a.b\\\"\",\"public.t\"]}}\n");
+    instance_release(&x);
+}
+
+TEST(jsonl_older_instance_is_fenced_at_its_next_rename) {
+    const char *dir = kit_temp_dir();
+    struct instance old, new;
+    struct err err = ERR_INIT;
+    instance_init(&old, dir, "shop");
+    instance_init(&new, dir, "shop");
+    EXPECT_EQ_INT(start(&old, &err), 0);
+    EXPECT_EQ_INT(commit_row(&old, 1, true, &err), COMMITTED);
+    EXPECT_EQ_INT(start(&new, &err), 0);
+    EXPECT_EQ_STR(new.position, "{\"v\":1,\"at\":1}");
+    EXPECT_EQ_INT(commit_row(&old, 2, false, &err), COMMIT_FENCED); /* staged after the claim: the name is taken */
+    EXPECT_EQ_INT(err.exit, EXIT_FENCED);
+    EXPECT_EQ_INT(commit_row(&old, -3, false, &err), COMMIT_FENCED); /* and for good */
+    EXPECT_EQ_INT(commit_row(&new, 2, false, &err), COMMITTED);
+    EXPECT_EQ_INT(count_names(dir, '0'), 4);
+    instance_release(&old);
+    instance_release(&new);
+}
+
+TEST(jsonl_vanished_staged_file_is_fenced) {
+    const char *dir = kit_temp_dir();
+    struct instance old, new;
+    struct err err = ERR_INIT;
+    instance_init(&old, dir, "shop");
+    instance_init(&new, dir, "shop");
+    EXPECT_EQ_INT(start(&old, &err), 0);
+    EXPECT_EQ_INT(stage_row(&old, 1, &err), 0);
+    EXPECT_EQ_INT(count_names(dir, '.'), 1);
+    EXPECT_EQ_INT(start(&new, &err), 0);
+    EXPECT_EQ_INT(count_names(dir, '.'), 0); /* removed after the claim */
+    struct attempt a;
+    EXPECT_EQ_INT(prepare(&old, &a, 1, false, &err), 0);
+    unlink(kit_text("%s/0000000000000002.jsonl", dir)); /* even if the name were free */
+    EXPECT_EQ_INT(jsonl_ops.commit(old.sink, &a.req, &err), COMMIT_FENCED);
+    EXPECT_EQ_INT(count_names(dir, '0'), 1);
+    settle(&old, &a, false, false);
+    instance_release(&old);
+    instance_release(&new);
+}
+
+TEST(jsonl_position_only_commit_of_an_older_instance_does_not_count) {
+    const char *dir = kit_temp_dir();
+    struct instance old, new;
+    struct err err = ERR_INIT;
+    instance_init(&old, dir, "shop");
+    instance_init(&new, dir, "shop");
+    EXPECT_EQ_INT(start(&old, &err), 0);
+    EXPECT_EQ_INT(commit_row(&old, 1, true, &err), COMMITTED);
+    EXPECT_EQ_INT(start(&new, &err), 0);
+    EXPECT_EQ_INT(commit_row(&old, -9, false, &err), COMMIT_FENCED);
+    struct sink_state state;
+    EXPECT_EQ_INT(jsonl_ops.peek(new.sink, &state, &err), 0);
+    EXPECT_EQ_STR(state.position, "{\"v\":1,\"at\":1}");
+    sink_state_release(&state);
+    instance_release(&old);
+    instance_release(&new);
+}
+
+TEST(jsonl_foreign_staged_files_go_only_after_the_claim_stands) {
+    const char *dir = kit_temp_dir();
+    struct instance old, new;
+    struct err err = ERR_INIT;
+    instance_init(&old, dir, "shop");
+    EXPECT_EQ_INT(start(&old, &err), 0);
+    EXPECT_EQ_INT(stage_row(&old, 1, &err), 0);
+    int n = 1;
+    for (; n < 100; n++) { /* whatever fails before the claim stands, the old instance's file is there */
+        instance_init(&new, dir, "shop");
+        new.files.fail_at = n;
+        new.files.crash = true;
+        int failed = start(&new, &err);
+        bool claimed = access(kit_text("%s/0000000000000002.jsonl", dir), F_OK) == 0;
+        new.files.dead = false;
+        new.files.fail_at = 0;
+        instance_release(&new);
+        if (claimed) {
+            EXPECT_TRUE(failed != 0 || count_names(dir, '.') == 0);
+            break;
+        }
+        EXPECT_TRUE(failed != 0);
+        EXPECT_TRUE(count_names(dir, '.') >= 1);
+    }
+    EXPECT_TRUE(n > 3 && n < 100);
+    instance_release(&old);
+}
+
+/* Every data file in order: the ids of its rows, and whether each commit line is whole. Returns how many rows. */
+static int read_ids(const char *dir, int *ids, int max, bool *whole) {
+    int n = 0;
+    *whole = true;
+    for (int seq = 1;; seq++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/%016d.jsonl", dir, seq);
+        if (access(path, F_OK) != 0) {
+            return n;
+        }
+        char *text = file_text(path);
+        for (const char *at = text; (at = strstr(at, "\"after\":{\"id\":")) != NULL; at++) {
+            if (n < max) {
+                ids[n++] = atoi(at + 14);
+            }
+        }
+        struct jsonl_commit c;
+        struct err err = ERR_INIT;
+        enum files_result read = jsonl_read_commit(files_os(), path, &c, &err);
+        *whole = *whole && read == FILES_OK;
+        jsonl_commit_release(&c);
+        free(text);
+    }
+}
+
+/* Works through rows 1..6 with position commits between; every failure begins a new run that goes on from the stored position.
+ * The n-th file call fails. Returns false when n is beyond the last call. */
+static bool drive(const char *dir, int n, bool after, bool crash, enum err_kind kind, char *why, size_t why_size) {
+    enum { LAST = 6 };
+    struct instance x;
+    struct err err = ERR_INIT;
+    instance_init(&x, dir, "shop");
+    x.files.fail_at = n;
+    x.files.after = after;
+    x.files.crash = crash;
+    x.files.kind = kind;
+    int acked = 0; /* the highest position that was said to be committed */
+    bool hit = false;
+    for (int run = 0; run < 6; run++) {
+        err_clear(&err);
+        int failed = start(&x, &err);
+        int at = failed ? 0 : x.position ? atoi(strstr(x.position, "\"at\":") + 5) : 0;
+        if (!failed && at < acked) {
+            snprintf(why, why_size, "%s: position %d below acknowledged %d", x.files.failed, at, acked);
+            break;
+        }
+        acked = at > acked ? at : acked;
+        bool first = !failed && x.state.schema_count == 0;
+        while (!failed && at < LAST) {
+            bool idle = at % 3 == 2; /* ids 3 and 6 have no row: their commits are of a position only */
+            failed = commit_row(&x, idle ? -(at + 1) : at + 1, first, &err) != COMMITTED;
+            if (!failed) {
+                first = false;
+                acked = ++at;
+            }
+        }
+        hit = hit || x.files.calls >= n;
+        if (!failed) {
+            break;
+        }
+        if (x.files.dead || crash) {
+            x.files.dead = false; /* the next incarnation */
+            x.files.crash = false;
+        }
+    }
+    instance_release(&x);
+    int ids[32];
+    bool whole;
+    int count = read_ids(dir, ids, 32, &whole);
+    bool right = count == 4 && ids[0] == 1 && ids[1] == 2 && ids[2] == 4 && ids[3] == 5;
+    if (!why[0] && (!right || !whole || acked != LAST)) {
+        snprintf(why, why_size, "%s: %d rows, acknowledged %d, whole %d, last error %s", x.files.failed, count, acked, whole, err.code);
+    }
+    return hit;
+}
+
+static void drive_all(const char *name, bool after, bool crash, enum err_kind kind) {
+    const char *top = kit_temp_dir();
+    int n = 1;
+    for (bool hit = true; hit && n < 1000; n++) {
+        char why[256] = "";
+        char dir[256];
+        snprintf(dir, sizeof dir, "%s/%s%d", top, name, n);
+        hit = drive(dir, n, after, crash, kind, why, sizeof why);
+        if (!EXPECT_EQ_STR(why, "")) {
+            fprintf(stderr, "call %d of %s\n", n, name);
+            return;
+        }
+    }
+    EXPECT_TRUE(n > 50 && n < 1000);
+}
+
+TEST(jsonl_each_file_call_fails_once_nothing_lost_nothing_twice) { drive_all("fail", false, false, ERR_FATAL); }
+TEST(jsonl_each_file_call_fails_after_its_effect) { drive_all("lost", true, false, ERR_FATAL); }
+TEST(jsonl_each_file_call_finds_a_full_disk) { drive_all("full", false, false, ERR_RETRY); }
+TEST(jsonl_crash_at_each_file_call) { drive_all("crash", false, true, ERR_FATAL); }
+TEST(jsonl_crash_after_each_file_call) { drive_all("gone", true, true, ERR_FATAL); }
+
+TEST(jsonl_rename_with_a_lost_answer_is_unknown_and_resolved) {
+    const char *dir = kit_temp_dir();
+    struct instance x;
+    struct err err = ERR_INIT;
+    struct attempt a;
+    instance_init(&x, dir, "shop");
+    EXPECT_EQ_INT(start(&x, &err), 0);
+    for (int after = 0; after < 2; after++) {
+        EXPECT_EQ_INT(stage_row(&x, 1 + after, &err), 0);
+        EXPECT_EQ_INT(prepare(&x, &a, 1 + after, false, &err), 0);
+        x.files.after = after;
+        x.files.fail_at = x.files.calls + 3; /* write, sync, rename_new */
+        EXPECT_EQ_INT(jsonl_ops.commit(x.sink, &a.req, &err), COMMIT_UNKNOWN);
+        EXPECT_EQ_STR(x.files.failed, "rename_new");
+        x.files.fail_at = x.files.calls + 1; /* the folder cannot even be synced: still unknown, or an error, never an answer */
+        EXPECT_EQ_INT(jsonl_ops.resolve(x.sink, &a.req, &err), RESOLVE_FAILED);
+        x.files.fail_at = 0;
+        EXPECT_EQ_INT(jsonl_ops.resolve(x.sink, &a.req, &err), after ? RESOLVED_COMMITTED : RESOLVED_NOT_COMMITTED);
+        EXPECT_EQ_INT(jsonl_ops.resolve(x.sink, &a.req, &err), after ? RESOLVED_COMMITTED : RESOLVED_NOT_COMMITTED);
+        if (!after) {
+            EXPECT_EQ_INT(jsonl_ops.commit(x.sink, &a.req, &err), COMMITTED); /* the same file again, its line written once */
+            expect_file(dir, "0000000000000002.jsonl", SCHEMA_LINE ROW_LINE("1") COMMIT("1", "2", "1", "null", "{\"v\":1,\"at\":1}"));
+        }
+        settle(&x, &a, true, false);
+    }
+    EXPECT_EQ_INT(count_names(dir, '0'), 3);
+    EXPECT_EQ_INT(count_names(dir, '.'), 0);
+    EXPECT_EQ_INT(commit_row(&x, 3, false, &err), COMMITTED);
+    instance_release(&x);
+}
+
+TEST(jsonl_uncommitted_parts_go_unless_their_outcome_is_unknown) {
+    const char *dir = kit_temp_dir();
+    struct instance x;
+    struct err err = ERR_INIT;
+    struct attempt a;
+    instance_init(&x, dir, "shop");
+    EXPECT_EQ_INT(start(&x, &err), 0);
+    EXPECT_EQ_INT(stage_row(&x, 1, &err), 0);
+    EXPECT_EQ_INT(prepare(&x, &a, 1, false, &err), 0);
+    settle(&x, &a, false, false);
+    EXPECT_EQ_INT(count_names(dir, '.'), 0);
+    EXPECT_EQ_INT(stage_row(&x, 1, &err), 0);
+    EXPECT_EQ_INT(prepare(&x, &a, 1, false, &err), 0);
+    x.files.fail_at = x.files.calls + 3;
+    EXPECT_EQ_INT(jsonl_ops.commit(x.sink, &a.req, &err), COMMIT_UNKNOWN);
+    settle(&x, &a, false, false); /* the engine should not, but nothing of it may go */
+    EXPECT_EQ_INT(count_names(dir, '.'), 1);
+    instance_release(&x);
+}
+
+static void expect_no_start(const char *dir, const char *job, const char *code, int exit_code) {
+    struct instance x;
+    struct err err = ERR_INIT;
+    instance_init(&x, dir, job);
+    int files = count_names(dir, '0');
+    EXPECT_EQ_INT(start(&x, &err), -1);
+    EXPECT_EQ_INT(err.kind, ERR_FATAL);
+    EXPECT_EQ_STR(err.code, code);
+    EXPECT_EQ_INT(err.exit, exit_code);
+    EXPECT_TRUE(err.cure[0] != '\0');
+    EXPECT_EQ_INT(count_names(dir, '0'), files);
+    struct source_findings findings = { .count = 0 };
+    err_clear(&err);
+    EXPECT_EQ_INT(jsonl_ops.examine(x.sink, &findings, &err), 0);
+    EXPECT_EQ_INT(findings.count, 1);
+    EXPECT_TRUE(findings.at[0].fatal);
+    instance_release(&x);
+}
+
+TEST(jsonl_damage_and_other_jobs_stop_with_a_cure) {
+    const char *dir = kit_temp_dir();
+    struct instance x;
+    struct err err = ERR_INIT;
+    instance_init(&x, dir, "shop");
+    EXPECT_EQ_INT(start(&x, &err), 0);
+    EXPECT_EQ_INT(commit_row(&x, 1, true, &err), COMMITTED);
+    instance_release(&x);
+    expect_no_start(dir, "other", "jsonl_other_job", EXIT_ERROR);
+
+    const char *schema = kit_text("%s/_schema.0000000000000002.1.json", dir);
+    const char *away = kit_text("%s/_away", dir);
+    EXPECT_EQ_INT(rename(schema, away), 0);
+    expect_no_start(dir, "shop", "jsonl_schema_missing", EXIT_LINEAGE);
+    EXPECT_EQ_INT(rename(away, schema), 0);
+
+    const char *path = kit_text("%s/0000000000000002.jsonl", dir);
+    struct stat st;
+    EXPECT_EQ_INT(stat(path, &st), 0);
+    EXPECT_EQ_INT(truncate(path, st.st_size - 1), 0); /* the line feed alone */
+    expect_no_start(dir, "shop", "jsonl_damaged", EXIT_ERROR);
+    EXPECT_EQ_INT(truncate(path, 30), 0);
+    expect_no_start(dir, "shop", "jsonl_damaged", EXIT_ERROR);
+    EXPECT_EQ_INT(truncate(path, 0), 0);
+    expect_no_start(dir, "shop", "jsonl_damaged", EXIT_ERROR);
+}
+
+TEST(jsonl_commit_line_longer_than_the_first_look_is_found) {
+    const char *path = kit_text("%s/f", kit_temp_dir());
+    FILE *f = fopen(path, "wb");
+    fputs("{\"op\":\"c\"}\n{\"commit\":{\"job\":\"shop\",\"epoch\":3,\"seq\":9,\"rows\":1,\"schema\":null,\"position\":{ \"v\": 1, \"b\":[{}]},\"inconsistent\":[\"x\"", f);
+    for (int i = 0; i < 30000; i++) {
+        fprintf(f, ",\"public.t%d\"", i);
+    }
+    fputs("]}}\n", f);
+    fclose(f);
+    struct jsonl_commit c;
+    struct err err = ERR_INIT;
+    EXPECT_EQ_INT(jsonl_read_commit(files_os(), path, &c, &err), FILES_OK);
+    EXPECT_EQ_U64(c.epoch, 3);
+    EXPECT_EQ_STR(c.position, "{ \"v\": 1, \"b\":[{}]}"); /* verbatim */
+    EXPECT_TRUE(c.inconsistent && strlen(c.inconsistent) > 300000);
+    jsonl_commit_release(&c);
+}
+
+TEST(jsonl_addresses_that_are_no_folder_are_refused) {
+    static const struct sink_address bad[] = {
+        { .scheme = "jsonl", .hosts = "tmp", .path = "/x", .job = "a" },
+        { .scheme = "jsonl", .path = "x", .job = "a" },
+        { .scheme = "jsonl", .path = "///", .job = "a" },
+        { .scheme = "jsonl", .job = "a" },
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct env env = { .files = files_os() };
+        struct sink *sink = NULL;
+        struct err err = ERR_INIT;
+        EXPECT_EQ_INT(jsonl_ops.open(&bad[i], &env, &sink, &err), -1);
+        EXPECT_EQ_INT(err.exit, EXIT_USAGE);
+    }
+}
+
+TEST(jsonl_failpoints_leave_the_folder_exact) {
+    static const char *const names[] = { "jsonl.before_stage", "jsonl.after_stage", "jsonl.after_seal", "jsonl.before_fsync", "jsonl.before_rename", "jsonl.after_rename",
+                                         "jsonl.after_dir_sync", "jsonl.before_claim", "jsonl.after_claim", "jsonl.before_schema", "jsonl.after_schema", "jsonl.before_idle", "jsonl.after_idle" };
+    const char *top = kit_temp_dir();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *dir = kit_text("%s/%zu", top, i);
+        struct instance x;
+        struct err err = ERR_INIT;
+        instance_init(&x, dir, "shop");
+        x.env.failpoints = failpoints_new(kit_text("%s=error", names[i]), NULL, &err);
+        bool fired = false;
+        int at = 0;
+        for (int run = 0; run < 4 && at < 2; run++) {
+            err_clear(&err);
+            if (start(&x, &err)) {
+                fired = fired || strcmp(err.code, "failpoint") == 0;
+                continue;
+            }
+            at = x.position ? atoi(strstr(x.position, "\"at\":") + 5) : 0;
+            bool first = x.state.schema_count == 0;
+            while (at < 2 && commit_row(&x, at == 0 ? 1 : -2, first, &err) == COMMITTED) {
+                first = false;
+                at++;
+            }
+            fired = fired || strcmp(err.code, "failpoint") == 0;
+        }
+        int ids[4];
+        bool whole;
+        EXPECT_TRUE(fired);
+        EXPECT_EQ_INT(at, 2);
+        EXPECT_EQ_INT(read_ids(dir, ids, 4, &whole), 1);
+        EXPECT_TRUE(whole);
+        instance_release(&x);
+        failpoints_free(x.env.failpoints);
+    }
+}
