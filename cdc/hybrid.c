@@ -493,7 +493,10 @@ int chunk_emit_rows(struct hybrid *h, struct hybrid_chunk *c, struct batch *take
 /* A row without values but the key, for a hole that lies where the target may still have an older
  * row. */
 static void emit_remove(struct hybrid *h, struct table *t, const void *key, size_t len) {
-    struct batch *b = batch_new(t->current, 1, NULL);
+    struct txlist *txs = txlist_new(); /* only a batch of the log has cells that are not carried */
+    txlist_add(txs, &(struct tx){ .commit = h->applied, .end = h->applied });
+    struct batch *b = batch_new(t->current, 1, txs);
+    txlist_unref(txs);
     struct view v = view_of(key, len);
     struct buf cell;
     buf_init(&cell, SIZE_MAX);
@@ -598,6 +601,31 @@ static int join_range(struct hybrid *h, struct hybrid_chunk *c, struct err *err)
     return 0;
 }
 
+/* The events that waited for a whole-table chunk, now that it joined: they go the way of all
+ * others. */
+static int release_later(struct hybrid *h, struct held *later, struct err *err) {
+    for (uint32_t i = 0; i < later->count; i++) {
+        const struct batch *held = held_get(later, i, err);
+        if (!held) {
+            return -1;
+        }
+        uint8_t *all = xmalloc(held->rows / 8 + 1);
+        memset(all, 0xff, held->rows / 8 + 1);
+        struct batch *own = batch_select(held, all);
+        free(all);
+        struct batch *out = NULL;
+        if (route_batch(h, own, &out, err)) {
+            return -1;
+        }
+        if (out) {
+            h->emit(h->emit_arg,
+                    &(struct hybrid_out){
+                        .kind = OUT_ROWS, .batches = &out, .count = 1, .at = h->applied });
+        }
+    }
+    return 0;
+}
+
 /* All pieces of a flowing chunk were read: what its overlay has left, then the events that waited.
  */
 static int join_whole(struct hybrid *h, struct hybrid_chunk *c, struct err *err) {
@@ -607,39 +635,20 @@ static int join_whole(struct hybrid *h, struct hybrid_chunk *c, struct err *err)
         return -1;
     }
     if (!chunk_find(h, id)) {
-        return 0;
+        return 0; /* a hole too many restarted the table */
     }
-    for (uint32_t i = 0; i < c->later.count; i++) {
-        const struct batch *held = held_get(&c->later, i, err);
-        if (!held) {
-            return -1;
-        }
-        struct batch *b = batch_ref((struct batch *)held);
-        if (!schema_same_rows(t->current, b->schema)) {
-            table_advance(h, t, b->schema);
-            t->unverified = true;
-        }
-        if (b->schema != t->current || b->generation != t->generation) {
-            uint8_t *all = xmalloc(b->rows / 8 + 1);
-            memset(all, 0xff, b->rows / 8 + 1);
-            struct batch *own = batch_select(b, all); /* the held one may be shared */
-            free(all);
-            batch_unref(b);
-            b = own;
-            batch_adopt_schema(b, t->current);
-            b->generation = t->generation;
-        }
-        h->emit(h->emit_arg, &(struct hybrid_out){
-                                 .kind = OUT_ROWS, .batches = &b, .count = 1, .at = h->applied });
-    }
+    struct held later = c->later;
+    held_init(&c->later, h->config.spool_ops, h->config.spool);
     metric_add(h->config.metrics, METRIC_CHUNKS_JOINED, 1);
     chunk_remove(h, c);
     spans_add(&t->joined, &(struct buf){ 0 }, &(struct buf){ 0 });
     table_check_complete(h, t);
-    return 0;
+    int rc = release_later(h, &later, err);
+    held_release(&later);
+    return rc;
 }
 
-static void start_flowing(struct hybrid *h, struct hybrid_chunk *c) {
+void chunk_start_flowing(struct hybrid *h, struct hybrid_chunk *c) {
     c->phase = PHASE_FLOWING;
     c->joined = h->applied;
     adopt_chunk_shape(h, c);
@@ -660,7 +669,7 @@ int hybrid_join_ready(struct hybrid *h, struct err *err) {
             }
             i = 0;
         } else if (c->kind == KIND_WHOLE && c->phase == PHASE_READING && passed) {
-            start_flowing(h, c);
+            chunk_start_flowing(h, c);
             i++;
         } else if (c->kind == KIND_WHOLE && c->phase == PHASE_FLOWING &&
                    c->pieces_read == c->pieces) {

@@ -112,6 +112,7 @@ void chunk_add_later(struct hybrid_chunk *c, const struct batch *b, const uint8_
 void chunk_drop_seen(const struct hybrid_chunk *c, const struct batch *b, uint8_t *keep);
 
 /* hybrid.c */
+void chunk_start_flowing(struct hybrid *h, struct hybrid_chunk *c);
 int hybrid_join_ready(struct hybrid *h, struct err *err);
 int chunk_emit_rows(struct hybrid *h, struct hybrid_chunk *c, struct batch *take_batch,
                     struct err *err);

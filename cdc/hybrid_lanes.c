@@ -402,6 +402,8 @@ enum chunk_verdict hybrid_view(struct hybrid *h, uint64_t id, struct chunk_view 
             chunk_give_up(
                 h, c); /* the spool lost events: they can be had again only by another snapshot */
             verdict = CHUNK_DROP;
+        } else if (h->border && logpos_cmp(h->applied, c->high) >= 0) {
+            chunk_start_flowing(h, c); /* an idle log is past H already */
         }
     }
 out:

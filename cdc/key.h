@@ -20,6 +20,7 @@ int key_take_cell(struct view *in, const struct type *type, struct buf *out) TR_
 /* The shortest prefix of whole key cells of `hi` that still sorts above lo (bounds in positions stay short). Returns its length in bytes. */
 size_t key_separator(const struct schema *schema, const void *lo, size_t lo_len, const void *hi, size_t hi_len);
 static inline int key_cmp(const void *a, size_t a_len, const void *b, size_t b_len) {
-    int c = memcmp(a, b, a_len < b_len ? a_len : b_len);
+    size_t shared = a_len < b_len ? a_len : b_len; /* 0 for an open bound, whose pointer may be NULL */
+    int c = shared ? memcmp(a, b, shared) : 0;
     return c ? c : (a_len < b_len ? -1 : a_len > b_len);
 }

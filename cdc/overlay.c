@@ -24,6 +24,7 @@ struct overlay {
     struct held held;
     struct batch *open; /* builder of the newest rows */
     struct schema *schema;
+    struct txlist *txs; /* of nobody: only batches of the log can say that a cell was not carried */
     uint32_t next_slot; /* the slot that the builder will get */
     bool truncated;
 };
@@ -33,6 +34,8 @@ struct overlay *overlay_new(const struct spool_ops *ops, void *spool) {
     o->entries = map_new();
     arena_init(&o->arena);
     held_init(&o->held, ops, spool);
+    o->txs = txlist_new();
+    txlist_add(o->txs, &(struct tx){ 0 });
     return o;
 }
 
@@ -51,6 +54,7 @@ void overlay_free(struct overlay *o) {
     map_free(o->entries, NULL);
     arena_release(&o->arena);
     schema_unref(o->schema);
+    txlist_unref(o->txs);
     free(o);
 }
 
@@ -120,7 +124,7 @@ int overlay_put(struct overlay *o, const void *key, size_t key_len, const struct
         }
     }
     if (!o->open) {
-        o->open = batch_new(o->schema, FOLD_ROWS, NULL);
+        o->open = batch_new(o->schema, FOLD_ROWS, o->txs);
     }
     merge_row(o->open, src, row, base, merge ? e->row : 0);
     if (!existed) {
@@ -233,7 +237,8 @@ int overlay_apply(struct overlay *o, struct batch *take_rows, const struct overl
         }
     }
     if (rc == 0 && kept == take_rows->rows) {
-        out->rows(out->arg, batch_ref(take_rows));
+        out->rows(out->arg, take_rows);
+        take_rows = NULL;
     } else if (rc == 0 && kept > 0) {
         out->rows(out->arg, batch_select(take_rows, keep));
     }
