@@ -117,7 +117,7 @@ bool pgsrc_column_is_binary(struct pgsrc_types *t, const struct column_def *c) {
     "(SELECT i.indimmediate::int::text || ' ' || i.indnkeyatts || ' ' || i.indkey::text FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i." which ")"
 
 static const char tables_sql[] =
-    "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident, c.relfilenode, greatest(c.reltuples::float8, pg_stat_get_live_tuples(c.oid)::float8, 0)::bigint,"
+    "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident, c.relfilenode, CASE WHEN c.reltuples < 0 THEN pg_stat_get_live_tuples(c.oid) ELSE c.reltuples::bigint END,"
     " c.relpages::bigint * current_setting('block_size')::int, " INDEX_FACTS("indisprimary") ", " INDEX_FACTS("indisreplident")
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE" TABLES_WANTED " ORDER BY c.oid";
 
@@ -136,7 +136,7 @@ static const char leaves_sql[] =
     " UNION ALL SELECT l.root, i.inhrelid, i.xmin::text FROM leaf l JOIN pg_inherits i ON i.inhparent = l.oid)"
     " SELECT l.root, l.oid, c.relfilenode, left(md5((SELECT string_agg(a.attnum || '.' || a.xmin::text, ',' ORDER BY a.attnum) FROM pg_attribute a"
     " WHERE a.attrelid = c.oid AND a.attnum > 0)), 8), l.inh <> (SELECT a.xmin::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = -6),"
-    " greatest(c.reltuples::float8, pg_stat_get_live_tuples(c.oid)::float8, 0)::bigint, c.relpages::bigint * current_setting('block_size')::int"
+    " CASE WHEN c.reltuples < 0 THEN pg_stat_get_live_tuples(c.oid) ELSE c.reltuples::bigint END, c.relpages::bigint * current_setting('block_size')::int"
     " FROM leaf l JOIN pg_class c ON c.oid = l.oid WHERE c.relkind <> 'p' ORDER BY l.root, l.oid";
 
 static const char published_sql[] =
@@ -191,7 +191,7 @@ static void read_leaves(struct reader *r, struct source_table *t, struct buf *ma
     buf_putc(marks, '|');
     for (; r->leaf_row < PQntuples(q) && field_u64(q, r->leaf_row, 0) == t->schema->table_id; r->leaf_row++) {
         int i = r->leaf_row;
-        buf_putf(marks, "%s.%s.%s%s;", PQgetvalue(q, i, 1), PQgetvalue(q, i, 2), PQgetvalue(q, i, 3), field_bool(q, i, 4) ? "a" : "");
+        buf_putf(marks, "%s.%s.%s%s;", PQgetvalue(q, i, 1), PQgetvalue(q, i, 2), PQgetvalue(q, i, 3), field_bool(q, i, 4) ? "+" : "");
         t->rows_estimate += field_u64(q, i, 5);
         t->bytes_estimate += field_u64(q, i, 6);
     }

@@ -165,8 +165,8 @@ static bool leaf_rewritten(const char *was, size_t was_len, const char *is, size
     }
     unsigned long node_a = strtoul(a + 1, (char **)&a, 10), node_b = strtoul(b + 1, (char **)&b, 10);
     size_t rest_a = (size_t)(was + was_len - a), rest_b = (size_t)(is + is_len - b);
-    rest_a -= rest_a && was[was_len - 1] == 'a';
-    rest_b -= rest_b && is[is_len - 1] == 'a';
+    rest_a -= rest_a && was[was_len - 1] == '+';
+    rest_b -= rest_b && is[is_len - 1] == '+';
     return node_a != node_b && (rest_a != rest_b || memcmp(a, b, rest_a) != 0);
 }
 
@@ -177,7 +177,7 @@ static bool leaves_rewritten(const struct marks *was, const struct marks *is) {
         const char *stop = memchr(p, ';', (size_t)(is->leaves_end - p));
         len = (size_t)((stop ? stop : is->leaves_end) - p);
         const char *other = entry_find(was->leaves, was->leaves_end, id, &other_len);
-        if (!other ? len && p[len - 1] == 'a' : leaf_rewritten(other, other_len, p, len)) {
+        if (!other ? len && p[len - 1] == '+' : leaf_rewritten(other, other_len, p, len)) {
             return true; /* attached with rows that the log never showed, or rewritten */
         }
         p += len + 1;

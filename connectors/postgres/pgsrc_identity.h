@@ -28,6 +28,6 @@ struct pgsrc_identity_out {
 };
 void pgsrc_identity(const struct pgsrc_identity_in *in, struct pgsrc_identity_out *out);
 
-/* Marks of stored rows, in schema.storage: "<filenode>:<attnum>.<xmin>[m];..." and, of a partitioned table, "p:<...>|<oid>.<filenode>.<hash>[a];...".
- * m: the column has a value for rows stored before it. a: the partition existed before it was attached. See source_ops.rewritten. */
+/* Marks of stored rows, in schema.storage: "<filenode>:<attnum>.<xmin>[m];..." and, of a partitioned table, "p:<...>|<oid>.<filenode>.<hash>[+];...".
+ * m: the column has a value for rows stored before it. +: the partition existed before it was attached. See source_ops.rewritten. */
 bool pgsrc_rewritten(const struct schema *before, const struct schema *after);
