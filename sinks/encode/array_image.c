@@ -1,4 +1,5 @@
-/* The iterator over array images. See array_image.h. No recursion: the indexes of all dimensions count like an odometer. */
+/* The iterator over array images. See array_image.h. No recursion: the indexes of all dimensions
+ * count like an odometer. */
 #include "sinks/encode/array_image.h"
 
 static int malformed(struct err *err, const char *what) {

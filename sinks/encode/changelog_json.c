@@ -1,6 +1,7 @@
-/* Changelog lines. What does not change from row to row is made once: a column's `,"name":`, a table's head of the line, a
- * transaction's tail of it. A row then is copies of these and its cells, straight into the output's buffer.
- * See changelog_json.h for the form. Never holds more of a row than the output's buffer does. */
+/* Changelog lines. What does not change from row to row is made once: a column's `,"name":`, a
+ * table's head of the line, a transaction's tail of it. A row then is copies of these and its
+ * cells, straight into the output's buffer. See changelog_json.h for the form. Never holds more of
+ * a row than the output's buffer does. */
 #include "sinks/encode/changelog_json.h"
 
 #include <stdlib.h>
@@ -31,14 +32,15 @@ enum { OP_AT = sizeof "{\"op\":\"" - 1 };
 struct changelog_json {
     struct out out;
     int (*put_logpos)(struct buf *out, struct logpos pos);
-    struct map *plans;     /* (table_id, version) -> struct plan */
-    struct map *shown;     /* table_id -> struct shown */
-    uint64_t file;         /* number of the present one, from 1 */
+    struct map *plans; /* (table_id, version) -> struct plan */
+    struct map *shown; /* table_id -> struct shown */
+    uint64_t file;     /* number of the present one, from 1 */
     uint64_t rows;
     struct stage_merge merge;
     struct plan **of_batch;
     uint32_t of_batch_cap;
-    /* The tail after "after" and "unchanged", in two parts around n; made for one transaction and generation, of one item. */
+    /* The tail after "after" and "unchanged", in two parts around n; made for one transaction and
+     * generation, of one item. */
     bool tail_valid;
     uint32_t tail_tx, tail_generation;
     const struct txlist *tail_txs;
@@ -54,7 +56,8 @@ static void plan_free(void *p) {
     free(plan);
 }
 
-struct changelog_json *changelog_json_new(int (*put_logpos)(struct buf *out, struct logpos pos), out_write_fn write, void *arg) {
+struct changelog_json *changelog_json_new(int (*put_logpos)(struct buf *out, struct logpos pos),
+                                          out_write_fn write, void *arg) {
     struct changelog_json *e = xcalloc(1, sizeof *e);
     out_init(&e->out, write, arg);
     e->put_logpos = put_logpos;
@@ -91,7 +94,9 @@ void changelog_json_begin(struct changelog_json *e) {
     }
 }
 
-int changelog_json_flush(struct changelog_json *e, struct err *err) { return out_flush(&e->out, err); }
+int changelog_json_flush(struct changelog_json *e, struct err *err) {
+    return out_flush(&e->out, err);
+}
 uint64_t changelog_json_rows(const struct changelog_json *e) { return e->rows; }
 
 static struct shown *shown_of(struct changelog_json *e, uint64_t table_id) {
@@ -123,7 +128,8 @@ static struct plan *plan_new(struct changelog_json *e, struct schema *schema) {
     return p;
 }
 
-/* The plan of a batch's schema. A table's plan stays as long as the rows look the same, whatever schema object comes with them. */
+/* The plan of a batch's schema. A table's plan stays as long as the rows look the same, whatever
+ * schema object comes with them. */
 static struct plan *plan_of(struct changelog_json *e, struct schema *schema) {
     uint64_t key[2] = { schema->table_id, schema->version };
     struct plan *p = map_get(e->plans, key, sizeof key);
@@ -171,7 +177,8 @@ static inline int need_schema(struct changelog_json *e, struct plan *p, struct e
 }
 
 /* The source part and the line's end. snapshot: the JSON value. */
-static void put_source(struct changelog_json *e, struct buf *b, struct logpos lsn, const char *snapshot, uint32_t generation) {
+static void put_source(struct changelog_json *e, struct buf *b, struct logpos lsn,
+                       const char *snapshot, uint32_t generation) {
     buf_puts(b, "\"source\":{\"lsn\":\"");
     int failed = e->put_logpos(b, lsn);
     CHECK(!failed);
@@ -201,7 +208,8 @@ static void make_tail(struct changelog_json *e, const struct batch *b, uint32_t 
 }
 
 /* The tail of lines that belong to no transaction. */
-static void make_snapshot_tail(struct changelog_json *e, struct logpos lsn, bool backfill, uint32_t generation) {
+static void make_snapshot_tail(struct changelog_json *e, struct logpos lsn, bool backfill,
+                               uint32_t generation) {
     buf_clear(&e->tail_a);
     buf_clear(&e->tail_b);
     buf_puts(&e->tail_a, ",\"tx\":null,\"ts\":null,");
@@ -209,10 +217,12 @@ static void make_snapshot_tail(struct changelog_json *e, struct logpos lsn, bool
 }
 
 /* b: the row's batch; NULL where no transaction is behind the line, whatever its batch. */
-static int put_tail(struct changelog_json *e, const struct batch *b, uint32_t row, struct err *err) {
+static int put_tail(struct changelog_json *e, const struct batch *b, uint32_t row,
+                    struct err *err) {
     struct out *o = &e->out;
     bool of_log = b && b->txs;
-    if (of_log && !(LIKELY(e->tail_valid) && e->tail_tx == b->tx[row] && e->tail_txs == b->txs && e->tail_generation == b->generation)) {
+    if (of_log && !(LIKELY(e->tail_valid) && e->tail_tx == b->tx[row] && e->tail_txs == b->txs &&
+                    e->tail_generation == b->generation)) {
         make_tail(e, b, b->tx[row]);
     }
     if (out_room(o, e->tail_a.len + e->tail_b.len + 24, err)) {
@@ -235,7 +245,8 @@ static int cell_failed(const struct plan *p, uint32_t col, struct err *err) {
 }
 
 /* `,"name":value`; the first of an object without the comma. The cell is carried. */
-static inline int put_member(struct changelog_json *e, const struct plan *p, const struct batch *b, uint32_t row, uint32_t col, bool first, struct err *err) {
+static inline int put_member(struct changelog_json *e, const struct plan *p, const struct batch *b,
+                             uint32_t row, uint32_t col, bool first, struct err *err) {
     struct out *o = &e->out;
     const struct column *c = &b->columns[col];
     uint32_t from = p->name_at[col] + (first ? 1 : 0);
@@ -250,11 +261,15 @@ static inline int put_member(struct changelog_json *e, const struct plan *p, con
     }
     size_t len;
     const uint8_t *cell = cell_bytes(c, row, &len);
-    return json_cell_put(o, &p->schema->columns[col].type, cell, len, err) ? cell_failed(p, col, err) : 0;
+    return json_cell_put(o, &p->schema->columns[col].type, cell, len, err)
+               ? cell_failed(p, col, err)
+               : 0;
 }
 
-/* The members of the key, from `row`, or where that does not carry one from the before-row, which then has the same value. */
-static int put_key(struct changelog_json *e, const struct plan *p, const struct batch *b, uint32_t row, const struct batch *old, uint32_t old_row, struct err *err) {
+/* The members of the key, from `row`, or where that does not carry one from the before-row, which
+ * then has the same value. */
+static int put_key(struct changelog_json *e, const struct plan *p, const struct batch *b,
+                   uint32_t row, const struct batch *old, uint32_t old_row, struct err *err) {
     const struct schema *s = p->schema;
     for (uint32_t i = 0; i < s->key_count; i++) {
         uint32_t col = s->key[i];
@@ -262,7 +277,9 @@ static int put_key(struct changelog_json *e, const struct plan *p, const struct 
         uint32_t at = row;
         if (UNLIKELY(cell_absent(&b->columns[col], row))) {
             if (!old || cell_absent(&old->columns[col], old_row)) {
-                return err_set(err, ERR_FATAL, "key_not_carried", "table \"%s\": a change without the value of key column \"%s\"", s->label, s->columns[col].name);
+                return err_set(err, ERR_FATAL, "key_not_carried",
+                               "table \"%s\": a change without the value of key column \"%s\"",
+                               s->label, s->columns[col].name);
             }
             from = old;
             at = old_row;
@@ -275,7 +292,8 @@ static int put_key(struct changelog_json *e, const struct plan *p, const struct 
 }
 
 /* {carried cells}. *absent: some were not. */
-static int put_cells(struct changelog_json *e, const struct plan *p, const struct batch *b, uint32_t row, bool *absent, struct err *err) {
+static int put_cells(struct changelog_json *e, const struct plan *p, const struct batch *b,
+                     uint32_t row, bool *absent, struct err *err) {
     struct out *o = &e->out;
     bool first = true;
     if (out_room(o, 1, err)) {
@@ -299,7 +317,8 @@ static int put_cells(struct changelog_json *e, const struct plan *p, const struc
     return 0;
 }
 
-static int put_unchanged(struct changelog_json *e, const struct plan *p, const struct batch *b, uint32_t row, struct err *err) {
+static int put_unchanged(struct changelog_json *e, const struct plan *p, const struct batch *b,
+                         uint32_t row, struct err *err) {
     struct out *o = &e->out;
     if (out_bytes(o, ",\"unchanged\":[", 14, err)) {
         return -1;
@@ -337,18 +356,22 @@ struct row_at {
 };
 
 /* One line with `before` and `after`; the key and the tail are the after-row's if there is one. */
-static int put_line(struct changelog_json *e, char op, struct row_at before, struct row_at after, struct err *err) {
+static int put_line(struct changelog_json *e, char op, struct row_at before, struct row_at after,
+                    struct err *err) {
     struct row_at main = after.batch ? after : before;
     bool absent = false;
     bool ignored = false;
-    if (put_head(e, main.plan, op, err) || put_key(e, main.plan, main.batch, main.row, after.batch ? before.batch : NULL, before.row, err)) {
+    if (put_head(e, main.plan, op, err) ||
+        put_key(e, main.plan, main.batch, main.row, after.batch ? before.batch : NULL, before.row,
+                err)) {
         return -1;
     }
     if (!before.batch) {
         if (out_bytes(&e->out, "},\"before\":null,\"after\":", 24, err)) {
             return -1;
         }
-    } else if (out_bytes(&e->out, "},\"before\":", 11, err) || put_cells(e, before.plan, before.batch, before.row, &ignored, err) ||
+    } else if (out_bytes(&e->out, "},\"before\":", 11, err) ||
+               put_cells(e, before.plan, before.batch, before.row, &ignored, err) ||
                out_bytes(&e->out, ",\"after\":", 9, err)) {
         return -1;
     }
@@ -369,25 +392,34 @@ static int put_nothing(struct changelog_json *e, struct err *err) {
 }
 
 static int put_truncate(struct changelog_json *e, struct row_at row, struct err *err) {
-    return put_head(e, row.plan, 't', err) || put_nothing(e, err) || put_tail(e, row.batch, row.row, err) ? -1 : 0;
+    return put_head(e, row.plan, 't', err) || put_nothing(e, err) ||
+                   put_tail(e, row.batch, row.row, err)
+               ? -1
+               : 0;
 }
 
-static int put_change(struct changelog_json *e, const struct stage_item *item, const struct stage_change *c, struct err *err) {
+static int put_change(struct changelog_json *e, const struct stage_item *item,
+                      const struct stage_change *c, struct err *err) {
     struct row_at none = { 0 };
     struct row_at row = { e->of_batch[c->batch], item->batches[c->batch], c->row };
     if (need_schema(e, e->of_batch[c->batch], err)) {
         return -1;
     }
     switch (c->kind) {
-    case ROW_INSERT: return put_line(e, row.batch->txs ? 'c' : 'r', none, row, err);
-    case ROW_UPDATE_AFTER: return put_line(e, 'u', none, row, err);
-    case ROW_DELETE: return put_line(e, 'd', row, none, err);
-    case ROW_TRUNCATE: return put_truncate(e, row, err);
+    case ROW_INSERT:
+        return put_line(e, row.batch->txs ? 'c' : 'r', none, row, err);
+    case ROW_UPDATE_AFTER:
+        return put_line(e, 'u', none, row, err);
+    case ROW_DELETE:
+        return put_line(e, 'd', row, none, err);
+    case ROW_TRUNCATE:
+        return put_truncate(e, row, err);
     case ROW_UPDATE_BEFORE:
         if (!c->paired) {
             return put_line(e, 'd', row, none, err);
         }
-        struct row_at after = { e->of_batch[c->after_batch], item->batches[c->after_batch], c->after_row };
+        struct row_at after = { e->of_batch[c->after_batch], item->batches[c->after_batch],
+                                c->after_row };
         if (need_schema(e, e->of_batch[c->after_batch], err)) {
             return -1;
         }
@@ -431,26 +463,34 @@ static int put_removals(struct changelog_json *e, const struct stage_item *item,
     make_snapshot_tail(e, item->at, b->backfill, b->generation);
     for (uint32_t row = 0; row < b->rows; row++) {
         if (need_schema(e, e->of_batch[0], err) || put_head(e, e->of_batch[0], 'd', err) ||
-            put_key(e, e->of_batch[0], b, row, NULL, 0, err) || put_nothing(e, err) || put_tail(e, NULL, 0, err)) {
+            put_key(e, e->of_batch[0], b, row, NULL, 0, err) || put_nothing(e, err) ||
+            put_tail(e, NULL, 0, err)) {
             return -1;
         }
     }
     return 0;
 }
 
-static int put_generation(struct changelog_json *e, const struct stage_item *item, struct err *err) {
+static int put_generation(struct changelog_json *e, const struct stage_item *item,
+                          struct err *err) {
     struct plan *p = plan_of(e, item->schema);
     make_snapshot_tail(e, item->at, item->generation > 1, item->generation);
-    return need_schema(e, p, err) || put_head(e, p, 't', err) || put_nothing(e, err) || put_tail(e, NULL, 0, err) ? -1 : 0;
+    return need_schema(e, p, err) || put_head(e, p, 't', err) || put_nothing(e, err) ||
+                   put_tail(e, NULL, 0, err)
+               ? -1
+               : 0;
 }
 
 int changelog_json_put(struct changelog_json *e, const struct stage_item *item, struct err *err) {
     e->tail_valid = false; /* the item's txlists may lie where others were freed */
     plans_of(e, item);
     switch (item->kind) {
-    case STAGE_ROWS: return put_rows(e, item, err);
-    case STAGE_GENERATION: return put_generation(e, item, err);
-    case STAGE_REMOVE: return put_removals(e, item, err);
+    case STAGE_ROWS:
+        return put_rows(e, item, err);
+    case STAGE_GENERATION:
+        return put_generation(e, item, err);
+    case STAGE_REMOVE:
+        return put_removals(e, item, err);
     }
     CHECK(!"a stage kind that does not exist");
     return -1;

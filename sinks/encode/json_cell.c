@@ -1,5 +1,5 @@
-/* Cells as JSON values. Fixed-width kinds go straight into the output's buffer; long values go through it in pieces, so
- * that no cell is ever held a second time as a whole. */
+/* Cells as JSON values. Fixed-width kinds go straight into the output's buffer; long values go
+ * through it in pieces, so that no cell is ever held a second time as a whole. */
 #include "sinks/encode/json_cell.h"
 
 #include <math.h>
@@ -39,11 +39,15 @@ static inline uint16_t load_u16(const uint8_t *p) {
 }
 
 static int not_utf8(struct err *err) {
-    err_set(err, ERR_FATAL, "text_not_utf8", "a text value is not UTF-8, so it has no exact JSON form");
-    return err_cure(err, "repair the row, or use a database whose encoding the server can convert (not SQL_ASCII)");
+    err_set(err, ERR_FATAL, "text_not_utf8",
+            "a text value is not UTF-8, so it has no exact JSON form");
+    return err_cure(
+        err,
+        "repair the row, or use a database whose encoding the server can convert (not SQL_ASCII)");
 }
 
-/* The JSON form of a piece without its quotes: the opening one falls on the byte before, which is put back. */
+/* The JSON form of a piece without its quotes: the opening one falls on the byte before, which is
+ * put back. */
 static void inner_begin(struct buf *b, char *saved) {
     CHECK(b->len > 0);
     *saved = b->data[--b->len];
@@ -192,7 +196,8 @@ static int put_lower_bounds(struct out *o, const struct array_image *a, struct e
     return 0;
 }
 
-static int put_array(struct out *o, const struct type *type, const uint8_t *cell, size_t len, struct err *err) {
+static int put_array(struct out *o, const struct type *type, const uint8_t *cell, size_t len,
+                     struct err *err) {
     struct array_image a;
     if (array_image_open(&a, cell, len, err)) {
         return -1;
@@ -259,14 +264,29 @@ static void put_interval(struct buf *b, const uint8_t *cell) {
 static void put_quoted(struct buf *b, const struct type *type, const uint8_t *cell) {
     buf_putc(b, '"');
     switch (type->kind) {
-    case TYPE_DECIMAL: value_put_decimal(b, type, cell); break;
-    case TYPE_DATE: value_put_date(b, load_i32(cell)); break;
-    case TYPE_TIME: value_put_time(b, load_i64(cell)); break;
-    case TYPE_TIMETZ: value_put_timetz(b, load_i64(cell), load_i32(cell + 8)); break;
-    case TYPE_TIMESTAMP: value_put_timestamp(b, load_i64(cell), false); break;
-    case TYPE_TIMESTAMPTZ: value_put_timestamp(b, load_i64(cell), true); break;
-    case TYPE_UUID: value_put_uuid(b, cell); break;
-    default: CHECK(!"a kind without a quoted form");
+    case TYPE_DECIMAL:
+        value_put_decimal(b, type, cell);
+        break;
+    case TYPE_DATE:
+        value_put_date(b, load_i32(cell));
+        break;
+    case TYPE_TIME:
+        value_put_time(b, load_i64(cell));
+        break;
+    case TYPE_TIMETZ:
+        value_put_timetz(b, load_i64(cell), load_i32(cell + 8));
+        break;
+    case TYPE_TIMESTAMP:
+        value_put_timestamp(b, load_i64(cell), false);
+        break;
+    case TYPE_TIMESTAMPTZ:
+        value_put_timestamp(b, load_i64(cell), true);
+        break;
+    case TYPE_UUID:
+        value_put_uuid(b, cell);
+        break;
+    default:
+        CHECK(!"a kind without a quoted form");
     }
     buf_putc(b, '"');
 }
@@ -278,19 +298,26 @@ static size_t decimal_room(const struct type *type) {
 }
 
 /* Table-shaped: one line a kind. */
-int json_cell_put(struct out *o, const struct type *type, const uint8_t *cell, size_t len, struct err *err) {
+int json_cell_put(struct out *o, const struct type *type, const uint8_t *cell, size_t len,
+                  struct err *err) {
     switch (type->kind) {
     case TYPE_TEXT:
     case TYPE_ENUM:
     case TYPE_SET:
     case TYPE_JSON:
     case TYPE_NUMERIC:
-    case TYPE_OTHER: return put_text(o, cell, len, err);
-    case TYPE_BYTES: return put_base64(o, cell, len, err);
-    case TYPE_BIT: return put_bits(o, cell, len, err);
-    case TYPE_GEOMETRY: return put_geometry(o, cell, len, err);
-    case TYPE_ARRAY: return put_array(o, type, cell, len, err);
-    default: break;
+    case TYPE_OTHER:
+        return put_text(o, cell, len, err);
+    case TYPE_BYTES:
+        return put_base64(o, cell, len, err);
+    case TYPE_BIT:
+        return put_bits(o, cell, len, err);
+    case TYPE_GEOMETRY:
+        return put_geometry(o, cell, len, err);
+    case TYPE_ARRAY:
+        return put_array(o, type, cell, len, err);
+    default:
+        break;
     }
     if (out_room(o, type->kind == TYPE_DECIMAL ? decimal_room(type) : SCALAR_ROOM, err)) {
         return -1;
@@ -298,16 +325,34 @@ int json_cell_put(struct out *o, const struct type *type, const uint8_t *cell, s
     CHECK(len == type_width(type));
     struct buf *b = &o->buf;
     switch (type->kind) {
-    case TYPE_BOOL: buf_puts(b, *cell ? "true" : "false"); return 0;
-    case TYPE_INT8: buf_put_i64(b, (int8_t)*cell); return 0;
+    case TYPE_BOOL:
+        buf_puts(b, *cell ? "true" : "false");
+        return 0;
+    case TYPE_INT8:
+        buf_put_i64(b, (int8_t)*cell);
+        return 0;
     case TYPE_INT16:
-    case TYPE_YEAR: buf_put_i64(b, load_i16(cell)); return 0;
-    case TYPE_INT32: buf_put_i64(b, load_i32(cell)); return 0;
-    case TYPE_INT64: buf_put_i64(b, load_i64(cell)); return 0;
-    case TYPE_UINT8: buf_put_u64(b, *cell); return 0;
-    case TYPE_UINT16: buf_put_u64(b, load_u16(cell)); return 0;
-    case TYPE_UINT32: buf_put_u64(b, load_u32(cell)); return 0;
-    case TYPE_UINT64: buf_put_u64(b, (uint64_t)load_i64(cell)); return 0;
+    case TYPE_YEAR:
+        buf_put_i64(b, load_i16(cell));
+        return 0;
+    case TYPE_INT32:
+        buf_put_i64(b, load_i32(cell));
+        return 0;
+    case TYPE_INT64:
+        buf_put_i64(b, load_i64(cell));
+        return 0;
+    case TYPE_UINT8:
+        buf_put_u64(b, *cell);
+        return 0;
+    case TYPE_UINT16:
+        buf_put_u64(b, load_u16(cell));
+        return 0;
+    case TYPE_UINT32:
+        buf_put_u64(b, load_u32(cell));
+        return 0;
+    case TYPE_UINT64:
+        buf_put_u64(b, (uint64_t)load_i64(cell));
+        return 0;
     case TYPE_FLOAT32: {
         float v;
         memcpy(&v, cell, sizeof v);
@@ -320,7 +365,11 @@ int json_cell_put(struct out *o, const struct type *type, const uint8_t *cell, s
         put_float64(b, v, false);
         return 0;
     }
-    case TYPE_INTERVAL: put_interval(b, cell); return 0;
-    default: put_quoted(b, type, cell); return 0;
+    case TYPE_INTERVAL:
+        put_interval(b, cell);
+        return 0;
+    default:
+        put_quoted(b, type, cell);
+        return 0;
     }
 }

@@ -1,16 +1,18 @@
-/* The output of an encoder: a buffer of fixed size that is handed on through a callback whenever it is full, also in the
- * middle of a long string. So a row of any size costs no second copy of itself.
+/* The output of an encoder: a buffer of fixed size that is handed on through a callback whenever it
+ * is full, also in the middle of a long string. So a row of any size costs no second copy of
+ * itself.
  *
- * Use: out_room(o, n) first, then at most n bytes with out_raw or a put_ function of cdc. Going beyond the room asked for
- * aborts (the buffer's maximum is its capacity). After a failed write the output is broken: its owner drops what it built.
- * Thread: the owner's. */
+ * Use: out_room(o, n) first, then at most n bytes with out_raw or a put_ function of cdc. Going
+ * beyond the room asked for aborts (the buffer's maximum is its capacity). After a failed write the
+ * output is broken: its owner drops what it built. Thread: the owner's. */
 #pragma once
 #include "cdc/base/buf.h"
 #include "cdc/base/err.h"
 
-#define OUT_BYTES (256u << 10)     /* the buffer */
-#define OUT_ROOM_MAX (128u << 10)  /* most that out_room may be asked for */
-#define OUT_PIECE (16u << 10)      /* bytes of a long value handled at a time; escaped at most six times as long */
+#define OUT_BYTES (256u << 10)    /* the buffer */
+#define OUT_ROOM_MAX (128u << 10) /* most that out_room may be asked for */
+#define OUT_PIECE                                                                                  \
+    (16u << 10) /* bytes of a long value handled at a time; escaped at most six times as long */
 
 /* All `len` bytes, or -1. */
 typedef int (*out_write_fn)(void *arg, const void *bytes, size_t len, struct err *err);

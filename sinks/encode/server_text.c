@@ -1,6 +1,7 @@
-/* PostgreSQL's text forms, from cells. See server_text.h. Only for digests and people: what goes into changelogs is json_cell.h's.
- * The rules are those of the server's output functions: timestamps and intervals as its EncodeDateTime and EncodeInterval,
- * floats as its shortest output (scientific below 1e-4 and from 1e15, float4 from 1e6), arrays as array_out. */
+/* PostgreSQL's text forms, from cells. See server_text.h. Only for digests and people: what goes
+ * into changelogs is json_cell.h's. The rules are those of the server's output functions:
+ * timestamps and intervals as its EncodeDateTime and EncodeInterval, floats as its shortest output
+ * (scientific below 1e-4 and from 1e15, float4 from 1e6), arrays as array_out. */
 #include "sinks/encode/server_text.h"
 
 #include <math.h>
@@ -14,7 +15,8 @@
 #define US_A_SECOND INT64_C(1000000)
 #define US_A_DAY (INT64_C(86400) * US_A_SECOND)
 
-/* Digits and the decimal point's place of a shortest form such as 1.25e-07, 100 or 0.001. value = 0.d1d2d3.. * 10^point */
+/* Digits and the decimal point's place of a shortest form such as 1.25e-07, 100 or 0.001. value =
+ * 0.d1d2d3.. * 10^point */
 static void take_digits(const char *s, size_t len, char *digits, size_t *count, int *point) {
     int exponent = 0;
     bool fraction = false;
@@ -103,7 +105,8 @@ static bool put_civil(struct buf *out, int64_t days) {
 static void put_clock(struct buf *out, uint64_t us) {
     uint64_t seconds = us / US_A_SECOND;
     unsigned fraction = (unsigned)(us % US_A_SECOND);
-    buf_putf(out, "%02llu:%02u:%02u", (unsigned long long)(seconds / 3600), (unsigned)(seconds / 60 % 60), (unsigned)(seconds % 60));
+    buf_putf(out, "%02llu:%02u:%02u", (unsigned long long)(seconds / 3600),
+             (unsigned)(seconds / 60 % 60), (unsigned)(seconds % 60));
     if (fraction) {
         buf_putf(out, ".%06u", fraction);
         while (out->data[out->len - 1] == '0') {
@@ -146,9 +149,11 @@ static void put_timetz(struct buf *out, int64_t us, int32_t east) {
     }
 }
 
-static void put_interval_part(struct buf *out, int32_t value, const char *unit, bool *zero, bool *negative) {
+static void put_interval_part(struct buf *out, int32_t value, const char *unit, bool *zero,
+                              bool *negative) {
     if (value != 0) {
-        buf_putf(out, "%s%s%d %s%s", *zero ? "" : " ", *negative && value > 0 ? "+" : "", value, unit, value != 1 ? "s" : "");
+        buf_putf(out, "%s%s%d %s%s", *zero ? "" : " ", *negative && value > 0 ? "+" : "", value,
+                 unit, value != 1 ? "s" : "");
         *negative = value < 0;
         *zero = false;
     }
@@ -204,7 +209,8 @@ static void put_element(struct buf *out, const char *s, size_t len) {
     buf_putc(out, '"');
 }
 
-static int put_array(struct buf *out, const struct type *type, const uint8_t *cell, size_t len, struct err *err) {
+static int put_array(struct buf *out, const struct type *type, const uint8_t *cell, size_t len,
+                     struct err *err) {
     struct array_image a;
     if (array_image_open(&a, cell, len, err)) {
         return -1;
@@ -252,26 +258,46 @@ static int64_t load(const uint8_t *p, size_t width) {
     int32_t v4;
     int16_t v2;
     switch (width) {
-    case 8: memcpy(&v8, p, 8); return v8;
-    case 4: memcpy(&v4, p, 4); return v4;
-    case 2: memcpy(&v2, p, 2); return v2;
-    default: return (int8_t)*p;
+    case 8:
+        memcpy(&v8, p, 8);
+        return v8;
+    case 4:
+        memcpy(&v4, p, 4);
+        return v4;
+    case 2:
+        memcpy(&v2, p, 2);
+        return v2;
+    default:
+        return (int8_t)*p;
     }
 }
 
 /* Table-shaped: one line a kind. */
-int server_text_put(struct buf *out, const struct type *type, const uint8_t *cell, size_t len, struct err *err) {
+int server_text_put(struct buf *out, const struct type *type, const uint8_t *cell, size_t len,
+                    struct err *err) {
     switch (type->kind) {
-    case TYPE_BOOL: buf_puts(out, *cell ? "true" : "false"); return 0;
+    case TYPE_BOOL:
+        buf_puts(out, *cell ? "true" : "false");
+        return 0;
     case TYPE_INT8:
     case TYPE_INT16:
     case TYPE_INT32:
     case TYPE_INT64:
-    case TYPE_YEAR: buf_put_i64(out, load(cell, len)); return 0;
-    case TYPE_UINT8: buf_put_u64(out, *cell); return 0;
-    case TYPE_UINT16: buf_put_u64(out, (uint16_t)load(cell, len)); return 0;
-    case TYPE_UINT32: buf_put_u64(out, (uint32_t)load(cell, len)); return 0;
-    case TYPE_UINT64: buf_put_u64(out, (uint64_t)load(cell, len)); return 0;
+    case TYPE_YEAR:
+        buf_put_i64(out, load(cell, len));
+        return 0;
+    case TYPE_UINT8:
+        buf_put_u64(out, *cell);
+        return 0;
+    case TYPE_UINT16:
+        buf_put_u64(out, (uint16_t)load(cell, len));
+        return 0;
+    case TYPE_UINT32:
+        buf_put_u64(out, (uint32_t)load(cell, len));
+        return 0;
+    case TYPE_UINT64:
+        buf_put_u64(out, (uint64_t)load(cell, len));
+        return 0;
     case TYPE_FLOAT32: {
         float v;
         memcpy(&v, cell, sizeof v);
@@ -284,18 +310,44 @@ int server_text_put(struct buf *out, const struct type *type, const uint8_t *cel
         server_text_put_float(out, v, false);
         return 0;
     }
-    case TYPE_DECIMAL: value_put_decimal(out, type, cell); return 0;
-    case TYPE_BYTES: buf_puts(out, "\\x"); put_hex(out, cell, len); return 0;
-    case TYPE_GEOMETRY: put_hex(out, cell, len); return 0;
-    case TYPE_DATE: put_date(out, (int32_t)load(cell, 4)); return 0;
-    case TYPE_TIME: put_clock(out, (uint64_t)load(cell, 8)); return 0;
-    case TYPE_TIMETZ: put_timetz(out, load(cell, 8), (int32_t)load(cell + 8, 4)); return 0;
-    case TYPE_TIMESTAMP: put_timestamp(out, load(cell, 8), false); return 0;
-    case TYPE_TIMESTAMPTZ: put_timestamp(out, load(cell, 8), true); return 0;
-    case TYPE_INTERVAL: put_interval(out, load(cell, 8), (int32_t)load(cell + 8, 4), (int32_t)load(cell + 12, 4)); return 0;
-    case TYPE_UUID: value_put_uuid(out, cell); return 0;
-    case TYPE_BIT: value_put_bits(out, cell, len); return 0;
-    case TYPE_ARRAY: return put_array(out, type, cell, len, err);
-    default: buf_put(out, cell, len); return 0;
+    case TYPE_DECIMAL:
+        value_put_decimal(out, type, cell);
+        return 0;
+    case TYPE_BYTES:
+        buf_puts(out, "\\x");
+        put_hex(out, cell, len);
+        return 0;
+    case TYPE_GEOMETRY:
+        put_hex(out, cell, len);
+        return 0;
+    case TYPE_DATE:
+        put_date(out, (int32_t)load(cell, 4));
+        return 0;
+    case TYPE_TIME:
+        put_clock(out, (uint64_t)load(cell, 8));
+        return 0;
+    case TYPE_TIMETZ:
+        put_timetz(out, load(cell, 8), (int32_t)load(cell + 8, 4));
+        return 0;
+    case TYPE_TIMESTAMP:
+        put_timestamp(out, load(cell, 8), false);
+        return 0;
+    case TYPE_TIMESTAMPTZ:
+        put_timestamp(out, load(cell, 8), true);
+        return 0;
+    case TYPE_INTERVAL:
+        put_interval(out, load(cell, 8), (int32_t)load(cell + 8, 4), (int32_t)load(cell + 12, 4));
+        return 0;
+    case TYPE_UUID:
+        value_put_uuid(out, cell);
+        return 0;
+    case TYPE_BIT:
+        value_put_bits(out, cell, len);
+        return 0;
+    case TYPE_ARRAY:
+        return put_array(out, type, cell, len, err);
+    default:
+        buf_put(out, cell, len);
+        return 0;
     }
 }

@@ -22,7 +22,8 @@ static struct place place_of(const struct stage_merge *m, uint32_t batch) {
     if (!b->txs) {
         return (struct place){ 0 };
     }
-    struct logpos commit = m->one_txlist ? (struct logpos){ 0, b->tx[row] } : b->txs->at[b->tx[row]].commit;
+    struct logpos commit =
+        m->one_txlist ? (struct logpos){ 0, b->tx[row] } : b->txs->at[b->tx[row]].commit;
     return (struct place){ commit, b->n[row] };
 }
 
@@ -88,7 +89,8 @@ static void advance(struct stage_merge *m) {
     }
 }
 
-/* Is the next row the after-row of the change just taken? A builder may have cut its batch between the two. */
+/* Is the next row the after-row of the change just taken? A builder may have cut its batch between
+ * the two. */
 static bool is_after_of(const struct stage_merge *m, const struct stage_change *c) {
     if (m->heap_count == 0) {
         return false;
@@ -97,7 +99,8 @@ static bool is_after_of(const struct stage_merge *m, const struct stage_change *
     uint32_t row = m->at[batch];
     const struct batch *b = m->item->batches[batch];
     const struct batch *first = m->item->batches[c->batch];
-    return row_kind_of(b, row) == ROW_UPDATE_AFTER && b->schema->table_id == first->schema->table_id && b->n[row] == first->n[c->row] &&
+    return row_kind_of(b, row) == ROW_UPDATE_AFTER &&
+           b->schema->table_id == first->schema->table_id && b->n[row] == first->n[c->row] &&
            b->txs == first->txs && b->tx[row] == first->tx[c->row];
 }
 

@@ -1,4 +1,5 @@
-/* discard: counters. Without hash=on a batch costs a look at its kinds and offsets, not at its rows. See discard.h. */
+/* discard: counters. Without hash=on a batch costs a look at its kinds and offsets, not at its
+ * rows. See discard.h. */
 #include "sinks/inspect/discard.h"
 
 #include <inttypes.h>
@@ -7,6 +8,7 @@
 
 #include "cdc/base/map.h"
 #include "sinks/encode/server_text.h"
+#include "sinks/encode/stage_merge.h"
 #include "sinks/inspect/no_position.h"
 
 enum { KINDS = 5 };
@@ -14,9 +16,9 @@ enum { KINDS = 5 };
 /* Of one table within a tally. */
 struct table_sum {
     char *label;
-    bool reset;     /* what was before no longer counts (truncate, a new generation) */
-    bool unknown;   /* since then a row was not carried in full */
-    uint64_t rows;  /* modulo 2^64, like the digest: a part may take away more than it adds */
+    bool reset;    /* what was before no longer counts (truncate, a new generation) */
+    bool unknown;  /* since then a row was not carried in full */
+    uint64_t rows; /* modulo 2^64, like the digest: a part may take away more than it adds */
     uint64_t digest;
 };
 /* What was staged between two seals; also the totals of the sink. A part is one. */
@@ -25,7 +27,7 @@ struct tally {
     uint64_t kinds[KINDS]; /* of the log, by enum row_kind */
     uint64_t removed;
     uint64_t bytes;
-    struct map *sums;      /* table_id -> struct table_sum; NULL without hash */
+    struct map *sums; /* table_id -> struct table_sum; NULL without hash */
 };
 struct discard {
     struct sink base;
@@ -38,12 +40,20 @@ struct discard_writer {
     struct tally *tally; /* NULL: nothing staged since the last seal */
     EVP_MD_CTX *md5;
     struct buf text;
+    struct stage_merge merge;
 };
 
 static const struct opt_spec discard_opts[] = {
-    { .key = "freshness", .type = OPT_DURATION, .fallback = "1s", .min = 10 * 1000, .max = INT64_C(3600) * 1000 * 1000,
+    { .key = "freshness",
+      .type = OPT_DURATION,
+      .fallback = "1s",
+      .min = 10 * 1000,
+      .max = INT64_C(3600) * 1000 * 1000,
       .doc = "time between two acknowledgements to the source" },
-    { .key = "hash", .type = OPT_BOOL, .fallback = "off", .doc = "print a digest of each table that SQL can compute too" },
+    { .key = "hash",
+      .type = OPT_BOOL,
+      .fallback = "off",
+      .doc = "print a digest of each table that SQL can compute too" },
     { .key = NULL },
 };
 
@@ -110,7 +120,8 @@ static void tally_add(struct tally *to, const struct tally *from) {
     }
 }
 
-static int discard_open(const struct sink_address *addr, struct env *env, struct sink **out, struct err *err) {
+static int discard_open(const struct sink_address *addr, struct env *env, struct sink **out,
+                        struct err *err) {
     (void)env;
     if (no_position_address(addr, err)) {
         return -1;
@@ -123,15 +134,20 @@ static int discard_open(const struct sink_address *addr, struct env *env, struct
     return 0;
 }
 
-static struct discard *discard_of(struct sink *s) { return (struct discard *)s; /* base is its first member */ }
-static struct discard_writer *writer_of(struct sink_writer *w) { return (struct discard_writer *)w; }
+static struct discard *discard_of(struct sink *s) {
+    return (struct discard *)s; /* base is its first member */
+}
+static struct discard_writer *writer_of(struct sink_writer *w) {
+    return (struct discard_writer *)w;
+}
 
 static void discard_close(struct sink *s) {
     tally_free(discard_of(s)->total);
     free(s);
 }
 
-static enum commit_outcome discard_commit(struct sink *s, const struct commit_request *req, struct err *err) {
+static enum commit_outcome discard_commit(struct sink *s, const struct commit_request *req,
+                                          struct err *err) {
     (void)err;
     for (uint32_t i = 0; i < req->part_count; i++) {
         if (req->parts[i]) {
@@ -141,18 +157,21 @@ static enum commit_outcome discard_commit(struct sink *s, const struct commit_re
     return COMMITTED;
 }
 
-static int discard_writer_open(struct sink *s, uint32_t number, struct sink_writer **out, struct err *err) {
+static int discard_writer_open(struct sink *s, uint32_t number, struct sink_writer **out,
+                               struct err *err) {
     (void)number;
     struct discard_writer *w = xcalloc(1, sizeof *w);
     w->base.ops = &discard_ops;
     w->hash = discard_of(s)->hash;
     buf_init(&w->text, SIZE_MAX);
+    stage_merge_init(&w->merge);
     if (w->hash) {
         w->md5 = EVP_MD_CTX_new();
         if (!w->md5 || !EVP_DigestInit_ex(w->md5, EVP_md5(), NULL)) {
             EVP_MD_CTX_free(w->md5);
             free(w);
-            return err_set(err, ERR_FATAL, "md5_missing", "this system's OpenSSL has no MD5, which hash=on needs");
+            return err_set(err, ERR_FATAL, "md5_missing",
+                           "this system's OpenSSL has no MD5, which hash=on needs");
         }
     }
     *out = &w->base;
@@ -172,7 +191,8 @@ static void count_kinds(struct tally *t, const struct batch *b) {
         return;
     }
     uint32_t counts[KINDS] = { 0 };
-    for (uint32_t k = 0; k < KINDS; k++) { /* five passes over bytes: compilers make vector compares of them */
+    for (uint32_t k = 0; k < KINDS;
+         k++) { /* five passes over bytes: compilers make vector compares of them */
         uint32_t n = 0;
         for (uint32_t row = 0; row < b->rows; row++) {
             n += b->kinds[row] == k;
@@ -185,7 +205,8 @@ static void count_kinds(struct tally *t, const struct batch *b) {
 }
 
 /* 1: the row's number is in *out; 0: a cell is not carried; -1: error. */
-static int hash_row(struct discard_writer *w, const struct batch *b, uint32_t row, uint64_t *out, struct err *err) {
+static int hash_row(struct discard_writer *w, const struct batch *b, uint32_t row, uint64_t *out,
+                    struct err *err) {
     uint8_t digest[EVP_MAX_MD_SIZE];
     int ok = EVP_DigestInit_ex(w->md5, NULL, NULL);
     for (uint16_t i = 0; i < b->schema->column_count; i++) {
@@ -217,31 +238,55 @@ static int hash_row(struct discard_writer *w, const struct batch *b, uint32_t ro
     return 1;
 }
 
-static int hash_batch(struct discard_writer *w, const struct batch *b, struct err *err) {
+/* Adds or takes away one row. */
+static int hash_change(struct discard_writer *w, const struct batch *b, uint32_t row, bool adds,
+                       struct err *err) {
     struct table_sum *sum = sum_of(w->tally, b->schema->table_id, b->schema->label);
-    for (uint32_t row = 0; row < b->rows; row++) {
-        enum row_kind kind = row_kind_of(b, row);
-        if (kind == ROW_TRUNCATE) {
-            sum_reset(sum);
-            continue;
+    uint64_t number = 0;
+    int known = hash_row(w, b, row, &number, err);
+    if (known < 0) {
+        return -1;
+    }
+    sum->unknown = sum->unknown || !known;
+    sum->digest += adds ? number : 0 - number;
+    sum->rows += adds ? 1 : UINT64_MAX;
+    return 0;
+}
+
+static int hash_rows(struct discard_writer *w, const struct stage_item *item, struct err *err) {
+    struct stage_change c;
+    stage_merge_begin(&w->merge, item);
+    while (stage_merge_next(&w->merge, &c)) {
+        const struct batch *b = item->batches[c.batch];
+        int failed = 0;
+        switch (c.kind) {
+        case ROW_INSERT:
+            failed = hash_change(w, b, c.row, true, err);
+            break;
+        case ROW_DELETE:
+            failed = hash_change(w, b, c.row, false, err);
+            break;
+        case ROW_UPDATE_BEFORE:
+            failed =
+                hash_change(w, b, c.row, false, err) ||
+                (c.paired && hash_change(w, item->batches[c.after_batch], c.after_row, true, err));
+            break;
+        case ROW_UPDATE_AFTER: /* alone: the old row's other cells are not known */
+            sum_of(w->tally, b->schema->table_id, b->schema->label)->unknown = true;
+            break;
+        case ROW_TRUNCATE:
+            sum_reset(sum_of(w->tally, b->schema->table_id, b->schema->label));
+            break;
         }
-        bool adds = kind == ROW_INSERT || kind == ROW_UPDATE_AFTER;
-        bool alone = kind == ROW_UPDATE_AFTER &&
-                     !(row > 0 && b->kinds[row - 1] == ROW_UPDATE_BEFORE && b->n[row - 1] == b->n[row] && b->tx[row - 1] == b->tx[row]);
-        uint64_t number = 0;
-        int known = hash_row(w, b, row, &number, err);
-        if (known < 0) {
+        if (failed) {
             return -1;
         }
-        sum->unknown = sum->unknown || !known || alone;
-        sum->digest += adds ? number : 0 - number;
-        sum->rows += adds ? 1 : UINT64_MAX;
-        sum->rows -= alone ? 1 : 0;
     }
     return 0;
 }
 
-static int discard_writer_stage(struct sink_writer *sw, const struct stage_item *item, struct err *err) {
+static int discard_writer_stage(struct sink_writer *sw, const struct stage_item *item,
+                                struct err *err) {
     struct discard_writer *w = writer_of(sw);
     if (!w->tally) {
         w->tally = tally_new(w->hash);
@@ -263,14 +308,12 @@ static int discard_writer_stage(struct sink_writer *sw, const struct stage_item 
         }
         count_kinds(w->tally, b);
         count_bytes(w->tally, b);
-        if (w->hash && hash_batch(w, b, err)) {
-            return -1;
-        }
     }
-    return 0;
+    return item->kind == STAGE_ROWS && w->hash ? hash_rows(w, item, err) : 0;
 }
 
-static int discard_writer_seal(struct sink_writer *sw, uint64_t seq, struct sink_part **out, struct err *err) {
+static int discard_writer_seal(struct sink_writer *sw, uint64_t seq, struct sink_part **out,
+                               struct err *err) {
     (void)seq;
     (void)err;
     struct discard_writer *w = writer_of(sw);
@@ -284,6 +327,7 @@ static void discard_writer_close(struct sink_writer *sw) {
     tally_free(w->tally);
     EVP_MD_CTX_free(w->md5);
     buf_release(&w->text);
+    stage_merge_release(&w->merge);
     free(w);
 }
 
@@ -297,15 +341,22 @@ static void discard_part_free(struct sink_part *part, bool committed) {
 static int discard_summary(struct sink *s, struct buf *out, struct err *err) {
     (void)err;
     const struct tally *t = discard_of(s)->total;
-    buf_putf(out, "rows snapshot=%" PRIu64 " insert=%" PRIu64 " update=%" PRIu64 " delete=%" PRIu64 " truncate=%" PRIu64 " removed=%" PRIu64 " bytes=%" PRIu64,
-             t->snapshot, t->kinds[ROW_INSERT], t->kinds[ROW_UPDATE_AFTER], t->kinds[ROW_DELETE], t->kinds[ROW_TRUNCATE], t->removed, t->bytes);
+    buf_putf(out,
+             "rows snapshot=%" PRIu64 " insert=%" PRIu64 " update=%" PRIu64 " delete=%" PRIu64
+             " truncate=%" PRIu64 " removed=%" PRIu64 " bytes=%" PRIu64,
+             t->snapshot, t->kinds[ROW_INSERT], t->kinds[ROW_UPDATE_AFTER], t->kinds[ROW_DELETE],
+             t->kinds[ROW_TRUNCATE], t->removed, t->bytes);
     void *value;
     for (size_t at = 0; t->sums && map_next(t->sums, &at, NULL, NULL, &value);) {
         const struct table_sum *sum = value;
         if (sum->unknown) {
-            buf_putf(out, "\ndigest %s unknown: the log did not carry whole old rows (REPLICA IDENTITY FULL does)", sum->label);
+            buf_putf(out,
+                     "\ndigest %s unknown: the log did not carry whole old rows (REPLICA IDENTITY "
+                     "FULL does)",
+                     sum->label);
         } else {
-            buf_putf(out, "\ndigest %s rows=%" PRIu64 " sum=%" PRIu64, sum->label, sum->rows, sum->digest);
+            buf_putf(out, "\ndigest %s rows=%" PRIu64 " sum=%" PRIu64, sum->label, sum->rows,
+                     sum->digest);
         }
     }
     return 0;

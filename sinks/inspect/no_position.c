@@ -2,7 +2,9 @@
 #include "sinks/inspect/no_position.h"
 
 int no_position_address(const struct sink_address *addr, struct err *err) {
-    bool plain = !(addr->hosts && *addr->hosts) && !(addr->path && *addr->path && strcmp(addr->path, "/") != 0) && !addr->user && !addr->secret;
+    bool plain = !(addr->hosts && *addr->hosts) &&
+                 !(addr->path && *addr->path && strcmp(addr->path, "/") != 0) && !addr->user &&
+                 !addr->secret;
     if (plain) {
         return 0;
     }
@@ -39,7 +41,8 @@ int no_position_apply_schema(struct sink *s, const struct commit_request *next, 
     return 0;
 }
 
-enum resolve_outcome no_position_resolve(struct sink *s, const struct commit_request *req, struct err *err) {
+enum resolve_outcome no_position_resolve(struct sink *s, const struct commit_request *req,
+                                         struct err *err) {
     (void)s;
     (void)req;
     (void)err;

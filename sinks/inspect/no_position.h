@@ -1,5 +1,5 @@
-/* What sinks without a position answer: they know nothing, claim nothing, and a commit of theirs is never in doubt. Thread: as
- * cdc/sink.h says. */
+/* What sinks without a position answer: they know nothing, claim nothing, and a commit of theirs is
+ * never in doubt. Thread: as cdc/sink.h says. */
 #pragma once
 #include "cdc/sink.h"
 
@@ -9,4 +9,5 @@ int no_position_examine(struct sink *s, struct source_findings *out, struct err 
 int no_position_peek(struct sink *s, struct sink_state *out, struct err *err);
 int no_position_recover(struct sink *s, struct sink_state *out, struct err *err);
 int no_position_apply_schema(struct sink *s, const struct commit_request *next, struct err *err);
-enum resolve_outcome no_position_resolve(struct sink *s, const struct commit_request *req, struct err *err);
+enum resolve_outcome no_position_resolve(struct sink *s, const struct commit_request *req,
+                                         struct err *err);

@@ -1,5 +1,5 @@
-/* stdout: rows as lines on descriptor 1, whole lines after every item, so that people see them as they come.
- * Thread: the writer's task writes; nothing else does. */
+/* stdout: rows as lines on descriptor 1, whole lines after every item, so that people see them as
+ * they come. Thread: the writer's task writes; nothing else does. */
 #include "sinks/inspect/stdout.h"
 
 #include <errno.h>
@@ -22,7 +22,11 @@ struct stdout_writer {
 };
 
 static const struct opt_spec stdout_opts[] = {
-    { .key = "freshness", .type = OPT_DURATION, .fallback = "1s", .min = 10 * 1000, .max = INT64_C(3600) * 1000 * 1000,
+    { .key = "freshness",
+      .type = OPT_DURATION,
+      .fallback = "1s",
+      .min = 10 * 1000,
+      .max = INT64_C(3600) * 1000 * 1000,
       .doc = "time between two acknowledgements to the source" },
     { .key = NULL },
 };
@@ -41,13 +45,15 @@ static int write_out(void *arg, const void *bytes, size_t len, struct err *err) 
             int ready = poll(&p, 1, POLL_MS);
             (void)ready; /* in any case: try again */
         } else if (n < 0 && errno != EINTR) {
-            return err_set(err, ERR_FATAL, errno == EPIPE ? "stdout_closed" : "stdout_failed", "write \"stdout\": %s", strerror(errno));
+            return err_set(err, ERR_FATAL, errno == EPIPE ? "stdout_closed" : "stdout_failed",
+                           "write \"stdout\": %s", strerror(errno));
         }
     }
     return 0;
 }
 
-static int stdout_open(const struct sink_address *addr, struct env *env, struct sink **out, struct err *err) {
+static int stdout_open(const struct sink_address *addr, struct env *env, struct sink **out,
+                       struct err *err) {
     (void)env;
     if (no_position_address(addr, err)) {
         return -1;
@@ -61,14 +67,16 @@ static int stdout_open(const struct sink_address *addr, struct env *env, struct 
 
 static void stdout_close(struct sink *s) { free(s); /* base is its first member */ }
 
-static enum commit_outcome stdout_commit(struct sink *s, const struct commit_request *req, struct err *err) {
+static enum commit_outcome stdout_commit(struct sink *s, const struct commit_request *req,
+                                         struct err *err) {
     (void)s;
     (void)req;
     (void)err;
     return COMMITTED; /* every item was written when it was staged */
 }
 
-static int stdout_writer_open(struct sink *s, uint32_t number, struct sink_writer **out, struct err *err) {
+static int stdout_writer_open(struct sink *s, uint32_t number, struct sink_writer **out,
+                              struct err *err) {
     (void)number;
     (void)err;
     struct stdout_writer *w = xcalloc(1, sizeof *w);
@@ -80,12 +88,14 @@ static int stdout_writer_open(struct sink *s, uint32_t number, struct sink_write
 
 static struct stdout_writer *writer_of(struct sink_writer *w) { return (struct stdout_writer *)w; }
 
-static int stdout_writer_stage(struct sink_writer *w, const struct stage_item *item, struct err *err) {
+static int stdout_writer_stage(struct sink_writer *w, const struct stage_item *item,
+                               struct err *err) {
     struct changelog_json *e = writer_of(w)->encoder;
     return changelog_json_put(e, item, err) || changelog_json_flush(e, err) ? -1 : 0;
 }
 
-static int stdout_writer_seal(struct sink_writer *w, uint64_t seq, struct sink_part **out, struct err *err) {
+static int stdout_writer_seal(struct sink_writer *w, uint64_t seq, struct sink_part **out,
+                              struct err *err) {
     (void)w;
     (void)seq;
     (void)err;

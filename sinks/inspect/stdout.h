@@ -1,5 +1,6 @@
-/* stdout: : the lines of jsonl: on standard output, without commit lines. Owns no position: at-least-once. A closed pipe is FATAL
- * "stdout_closed" (where SIGPIPE does not end the process first). */
+/* stdout: : the lines of jsonl: on standard output, without commit lines. Owns no position:
+ * at-least-once. A closed pipe is FATAL "stdout_closed" (where SIGPIPE does not end the process
+ * first). */
 #pragma once
 #include "cdc/sink.h"
 

@@ -1,18 +1,21 @@
-/* The jsonl sink: the commit side. One file a commit; the rename of a staged file to the next number, which never replaces, is the
- * compare-and-set that makes rows and position visible at once.
+/* The jsonl sink: the commit side. One file a commit; the rename of a staged file to the next
+ * number, which never replaces, is the compare-and-set that makes rows and position visible.
  *
- *   recover   fsync DIR, list, read the newest file's last line -> claim: an empty file under the next number -> fsync DIR ->
- *             only now remove staged files that are not ours
- *   commit    (apply_schema: _schema staged, fsync, rename, fsync DIR) -> commit line -> fsync -> rename -> fsync DIR
- *   idle      nobody has committed since? -> staged, fsync, rename over _idle.<epoch> -> fsync DIR -> still nobody?
+ *   recover  fsync DIR -> list, read the newest file's last line -> claim: an empty file under the
+ *            next number -> fsync DIR -> only now remove staged files that are not ours
+ *   commit   (apply_schema: _schema staged, fsync, rename, fsync DIR)
+ *            commit line -> fsync -> rename -> fsync DIR
+ *   idle     nobody has committed since? -> staged, fsync, rename over _idle.<epoch> -> fsync DIR
+ *            -> still nobody?
  *
- * Why an older instance cannot commit: it renames to number n+1, which the newer one's claim took; before the claim stood, nothing
- * was foreign; a staged file it still had is gone or its name is taken, and both mean fenced. Its idle file carries its own epoch,
- * which no longer is that of the newest file, so that file does not count.
+ * Why an older instance cannot commit: it renames to number n+1, which the newer one's claim took;
+ * a staged file it still had is gone or its name is taken, and both mean fenced. Its idle file
+ * carries its own epoch, which no longer is that of the newest file, so that file does not count.
  *
  * The number of a file is this sink's own count; commits of a position only do not raise it.
- * Thread: the commit task; writers (jsonl_writer.c) share nothing with it but parts. Never opens a staged file again, never
- * writes to a visible one, never deletes what an unknown outcome may have made visible. */
+ * Thread: the commit task; writers (jsonl_writer.c) share nothing with it but parts. Never opens a
+ * staged file again, never writes to a visible one, never deletes what an unknown outcome may have
+ * made visible. */
 #include "sinks/jsonl/jsonl.h"
 
 #include <inttypes.h>
@@ -32,24 +35,33 @@ struct jsonl {
     struct env *env;
     char *dir;
     int (*put_logpos)(struct buf *out, struct logpos pos);
-    struct jsonl_commit last;      /* what the folder says; epoch 0 = not recovered. last.job is always set */
-    char *next_schema;             /* name written by apply_schema for the next commit; NULL = none */
+    struct jsonl_commit
+        last;          /* what the folder says; epoch 0 = not recovered. last.job is always set */
+    char *next_schema; /* name written by apply_schema for the next commit; NULL = none */
     bool fenced;
-    struct jsonl_staged *own;      /* of a commit without rows: kept while its outcome is unknown */
+    struct jsonl_staged *own; /* of a commit without rows: kept while its outcome is unknown */
     enum doubt doubt;
     uint64_t doubt_size;
     uint32_t doubt_crc;
-    struct jsonl_commit doubtful;  /* the commit line in doubt */
+    struct jsonl_commit doubtful; /* the commit line in doubt */
 };
 
 static const struct opt_spec jsonl_opts[] = {
-    { .key = "freshness", .type = OPT_DURATION, .fallback = "1s", .min = 10 * 1000, .max = INT64_C(3600) * 1000 * 1000,
+    { .key = "freshness",
+      .type = OPT_DURATION,
+      .fallback = "1s",
+      .min = 10 * 1000,
+      .max = INT64_C(3600) * 1000 * 1000,
       .doc = "time between two commits while rows arrive" },
     { .key = NULL },
 };
 
-static struct jsonl *jsonl_of(struct sink *s) { return (struct jsonl *)s; /* base is its first member */ }
-static int failpoint(struct jsonl *j, const char *name, struct err *err) { return FAILPOINT(j->env->failpoints, name, err); }
+static struct jsonl *jsonl_of(struct sink *s) {
+    return (struct jsonl *)s; /* base is its first member */
+}
+static int failpoint(struct jsonl *j, const char *name, struct err *err) {
+    return FAILPOINT(j->env->failpoints, name, err);
+}
 
 static int bad_address(const char *why, struct err *err) {
     err_set(err, ERR_FATAL, "jsonl_address", "jsonl: %s", why);
@@ -57,7 +69,8 @@ static int bad_address(const char *why, struct err *err) {
     return err_exit(err, EXIT_USAGE);
 }
 
-static int jsonl_open(const struct sink_address *addr, struct env *env, struct sink **out, struct err *err) {
+static int jsonl_open(const struct sink_address *addr, struct env *env, struct sink **out,
+                      struct err *err) {
     if ((addr->hosts && *addr->hosts) || addr->user || addr->secret) {
         return bad_address("a folder has no host: write three slashes", err);
     }
@@ -97,9 +110,13 @@ static void jsonl_close(struct sink *s) {
 }
 
 /* Fills a sink_state from a commit line. */
-static int state_of(struct jsonl *j, const struct jsonl_commit *c, struct sink_state *out, struct err *err) {
-    *out = (struct sink_state){ .knows = c->position ? TARGET_POSITION : TARGET_CLAIM, .epoch = c->epoch, .seq = c->seq };
-    if (c->schema && jsonl_read_schemas(j->env->files, j->dir, c->schema, &out->schemas, &out->schema_count, err)) {
+static int state_of(struct jsonl *j, const struct jsonl_commit *c, struct sink_state *out,
+                    struct err *err) {
+    *out = (struct sink_state){ .knows = c->position ? TARGET_POSITION : TARGET_CLAIM,
+                                .epoch = c->epoch,
+                                .seq = c->seq };
+    if (c->schema && jsonl_read_schemas(j->env->files, j->dir, c->schema, &out->schemas,
+                                        &out->schema_count, err)) {
         return -1;
     }
     out->position = c->position ? xstrdup(c->position) : NULL;
@@ -138,7 +155,8 @@ static int jsonl_examine(struct sink *s, struct source_findings *out, struct err
 
 static int fenced_error(struct jsonl *j, struct err *err) {
     j->fenced = true;
-    err_set(err, ERR_FATAL, "fenced", "folder \"%s\": a newer instance of job \"%s\" has taken over", j->dir, j->last.job);
+    err_set(err, ERR_FATAL, "fenced",
+            "folder \"%s\": a newer instance of job \"%s\" has taken over", j->dir, j->last.job);
     return err_exit(err, EXIT_FENCED);
 }
 
@@ -148,8 +166,10 @@ enum published { PUBLISH_FAILED = -1, PUBLISHED = 0, PUBLISH_TAKEN, PUBLISH_UNKN
 
 enum whose { WHOSE_FAILED = -1, WHOSE_OURS, WHOSE_OTHERS, WHOSE_NOBODYS };
 
-/* Is the visible file the one we staged? Same epoch means same instance; size and checksum mean the same bytes. */
-static enum whose whose_file(struct jsonl *j, const char *path, const struct jsonl_commit *c, uint64_t size, uint32_t crc, struct err *err) {
+/* Is the visible file the one we staged? Same epoch means same instance; size and checksum mean the
+ * same bytes. */
+static enum whose whose_file(struct jsonl *j, const char *path, const struct jsonl_commit *c,
+                             uint64_t size, uint32_t crc, struct err *err) {
     struct jsonl_commit found;
     enum files_result read = jsonl_read_commit(j->env->files, path, &found, err);
     if (read != FILES_OK) {
@@ -170,10 +190,12 @@ static enum whose whose_file(struct jsonl *j, const char *path, const struct jso
 }
 
 /* The commit line ends a staged file, which is then synced. Once only: a retry finds it done. */
-static int finish_staged(struct jsonl *j, struct jsonl_staged *staged, const struct jsonl_commit *c, struct err *err) {
+static int finish_staged(struct jsonl *j, struct jsonl_staged *staged, const struct jsonl_commit *c,
+                         struct err *err) {
     const char *to = c->position ? c->position : "null";
     if (staged->to) {
-        CHECK(strcmp(staged->to, to) == 0); /* the same file is tried again only with the same position */
+        CHECK(strcmp(staged->to, to) ==
+              0); /* the same file is tried again only with the same position */
         return 0;
     }
     struct buf line;
@@ -195,7 +217,8 @@ static int finish_staged(struct jsonl *j, struct jsonl_staged *staged, const str
 }
 
 /* Renames a finished staged file to its number. TAKEN: another instance was first. */
-static enum published publish(struct jsonl *j, struct jsonl_staged *staged, const struct jsonl_commit *c, struct err *err) {
+static enum published publish(struct jsonl *j, struct jsonl_staged *staged,
+                              const struct jsonl_commit *c, struct err *err) {
     struct files *files = j->env->files;
     char *path = jsonl_data_path(j->dir, c->seq);
     enum published result = PUBLISH_UNKNOWN;
@@ -218,14 +241,16 @@ static enum published publish(struct jsonl *j, struct jsonl_staged *staged, cons
             goto done;
         }
     }
-    if (failpoint(j, "jsonl.after_rename", err) || files_sync_dir(files, j->dir, err) || failpoint(j, "jsonl.after_dir_sync", err)) {
+    if (failpoint(j, "jsonl.after_rename", err) || files_sync_dir(files, j->dir, err) ||
+        failpoint(j, "jsonl.after_dir_sync", err)) {
         goto done;
     }
     result = PUBLISHED;
 done:
     staged->doubt = result == PUBLISH_UNKNOWN || (staged->doubt && result != PUBLISHED);
     if (result == PUBLISHED && renamed == FILES_EXISTS) {
-        struct err ignored = ERR_INIT; /* link + unlink that was cut in between: the second name; the next claim removes it too */
+        struct err ignored = ERR_INIT; /* link + unlink that was cut in between: the second name;
+                                          the next claim removes it too */
         enum files_result gone = files_unlink(files, staged->path, &ignored);
         (void)gone;
     }
@@ -249,7 +274,8 @@ static int make_folder(struct jsonl *j, struct err *err) {
     if (files_mkdirs(files, j->dir, DIR_MODE, err) != FILES_OK) {
         return -1;
     }
-    /* The new folder's own name must last as well. The parent must sync; those above it may be beyond our rights. */
+    /* The new folder's own name must last as well. The parent must sync; those above it may be
+     * beyond our rights. */
     char *parent = xstrdup(j->dir);
     bool first = true;
     for (char *slash = strrchr(parent, '/'); slash && !failed; slash = strrchr(parent, '/')) {
@@ -266,7 +292,8 @@ static int make_folder(struct jsonl *j, struct err *err) {
     return failed;
 }
 
-/* One try to claim: 0 = ours now (j->last is the claim), 1 = somebody committed in between, -1 = error. */
+/* One try to claim: 0 = ours now (j->last is the claim), 1 = somebody committed in between, -1 =
+ * error. */
 static int claim_once(struct jsonl *j, const struct jsonl_commit *newest, struct err *err) {
     struct jsonl_commit claim;
     jsonl_commit_copy(&claim, newest);
@@ -276,7 +303,8 @@ static int claim_once(struct jsonl *j, const struct jsonl_commit *newest, struct
     int result = -1;
     struct jsonl_staged *staged = jsonl_staged_new(j->env, j->dir, claim.seq, err);
     enum published published = PUBLISH_FAILED;
-    if (staged && !finish_staged(j, staged, &claim, err) && !failpoint(j, "jsonl.before_claim", err)) {
+    if (staged && !finish_staged(j, staged, &claim, err) &&
+        !failpoint(j, "jsonl.before_claim", err)) {
         published = publish(j, staged, &claim, err);
     }
     if (published == PUBLISHED) {
@@ -294,7 +322,8 @@ static int claim_once(struct jsonl *j, const struct jsonl_commit *newest, struct
     return result;
 }
 
-/* After the claim stands: staged files are all foreign or dead, and so are idle files of older epochs. */
+/* After the claim stands: staged files are all foreign or dead, and so are idle files of older
+ * epochs. */
 static int remove_foreign(struct jsonl *j, struct err *err) {
     struct files *files = j->env->files;
     struct buf names;
@@ -310,7 +339,8 @@ static int remove_foreign(struct jsonl *j, struct err *err) {
         char *path = xasprintf("%s/%s", j->dir, name);
         struct err why = ERR_INIT;
         if (files_unlink(files, path, &why) == FILES_FAILED && j->env->log) {
-            log_warn(j->env->log, "commit", "staged_left", "%s", why.text); /* invisible to readers and never trusted */
+            log_warn(j->env->log, "commit", "staged_left", "%s",
+                     why.text); /* invisible to readers and never trusted */
         }
         free(path);
     }
@@ -340,14 +370,16 @@ static int jsonl_recover(struct sink *s, struct sink_state *out, struct err *err
     for (int i = 0; i < CLAIM_TRIES && claimed == 1; i++) {
         struct jsonl_commit newest;
         bool found = false;
-        if (files_sync_dir(j->env->files, j->dir, err) || jsonl_read(j->env->files, j->dir, j->last.job, &newest, &found, err)) {
+        if (files_sync_dir(j->env->files, j->dir, err) ||
+            jsonl_read(j->env->files, j->dir, j->last.job, &newest, &found, err)) {
             return -1;
         }
         if (!found) {
             newest = (struct jsonl_commit){ .job = xstrdup(j->last.job) };
         }
         first = !found;
-        /* What the newest commit needs is read before anything is claimed: a folder that cannot go on stays as it is. */
+        /* What the newest commit needs is read before anything is claimed: a folder that cannot go
+         * on stays as it is. */
         int failed = state_of(j, &newest, out, err);
         if (!failed) {
             claimed = claim_once(j, &newest, err);
@@ -362,7 +394,10 @@ static int jsonl_recover(struct sink *s, struct sink_state *out, struct err *err
         }
     }
     if (claimed == 1) {
-        return err_set(err, ERR_REWIND, "jsonl_busy", "folder \"%s\": another instance committed during each of %d tries to take over", j->dir, CLAIM_TRIES);
+        return err_set(
+            err, ERR_REWIND, "jsonl_busy",
+            "folder \"%s\": another instance committed during each of %d tries to take over",
+            j->dir, CLAIM_TRIES);
     }
     out->knows = first ? TARGET_NOTHING : out->knows; /* before this claim */
     out->epoch = j->last.epoch;
@@ -376,7 +411,8 @@ static int jsonl_recover(struct sink *s, struct sink_state *out, struct err *err
 
 /* --- commit --- */
 
-static int write_schemas(struct jsonl *j, struct jsonl_staged *staged, uint64_t seq, const struct commit_request *next, struct err *err) {
+static int write_schemas(struct jsonl *j, struct jsonl_staged *staged, uint64_t seq,
+                         const struct commit_request *next, struct err *err) {
     enum { FLUSH_AT = 256 << 10 };
     struct buf text;
     buf_init(&text, SIZE_MAX);
@@ -408,14 +444,17 @@ static int jsonl_apply_schema(struct sink *s, const struct commit_request *next,
     char *name = jsonl_schema_name(seq, j->last.epoch);
     char *path = xasprintf("%s/%s", j->dir, name);
     struct jsonl_staged *staged = jsonl_staged_new(j->env, j->dir, seq, err);
-    int failed = !staged || write_schemas(j, staged, seq, next, err) || file_sync(staged->file, err) || failpoint(j, "jsonl.before_schema", err);
+    int failed = !staged || write_schemas(j, staged, seq, next, err) ||
+                 file_sync(staged->file, err) || failpoint(j, "jsonl.before_schema", err);
     enum files_result renamed = FILES_FAILED;
     if (!failed) {
-        /* The name carries our epoch: what it may replace is our own earlier try for the same commit. */
+        /* The name carries our epoch: what it may replace is our own earlier try for the same
+         * commit. */
         renamed = files_rename_over(j->env->files, staged->path, path, err);
         failed = renamed == FILES_ABSENT ? fenced_error(j, err) : renamed != FILES_OK;
     }
-    failed = failed || files_sync_dir(j->env->files, j->dir, err) || failpoint(j, "jsonl.after_schema", err);
+    failed = failed || files_sync_dir(j->env->files, j->dir, err) ||
+             failpoint(j, "jsonl.after_schema", err);
     jsonl_staged_free(staged, renamed != FILES_OK);
     free(path);
     if (failed) {
@@ -443,7 +482,9 @@ static char *labels_json(const struct commit_request *req) {
     return text;
 }
 
-static bool same_position(const char *a, const char *b) { return a && b ? strcmp(a, b) == 0 : a == b; }
+static bool same_position(const char *a, const char *b) {
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
 
 /* The part that has rows; a folder has one writer. */
 static struct jsonl_part *part_of_request(const struct commit_request *req) {
@@ -458,10 +499,16 @@ static struct jsonl_part *part_of_request(const struct commit_request *req) {
 }
 
 /* The commit line of a request. seq: of the file it stands in or speaks for. */
-static struct jsonl_commit line_of(struct jsonl *j, const struct commit_request *req, uint64_t seq, uint64_t rows, const char *schema) {
+static struct jsonl_commit line_of(struct jsonl *j, const struct commit_request *req, uint64_t seq,
+                                   uint64_t rows, const char *schema) {
     return (struct jsonl_commit){
-        .job = xstrdup(j->last.job), .epoch = j->last.epoch, .seq = seq, .rows = rows, .schema = schema ? xstrdup(schema) : NULL,
-        .position = req->to ? xstrdup(req->to) : NULL, .inconsistent = labels_json(req),
+        .job = xstrdup(j->last.job),
+        .epoch = j->last.epoch,
+        .seq = seq,
+        .rows = rows,
+        .schema = schema ? xstrdup(schema) : NULL,
+        .position = req->to ? xstrdup(req->to) : NULL,
+        .inconsistent = labels_json(req),
     };
 }
 
@@ -479,7 +526,8 @@ static enum commit_outcome committed(struct jsonl *j, struct jsonl_commit *take_
     return COMMITTED;
 }
 
-static enum commit_outcome unknown(struct jsonl *j, enum doubt doubt, struct jsonl_commit *take_line, uint64_t size, uint32_t crc) {
+static enum commit_outcome unknown(struct jsonl *j, enum doubt doubt,
+                                   struct jsonl_commit *take_line, uint64_t size, uint32_t crc) {
     j->doubt = doubt;
     j->doubt_size = size;
     j->doubt_crc = crc;
@@ -489,10 +537,12 @@ static enum commit_outcome unknown(struct jsonl *j, enum doubt doubt, struct jso
     return COMMIT_UNKNOWN;
 }
 
-static enum commit_outcome commit_file(struct jsonl *j, const struct commit_request *req, struct jsonl_part *part, struct err *err) {
+static enum commit_outcome commit_file(struct jsonl *j, const struct commit_request *req,
+                                       struct jsonl_part *part, struct err *err) {
     uint64_t seq = j->last.seq + 1;
     CHECK(!req->schemas_changed || j->next_schema);
-    struct jsonl_commit line = line_of(j, req, seq, part ? part->rows : 0, j->next_schema ? j->next_schema : j->last.schema);
+    struct jsonl_commit line = line_of(j, req, seq, part ? part->rows : 0,
+                                       j->next_schema ? j->next_schema : j->last.schema);
     enum commit_outcome outcome = COMMIT_FAILED;
     struct jsonl_staged *staged = part ? part->staged : j->own;
     if (!staged) {
@@ -500,13 +550,18 @@ static enum commit_outcome commit_file(struct jsonl *j, const struct commit_requ
     }
     if (staged && !finish_staged(j, staged, &line, err)) {
         switch (publish(j, staged, &line, err)) {
-        case PUBLISHED: outcome = committed(j, &line); break;
+        case PUBLISHED:
+            outcome = committed(j, &line);
+            break;
         case PUBLISH_TAKEN:
             fenced_error(j, err);
             outcome = COMMIT_FENCED;
             break;
-        case PUBLISH_UNKNOWN: outcome = unknown(j, DOUBT_FILE, &line, staged->size, staged->crc); break;
-        case PUBLISH_FAILED: break;
+        case PUBLISH_UNKNOWN:
+            outcome = unknown(j, DOUBT_FILE, &line, staged->size, staged->crc);
+            break;
+        case PUBLISH_FAILED:
+            break;
         }
     }
     if (outcome == COMMIT_FAILED || outcome == COMMIT_FENCED) {
@@ -534,7 +589,8 @@ static enum commit_outcome idle_fenced(struct jsonl *j, struct err *err) {
 }
 
 /* A commit of nothing but the position. */
-static enum commit_outcome commit_idle(struct jsonl *j, const struct commit_request *req, struct err *err) {
+static enum commit_outcome commit_idle(struct jsonl *j, const struct commit_request *req,
+                                       struct err *err) {
     int newer = superseded(j, err);
     if (newer) {
         return newer > 0 ? idle_fenced(j, err) : COMMIT_FAILED;
@@ -544,13 +600,14 @@ static enum commit_outcome commit_idle(struct jsonl *j, const struct commit_requ
     enum commit_outcome outcome = COMMIT_FAILED;
     bool renamed_ok = false;
     struct jsonl_staged *staged = jsonl_staged_new(j->env, j->dir, line.seq, err);
-    if (staged && !finish_staged(j, staged, &line, err) && !failpoint(j, "jsonl.before_idle", err)) {
+    if (staged && !finish_staged(j, staged, &line, err) &&
+        !failpoint(j, "jsonl.before_idle", err)) {
         enum files_result renamed = files_rename_over(j->env->files, staged->path, path, err);
         renamed_ok = renamed == FILES_OK;
         if (renamed == FILES_ABSENT) {
             outcome = idle_fenced(j, err);
-        } else if (!renamed_ok || files_sync_dir(j->env->files, j->dir, err) || failpoint(j, "jsonl.after_idle", err) ||
-                   (newer = superseded(j, err)) < 0) {
+        } else if (!renamed_ok || files_sync_dir(j->env->files, j->dir, err) ||
+                   failpoint(j, "jsonl.after_idle", err) || (newer = superseded(j, err)) < 0) {
             staged->doubt = true;
             outcome = unknown(j, DOUBT_IDLE, &line, staged->size, staged->crc);
         } else {
@@ -563,7 +620,8 @@ static enum commit_outcome commit_idle(struct jsonl *j, const struct commit_requ
     return outcome;
 }
 
-static enum commit_outcome jsonl_commit(struct sink *s, const struct commit_request *req, struct err *err) {
+static enum commit_outcome jsonl_commit(struct sink *s, const struct commit_request *req,
+                                        struct err *err) {
     struct jsonl *j = jsonl_of(s);
     CHECK(j->last.epoch > 0 && req->epoch == j->last.epoch && j->doubt == DOUBT_NONE);
     CHECK(!req->to || strlen(req->to) <= JSONL_POSITION_MAX);
@@ -572,7 +630,8 @@ static enum commit_outcome jsonl_commit(struct sink *s, const struct commit_requ
         return COMMIT_FENCED;
     }
     if (!same_position(req->from, j->last.position)) {
-        err_set(err, ERR_REWIND, "jsonl_conflict", "folder \"%s\" stands at another position than the commit begins at", j->dir);
+        err_set(err, ERR_REWIND, "jsonl_conflict",
+                "folder \"%s\" stands at another position than the commit begins at", j->dir);
         return COMMIT_CONFLICT;
     }
     struct jsonl_part *part = part_of_request(req);
@@ -592,25 +651,34 @@ static enum resolve_outcome resolve_whose(struct jsonl *j, enum whose whose, str
         forget_doubt(j);
         committed(j, &line);
         return RESOLVED_COMMITTED;
-    case WHOSE_OTHERS: fenced_error(j, err); forget_doubt(j); return RESOLVED_NOT_COMMITTED;
-    case WHOSE_NOBODYS: forget_doubt(j); return RESOLVED_NOT_COMMITTED;
-    case WHOSE_FAILED: break;
+    case WHOSE_OTHERS:
+        fenced_error(j, err);
+        forget_doubt(j);
+        return RESOLVED_NOT_COMMITTED;
+    case WHOSE_NOBODYS:
+        forget_doubt(j);
+        return RESOLVED_NOT_COMMITTED;
+    case WHOSE_FAILED:
+        break;
     }
     return err->kind == ERR_FATAL ? RESOLVE_FAILED : RESOLVE_UNKNOWN;
 }
 
-static enum resolve_outcome jsonl_resolve(struct sink *s, const struct commit_request *req, struct err *err) {
+static enum resolve_outcome jsonl_resolve(struct sink *s, const struct commit_request *req,
+                                          struct err *err) {
     struct jsonl *j = jsonl_of(s);
     CHECK(req->epoch == j->last.epoch);
     if (j->doubt == DOUBT_NONE) { /* asked again, or nothing was in doubt */
-        return same_position(req->to, j->last.position) ? RESOLVED_COMMITTED : RESOLVED_NOT_COMMITTED;
+        return same_position(req->to, j->last.position) ? RESOLVED_COMMITTED
+                                                        : RESOLVED_NOT_COMMITTED;
     }
     CHECK(same_position(req->to, j->doubtful.position));
     if (files_sync_dir(j->env->files, j->dir, err)) {
         return resolve_whose(j, WHOSE_FAILED, err);
     }
     bool idle = j->doubt == DOUBT_IDLE;
-    char *path = idle ? jsonl_idle_path(j->dir, j->doubtful.epoch) : jsonl_data_path(j->dir, j->doubtful.seq);
+    char *path = idle ? jsonl_idle_path(j->dir, j->doubtful.epoch)
+                      : jsonl_data_path(j->dir, j->doubtful.seq);
     enum whose whose = whose_file(j, path, &j->doubtful, j->doubt_size, j->doubt_crc, err);
     free(path);
     if (idle && whose == WHOSE_OTHERS) {
@@ -623,11 +691,14 @@ static enum resolve_outcome jsonl_resolve(struct sink *s, const struct commit_re
     return resolve_whose(j, whose, err);
 }
 
-static int jsonl_writer_open(struct sink *s, uint32_t number, struct sink_writer **out, struct err *err) {
+static int jsonl_writer_open(struct sink *s, uint32_t number, struct sink_writer **out,
+                             struct err *err) {
     struct jsonl *j = jsonl_of(s);
     (void)err;
     CHECK(number == 0 && j->last.epoch > 0);
-    struct jsonl_writer_config config = { .env = j->env, .dir = j->dir, .put_logpos = j->put_logpos, .seq = j->last.seq + 1 };
+    struct jsonl_writer_config config = {
+        .env = j->env, .dir = j->dir, .put_logpos = j->put_logpos, .seq = j->last.seq + 1
+    };
     jsonl_writer_new(&config, &jsonl_ops, out);
     return 0;
 }

@@ -1,4 +1,5 @@
-/* Reading a folder of commits. See jsonl_folder.h. Nothing here writes, so plan and status may use it beside a running job. */
+/* Reading a folder of commits. See jsonl_folder.h. Nothing here writes, so plan and status may use
+ * it beside a running job. */
 #include "sinks/jsonl/jsonl_folder.h"
 
 #include <inttypes.h>
@@ -10,10 +11,10 @@
 
 enum {
     SEQ_DIGITS = 16,
-    TAIL_FIRST = 64 << 10,  /* bytes read from a file's end; doubled until a whole line is in it */
+    TAIL_FIRST = 64 << 10, /* bytes read from a file's end; doubled until a whole line is in it */
     TAIL_MAX = 64 << 20,
     READ_PIECE = 256 << 10,
-    LIST_MAX = 256 << 20,   /* bytes of names */
+    LIST_MAX = 256 << 20, /* bytes of names */
     SCHEMA_MAX = 1 << 30,
 };
 
@@ -29,8 +30,13 @@ static char *copy_or_null(const char *s) { return s ? xstrdup(s) : NULL; }
 
 void jsonl_commit_copy(struct jsonl_commit *dst, const struct jsonl_commit *src) {
     *dst = (struct jsonl_commit){
-        .job = copy_or_null(src->job), .epoch = src->epoch, .seq = src->seq, .rows = src->rows,
-        .schema = copy_or_null(src->schema), .position = copy_or_null(src->position), .inconsistent = copy_or_null(src->inconsistent),
+        .job = copy_or_null(src->job),
+        .epoch = src->epoch,
+        .seq = src->seq,
+        .rows = src->rows,
+        .schema = copy_or_null(src->schema),
+        .position = copy_or_null(src->position),
+        .inconsistent = copy_or_null(src->inconsistent),
     };
 }
 
@@ -38,7 +44,8 @@ void jsonl_commit_put(struct buf *out, const struct jsonl_commit *c) {
     CHECK(!c->position || !strchr(c->position, '\n'));
     buf_puts(out, "{\"commit\":{\"job\":");
     json_put_cstr(out, c->job);
-    buf_putf(out, ",\"epoch\":%" PRIu64 ",\"seq\":%" PRIu64 ",\"rows\":%" PRIu64 ",\"schema\":", c->epoch, c->seq, c->rows);
+    buf_putf(out, ",\"epoch\":%" PRIu64 ",\"seq\":%" PRIu64 ",\"rows\":%" PRIu64 ",\"schema\":",
+             c->epoch, c->seq, c->rows);
     if (c->schema) {
         json_put_cstr(out, c->schema);
     } else {
@@ -51,8 +58,8 @@ void jsonl_commit_put(struct buf *out, const struct jsonl_commit *c) {
     buf_puts(out, "}}\n");
 }
 
-/* The position's own bytes: it is given back as it was stored, not as a JSON library would write it. job and schema have no
- * quotes in them, so the first "position": is the key. */
+/* The position's own bytes: it is given back as it was stored, not as a JSON library would write
+ * it. job and schema have no quotes in them, so the first "position": is the key. */
 static char *verbatim_position(const char *line, size_t len) {
     static const char key[] = "\"position\":";
     const char *at = memmem(line, len, key, sizeof key - 1);
@@ -61,7 +68,8 @@ static char *verbatim_position(const char *line, size_t len) {
     }
     at += sizeof key - 1;
     json_error_t error;
-    json_t *value = json_loadb(at, len - (size_t)(at - line), JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES, &error);
+    json_t *value = json_loadb(at, len - (size_t)(at - line),
+                               JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES, &error);
     if (!value) {
         return NULL;
     }
@@ -70,7 +78,9 @@ static char *verbatim_position(const char *line, size_t len) {
 }
 
 static bool is_count(const json_t *v) { return json_is_integer(v) && json_integer_value(v) >= 0; }
-static bool is_plain_text(const json_t *v) { return json_is_string(v) && !strpbrk(json_string_value(v), "\"\\/"); }
+static bool is_plain_text(const json_t *v) {
+    return json_is_string(v) && !strpbrk(json_string_value(v), "\"\\/");
+}
 
 int jsonl_commit_take(const char *line, size_t len, struct jsonl_commit *out) {
     *out = (struct jsonl_commit){ 0 };
@@ -84,7 +94,8 @@ int jsonl_commit_take(const char *line, size_t len, struct jsonl_commit *out) {
     const json_t *schema = json_object_get(c, "schema");
     const json_t *position = json_object_get(c, "position");
     const json_t *inconsistent = json_object_get(c, "inconsistent");
-    if (is_count(epoch) && is_count(seq) && is_count(rows) && is_plain_text(job) && (json_is_null(schema) || is_plain_text(schema)) &&
+    if (is_count(epoch) && is_count(seq) && is_count(rows) && is_plain_text(job) &&
+        (json_is_null(schema) || is_plain_text(schema)) &&
         (json_is_null(position) || json_is_object(position)) && json_is_array(inconsistent)) {
         out->job = xstrdup(json_string_value(job));
         out->epoch = (uint64_t)json_integer_value(epoch);
@@ -105,18 +116,28 @@ int jsonl_commit_take(const char *line, size_t len, struct jsonl_commit *out) {
     return result;
 }
 
-char *jsonl_data_path(const char *dir, uint64_t seq) { return xasprintf("%s/%016" PRIu64 ".jsonl", dir, seq); }
-char *jsonl_idle_path(const char *dir, uint64_t epoch) { return xasprintf("%s/_idle.%" PRIu64 ".json", dir, epoch); }
-char *jsonl_schema_name(uint64_t seq, uint64_t epoch) { return xasprintf("_schema.%016" PRIu64 ".%" PRIu64 ".json", seq, epoch); }
-
-static bool all_of(const char *s, size_t n, const char *set) { return strnlen(s, n) == n && strspn(s, set) >= n; }
-
-bool jsonl_is_staged_name(const char *name) {
-    return name[0] == '.' && all_of(name + 1, SEQ_DIGITS, "0123456789") && name[1 + SEQ_DIGITS] == '.' &&
-           all_of(name + 2 + SEQ_DIGITS, 16, "0123456789abcdef") && name[2 + SEQ_DIGITS + 16] == '\0';
+char *jsonl_data_path(const char *dir, uint64_t seq) {
+    return xasprintf("%s/%016" PRIu64 ".jsonl", dir, seq);
+}
+char *jsonl_idle_path(const char *dir, uint64_t epoch) {
+    return xasprintf("%s/_idle.%" PRIu64 ".json", dir, epoch);
+}
+char *jsonl_schema_name(uint64_t seq, uint64_t epoch) {
+    return xasprintf("_schema.%016" PRIu64 ".%" PRIu64 ".json", seq, epoch);
 }
 
-int jsonl_list(struct files *files, const char *dir, struct buf *names, uint64_t *seq, bool *exists, struct err *err) {
+static bool all_of(const char *s, size_t n, const char *set) {
+    return strnlen(s, n) == n && strspn(s, set) >= n;
+}
+
+bool jsonl_is_staged_name(const char *name) {
+    return name[0] == '.' && all_of(name + 1, SEQ_DIGITS, "0123456789") &&
+           name[1 + SEQ_DIGITS] == '.' && all_of(name + 2 + SEQ_DIGITS, 16, "0123456789abcdef") &&
+           name[2 + SEQ_DIGITS + 16] == '\0';
+}
+
+int jsonl_list(struct files *files, const char *dir, struct buf *names, uint64_t *seq, bool *exists,
+               struct err *err) {
     *seq = 0;
     *exists = true;
     names->max = LIST_MAX;
@@ -140,12 +161,17 @@ int jsonl_list(struct files *files, const char *dir, struct buf *names, uint64_t
 }
 
 static int damaged(const char *path, struct err *err) {
-    err_set(err, ERR_FATAL, "jsonl_damaged", "last line of \"%s\" is no commit line: the file was cut or edited", path);
-    return err_cure(err, "restore the file from a copy; or start the job anew: tailrace drop, then an empty folder");
+    err_set(err, ERR_FATAL, "jsonl_damaged",
+            "last line of \"%s\" is no commit line: the file was cut or edited", path);
+    return err_cure(
+        err,
+        "restore the file from a copy; or start the job anew: tailrace drop, then an empty folder");
 }
 
-/* The last line of [data, data+len), which ends a file: -1 if it does not begin in it, -2 if it does not end. */
-static int last_line(const char *data, size_t len, bool whole_file, const char **line, size_t *line_len) {
+/* The last line of [data, data+len), which ends a file: -1 if it does not begin in it, -2 if it
+ * does not end. */
+static int last_line(const char *data, size_t len, bool whole_file, const char **line,
+                     size_t *line_len) {
     if (len == 0 || data[len - 1] != '\n') {
         return -2;
     }
@@ -158,7 +184,8 @@ static int last_line(const char *data, size_t len, bool whole_file, const char *
     return 0;
 }
 
-enum files_result jsonl_read_commit(struct files *files, const char *path, struct jsonl_commit *out, struct err *err) {
+enum files_result jsonl_read_commit(struct files *files, const char *path, struct jsonl_commit *out,
+                                    struct err *err) {
     struct file *file = NULL;
     enum files_result opened = files_open_read(files, path, &file, err);
     if (opened != FILES_OK) {
@@ -196,21 +223,25 @@ done:
     return result;
 }
 
-static int check_job(const char *dir, const char *job, const struct jsonl_commit *c, struct err *err) {
+static int check_job(const char *dir, const char *job, const struct jsonl_commit *c,
+                     struct err *err) {
     if (strcmp(c->job, job) == 0) {
         return 0;
     }
-    err_set(err, ERR_FATAL, "jsonl_other_job", "folder \"%s\" holds the job \"%s\", not \"%s\"", dir, c->job, job);
+    err_set(err, ERR_FATAL, "jsonl_other_job", "folder \"%s\" holds the job \"%s\", not \"%s\"",
+            dir, c->job, job);
     return err_cure(err, "give this job a folder of its own, or its old name with ?job=%s", c->job);
 }
 
 /* The _idle file replaces the position only while it belongs to the newest file. */
-static int apply_idle(struct files *files, const char *dir, struct jsonl_commit *newest, struct err *err) {
+static int apply_idle(struct files *files, const char *dir, struct jsonl_commit *newest,
+                      struct err *err) {
     char *path = jsonl_idle_path(dir, newest->epoch);
     struct jsonl_commit idle = { 0 };
     enum files_result read = jsonl_read_commit(files, path, &idle, err);
     free(path);
-    if (read == FILES_OK && idle.epoch == newest->epoch && idle.seq == newest->seq && strcmp(idle.job, newest->job) == 0) {
+    if (read == FILES_OK && idle.epoch == newest->epoch && idle.seq == newest->seq &&
+        strcmp(idle.job, newest->job) == 0) {
         char *position = newest->position;
         newest->position = idle.position;
         idle.position = position;
@@ -219,7 +250,8 @@ static int apply_idle(struct files *files, const char *dir, struct jsonl_commit 
     return read == FILES_FAILED ? -1 : 0;
 }
 
-int jsonl_read(struct files *files, const char *dir, const char *job, struct jsonl_commit *out, bool *found, struct err *err) {
+int jsonl_read(struct files *files, const char *dir, const char *job, struct jsonl_commit *out,
+               bool *found, struct err *err) {
     *out = (struct jsonl_commit){ 0 };
     *found = false;
     struct buf names;
@@ -249,7 +281,8 @@ int jsonl_read(struct files *files, const char *dir, const char *job, struct jso
     return 0;
 }
 
-static enum files_result read_whole(struct files *files, const char *path, struct buf *out, struct err *err) {
+static enum files_result read_whole(struct files *files, const char *path, struct buf *out,
+                                    struct err *err) {
     struct file *file = NULL;
     enum files_result opened = files_open_read(files, path, &file, err);
     if (opened != FILES_OK) {
@@ -259,7 +292,8 @@ static enum files_result read_whole(struct files *files, const char *path, struc
     size_t got = 0;
     int failed = file_size(file, &size, err);
     if (!failed && (size > SCHEMA_MAX || buf_reserve(out, (size_t)size))) {
-        failed = err_set(err, ERR_FATAL, "jsonl_damaged", "\"%s\" is larger than any list of tables", path);
+        failed = err_set(err, ERR_FATAL, "jsonl_damaged",
+                         "\"%s\" is larger than any list of tables", path);
     }
     failed = failed || file_read_at(file, 0, out->data, (size_t)size, &got, err);
     out->len = got;
@@ -267,7 +301,8 @@ static enum files_result read_whole(struct files *files, const char *path, struc
     return failed ? FILES_FAILED : FILES_OK;
 }
 
-static int take_schemas(const json_t *tables, struct schema ***schemas, uint32_t *count, struct err *err) {
+static int take_schemas(const json_t *tables, struct schema ***schemas, uint32_t *count,
+                        struct err *err) {
     size_t n = json_array_size(tables);
     *schemas = xcalloc(n + 1, sizeof **schemas);
     *count = 0;
@@ -291,7 +326,8 @@ static int take_schemas(const json_t *tables, struct schema ***schemas, uint32_t
     return 0;
 }
 
-int jsonl_read_schemas(struct files *files, const char *dir, const char *name, struct schema ***schemas, uint32_t *count, struct err *err) {
+int jsonl_read_schemas(struct files *files, const char *dir, const char *name,
+                       struct schema ***schemas, uint32_t *count, struct err *err) {
     char *path = xasprintf("%s/%s", dir, name);
     struct buf text;
     buf_init(&text, SCHEMA_MAX);
@@ -299,8 +335,10 @@ int jsonl_read_schemas(struct files *files, const char *dir, const char *name, s
     int failed = -1;
     enum files_result read = read_whole(files, path, &text, err);
     if (read == FILES_ABSENT) {
-        err_set(err, ERR_FATAL, "jsonl_schema_missing", "\"%s\" is missing: the newest commit needs it", path);
-        err_cure(err, "put the file back; or start the job anew: tailrace drop, then an empty folder");
+        err_set(err, ERR_FATAL, "jsonl_schema_missing",
+                "\"%s\" is missing: the newest commit needs it", path);
+        err_cure(err,
+                 "put the file back; or start the job anew: tailrace drop, then an empty folder");
         err_exit(err, EXIT_LINEAGE);
     } else if (read == FILES_OK) {
         json_t *root = json_loadb(buf_cstr(&text), text.len, JSON_REJECT_DUPLICATES, NULL);
@@ -319,7 +357,8 @@ int jsonl_read_schemas(struct files *files, const char *dir, const char *name, s
     return failed;
 }
 
-enum files_result jsonl_checksum(struct files *files, const char *path, uint64_t *size, uint32_t *crc, struct err *err) {
+enum files_result jsonl_checksum(struct files *files, const char *path, uint64_t *size,
+                                 uint32_t *crc, struct err *err) {
     struct file *file = NULL;
     enum files_result opened = files_open_read(files, path, &file, err);
     if (opened != FILES_OK) {

@@ -9,7 +9,8 @@
 
 enum { NAME_TRIES = 8 };
 
-struct jsonl_staged *jsonl_staged_new(struct env *env, const char *dir, uint64_t seq, struct err *err) {
+struct jsonl_staged *jsonl_staged_new(struct env *env, const char *dir, uint64_t seq,
+                                      struct err *err) {
     for (int i = 0; i < NAME_TRIES; i++) {
         uint64_t random;
         rng_bytes(&random, sizeof random);
@@ -50,7 +51,8 @@ void jsonl_staged_free(struct jsonl_staged *s, bool remove) {
     if (remove && !s->doubt) {
         struct err err = ERR_INIT;
         if (files_unlink(s->env->files, s->path, &err) == FILES_FAILED && s->env->log) {
-            log_warn(s->env->log, "commit", "staged_left", "%s", err.text); /* the next claim removes it */
+            log_warn(s->env->log, "commit", "staged_left", "%s",
+                     err.text); /* the next claim removes it */
         }
     }
     free(s->path);

@@ -1,5 +1,6 @@
-/* The writer: encodes what is staged into a file that nobody sees. A failure in the middle of a line cannot be taken back, so it
- * is a REWIND (the file is dropped and staged anew from the last commit) also where the disk was merely full for a moment. */
+/* The writer: encodes what is staged into a file that nobody sees. A failure in the middle of a
+ * line cannot be taken back, so it is a REWIND (the file is dropped and staged anew from the last
+ * commit) also where the disk was merely full for a moment. */
 #include "sinks/jsonl/jsonl_writer.h"
 
 #include <stdlib.h>
@@ -14,14 +15,17 @@ struct jsonl_writer {
     bool broken;
 };
 
-static struct jsonl_writer *writer_of(struct sink_writer *w) { return (struct jsonl_writer *)w; /* base is its first member */ }
+static struct jsonl_writer *writer_of(struct sink_writer *w) {
+    return (struct jsonl_writer *)w; /* base is its first member */
+}
 
 static int write_bytes(void *arg, const void *bytes, size_t len, struct err *err) {
     struct jsonl_writer *w = arg;
     return jsonl_staged_write(w->staged, bytes, len, err);
 }
 
-void jsonl_writer_new(const struct jsonl_writer_config *config, const struct sink_ops *ops, struct sink_writer **out) {
+void jsonl_writer_new(const struct jsonl_writer_config *config, const struct sink_ops *ops,
+                      struct sink_writer **out) {
     struct jsonl_writer *w = xcalloc(1, sizeof *w);
     w->base.ops = ops;
     w->config = *config;
@@ -38,7 +42,9 @@ static int fail(struct jsonl_writer *w, struct err *err) {
     return -1;
 }
 
-static int refuse_broken(struct err *err) { return err_set(err, ERR_REWIND, "staging_failed", "staging had failed before"); }
+static int refuse_broken(struct err *err) {
+    return err_set(err, ERR_REWIND, "staging_failed", "staging had failed before");
+}
 
 int jsonl_writer_stage(struct sink_writer *sw, const struct stage_item *item, struct err *err) {
     struct jsonl_writer *w = writer_of(sw);
@@ -52,21 +58,24 @@ int jsonl_writer_stage(struct sink_writer *sw, const struct stage_item *item, st
         }
         changelog_json_begin(w->encoder);
     }
-    if (FAILPOINT(w->config.env->failpoints, "jsonl.before_stage", err) || changelog_json_put(w->encoder, item, err) ||
+    if (FAILPOINT(w->config.env->failpoints, "jsonl.before_stage", err) ||
+        changelog_json_put(w->encoder, item, err) ||
         FAILPOINT(w->config.env->failpoints, "jsonl.after_stage", err)) {
         return fail(w, err);
     }
     return 0;
 }
 
-int jsonl_writer_seal(struct sink_writer *sw, uint64_t seq, struct sink_part **out, struct err *err) {
+int jsonl_writer_seal(struct sink_writer *sw, uint64_t seq, struct sink_part **out,
+                      struct err *err) {
     struct jsonl_writer *w = writer_of(sw);
     *out = NULL;
     if (w->broken) {
         return refuse_broken(err);
     }
     if (w->staged) {
-        if (changelog_json_flush(w->encoder, err) || FAILPOINT(w->config.env->failpoints, "jsonl.after_seal", err)) {
+        if (changelog_json_flush(w->encoder, err) ||
+            FAILPOINT(w->config.env->failpoints, "jsonl.after_seal", err)) {
             return fail(w, err);
         }
         struct jsonl_part *part = xcalloc(1, sizeof *part);

@@ -11,7 +11,8 @@ static const char *text_of(const char *type_name, const void *cell, size_t len) 
     buf_init(&out, SIZE_MAX);
     const char *result = "no such type";
     if (type_from_name(type_name, &type) == 0) {
-        result = server_text_put(&out, &type, cell, len, &err) ? kit_text("%s", err.code) : kit_text("%s", buf_cstr(&out));
+        result = server_text_put(&out, &type, cell, len, &err) ? kit_text("%s", err.code)
+                                                               : kit_text("%s", buf_cstr(&out));
     }
     buf_release(&out);
     return result;
@@ -48,10 +49,19 @@ TEST(server_text_times) {
     EXPECT_EQ_STR(TEXT("time", int64_t, INT64_C(14706789000)), "04:05:06.789");
     EXPECT_EQ_STR(TEXT("timestamp", int64_t, -1), "1999-12-31 23:59:59.999999");
     EXPECT_EQ_STR(TEXT("timestamptz", int64_t, 1500000), "2000-01-01 00:00:01.5+00");
-    EXPECT_EQ_STR(TEXT("timestamptz", int64_t, INT64_C(-746117) * 86400 * 1000000), "0044-03-15 00:00:00+00 BC");
+    EXPECT_EQ_STR(TEXT("timestamptz", int64_t, INT64_C(-746117) * 86400 * 1000000),
+                  "0044-03-15 00:00:00+00 BC");
     EXPECT_EQ_STR(TEXT("timestamp", int64_t, INT64_MAX), "infinity");
-    struct { int64_t us; int32_t a, b; } c[] = { { 5025000000, 19800, 0 }, { 5025000000, -7200, 0 }, { 14706789000, 3, 14 }, { 0, 0, 0 },
-                                                 { 3600000000, -1, 0 }, { -1500000, 0, -13 }, { 0, 1, -1 } };
+    struct {
+        int64_t us;
+        int32_t a, b;
+    } c[] = { { 5025000000, 19800, 0 },
+              { 5025000000, -7200, 0 },
+              { 14706789000, 3, 14 },
+              { 0, 0, 0 },
+              { 3600000000, -1, 0 },
+              { -1500000, 0, -13 },
+              { 0, 1, -1 } };
     EXPECT_EQ_STR(text_of("timetz", &c[0], 16), "01:23:45+05:30");
     EXPECT_EQ_STR(text_of("timetz", &c[1], 16), "01:23:45-02");
     EXPECT_EQ_STR(text_of("interval", &c[2], 16), "1 year 2 mons 3 days 04:05:06.789");
@@ -61,8 +71,10 @@ TEST(server_text_times) {
     EXPECT_EQ_STR(text_of("interval", &c[6], 16), "-1 mons +1 day");
 }
 
-#define U32(a) (char)((a) & 255), (char)((a) >> 8 & 255), (char)((a) >> 16 & 255), (char)((a) >> 24 & 255)
-#define IMAGE(type, ...) text_of(type, (const char[]){ __VA_ARGS__ }, sizeof((const char[]){ __VA_ARGS__ }))
+#define U32(a)                                                                                     \
+    (char)((a)&255), (char)((a) >> 8 & 255), (char)((a) >> 16 & 255), (char)((a) >> 24 & 255)
+#define IMAGE(type, ...)                                                                           \
+    text_of(type, (const char[]){ __VA_ARGS__ }, sizeof((const char[]){ __VA_ARGS__ }))
 
 TEST(server_text_others) {
     EXPECT_EQ_STR(TEXT("bool", uint8_t, 1), "true");
@@ -74,7 +86,11 @@ TEST(server_text_others) {
     EXPECT_EQ_STR(text_of("json", "{}", 2), "{}");
     EXPECT_EQ_STR(IMAGE("array<int32>", U32(0)), "{}");
     EXPECT_EQ_STR(IMAGE("array<bool>", U32(1), U32(2), U32(1), U32(1), 1, U32(1), 0), "{t,f}");
-    EXPECT_EQ_STR(IMAGE("array<text>", U32(1), U32(5), U32(1), U32(1), 'a', U32(0), U32(4), 'n', 'u', 'L', 'l', U32(-1), U32(2), '"', '\\'), "{a,\"\",\"nuLl\",NULL,\"\\\"\\\\\"}");
-    EXPECT_EQ_STR(IMAGE("array<text>", U32(2), U32(1), U32(0), U32(2), U32(1), U32(1), 'a', U32(2), 'b', ' '), "[0:0][1:2]={{a,\"b \"}}");
+    EXPECT_EQ_STR(IMAGE("array<text>", U32(1), U32(5), U32(1), U32(1), 'a', U32(0), U32(4), 'n',
+                        'u', 'L', 'l', U32(-1), U32(2), '"', '\\'),
+                  "{a,\"\",\"nuLl\",NULL,\"\\\"\\\\\"}");
+    EXPECT_EQ_STR(
+        IMAGE("array<text>", U32(2), U32(1), U32(0), U32(2), U32(1), U32(1), 'a', U32(2), 'b', ' '),
+        "[0:0][1:2]={{a,\"b \"}}");
     EXPECT_EQ_STR(IMAGE("array<text>", U32(1), U32(1), U32(1), U32(5), 'a'), "array_malformed");
 }

@@ -10,7 +10,9 @@
 
 static struct sink *open_sink(const struct sink_ops *ops, struct opts *opts) {
     static struct env env;
-    struct sink_address addr = { .scheme = ops->name, .opts = opts, .job = "shop", .put_logpos = rows_put_logpos };
+    struct sink_address addr = {
+        .scheme = ops->name, .opts = opts, .job = "shop", .put_logpos = rows_put_logpos
+    };
     struct sink *sink = NULL;
     struct err err = ERR_INIT;
     int failed = ops->open(&addr, &env, &sink, &err);
@@ -107,30 +109,37 @@ TEST(discard_digest_is_what_sql_computes) {
     rows_add(snap, ROW_INSERT, 0, 0, 2, NULL);
     stage(w, &snap, 1);
     commit(s, &w, 1, true);
-    const uint64_t h1 = UINT64_C(0xc1e3c887b7a93b44), h2 = UINT64_C(0xdc93d89f649e7961), h3 = UINT64_C(0xe9a3b1d2e3e68958);
-#define COUNTS(i, u, d) "rows snapshot=2 insert=" #i " update=" #u " delete=" #d " truncate=0 removed=0 bytes="
-    expect_summary(s, kit_text(COUNTS(0, 0, 0) "19\ndigest public.t rows=2 sum=%llu", (unsigned long long)(h1 + h2)));
+    const uint64_t h1 = UINT64_C(0xc1e3c887b7a93b44), h2 = UINT64_C(0xdc93d89f649e7961),
+                   h3 = UINT64_C(0xe9a3b1d2e3e68958);
+#define COUNTS(i, u, d)                                                                            \
+    "rows snapshot=2 insert=" #i " update=" #u " delete=" #d " truncate=0 removed=0 bytes="
+    expect_summary(s, kit_text(COUNTS(0, 0, 0) "19\ndigest public.t rows=2 sum=%llu",
+                               (unsigned long long)(h1 + h2)));
     struct batch *b = batch_new(schema, 8, txs); /* full old rows: 1|abc becomes 1|x, 2 goes */
     rows_add(b, ROW_UPDATE_BEFORE, 0, 1, 1, "abc");
     rows_add(b, ROW_UPDATE_AFTER, 0, 1, 1, "x");
     rows_add(b, ROW_DELETE, 0, 2, 2, NULL);
     stage(w, &b, 1);
     commit(s, &w, 1, true);
-    expect_summary(s, kit_text(COUNTS(0, 1, 1) "47\ndigest public.t rows=1 sum=%llu", (unsigned long long)h3));
+    expect_summary(
+        s, kit_text(COUNTS(0, 1, 1) "47\ndigest public.t rows=1 sum=%llu", (unsigned long long)h3));
     batch_unref(b);
     b = batch_new(schema, 8, txs);
     rows_add(b, ROW_DELETE, 0, 2, 1, "-");
     stage(w, &b, 1);
     commit(s, &w, 1, true);
-    expect_summary(s, COUNTS(0, 1, 2) "55\ndigest public.t unknown: the log did not carry whole old rows (REPLICA IDENTITY FULL does)");
+    expect_summary(s, COUNTS(0, 1, 2) "55\ndigest public.t unknown: the log did not carry whole "
+                                      "old rows (REPLICA IDENTITY FULL does)");
     struct stage_item generation = { .kind = STAGE_GENERATION, .schema = schema, .generation = 2 };
-    EXPECT_EQ_INT(discard_ops.writer_stage(w, &generation, &err), 0); /* what was before is void, and known again */
+    EXPECT_EQ_INT(discard_ops.writer_stage(w, &generation, &err),
+                  0); /* what was before is void, and known again */
     batch_unref(b);
     b = batch_new(schema, 8, txs);
     rows_add(b, ROW_INSERT, 0, 2, 1, "x");
     stage(w, &b, 1);
     commit(s, &w, 1, true);
-    expect_summary(s, kit_text(COUNTS(1, 1, 2) "64\ndigest public.t rows=1 sum=%llu", (unsigned long long)h3));
+    expect_summary(
+        s, kit_text(COUNTS(1, 1, 2) "64\ndigest public.t rows=1 sum=%llu", (unsigned long long)h3));
     discard_ops.writer_close(w);
     batch_unref(b);
     batch_unref(snap);
@@ -168,8 +177,12 @@ TEST(stdout_shows_whole_lines_at_once) {
     ssize_t n = read(fds[0], text, sizeof text - 1);
     close(fds[0]);
     text[n > 0 ? n : 0] = '\0';
-    EXPECT_EQ_STR(text, "{\"schema\":{\"table\":\"public.t\",\"version\":1,\"columns\":[{\"name\":\"id\",\"type\":\"int64\",\"nullable\":false,\"key\":true},{\"name\":\"body\",\"type\":\"text\",\"nullable\":true,\"key\":false}]}}\n"
-        "{\"op\":\"r\",\"table\":\"public.t\",\"key\":{\"id\":1},\"before\":null,\"after\":{\"id\":1,\"body\":\"abc\"},\"tx\":null,\"ts\":null,\"source\":{\"lsn\":\"0/0\",\"snapshot\":\"first\",\"gen\":1}}\n");
+    EXPECT_EQ_STR(text, "{\"schema\":{\"table\":\"public.t\",\"version\":1,\"columns\":[{\"name\":"
+                        "\"id\",\"type\":\"int64\",\"nullable\":false,\"key\":true},{\"name\":"
+                        "\"body\",\"type\":\"text\",\"nullable\":true,\"key\":false}]}}\n"
+                        "{\"op\":\"r\",\"table\":\"public.t\",\"key\":{\"id\":1},\"before\":null,"
+                        "\"after\":{\"id\":1,\"body\":\"abc\"},\"tx\":null,\"ts\":null,\"source\":{"
+                        "\"lsn\":\"0/0\",\"snapshot\":\"first\",\"gen\":1}}\n");
 }
 
 TEST(sinks_without_position_know_nothing_and_take_no_address) {

@@ -1,5 +1,5 @@
-/* The jsonl sink on a real folder: what it writes, and that no failure of any file call, no crash and no older instance loses
- * or doubles a commit. */
+/* The jsonl sink on a real folder: what it writes, and that no failure of any file call, no crash
+ * and no older instance loses or doubles a commit. */
 #include <dirent.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -12,9 +12,9 @@
 /* Files with faults: the n-th counted call fails, before or after it had its effect. */
 struct faulty {
     struct files base;
-    int calls;       /* counted so far */
-    int fail_at;     /* this call fails; 0 = none */
-    bool after;      /* ... after it was done: the answer is lost */
+    int calls;   /* counted so far */
+    int fail_at; /* this call fails; 0 = none */
+    bool after;  /* ... after it was done: the answer is lost */
     enum err_kind kind;
     char failed[24]; /* name of the call that failed */
     bool dead;       /* a crash: every further call fails and does nothing */
@@ -59,14 +59,19 @@ static struct faulty_file *faulty_file_of(struct file *x) { return (struct fault
         enum files_result result = files_os()->ops->name args;                                     \
         return faulty_after(x, #name, err) ? FILES_FAILED : result;                                \
     }
-PATH_CALL(mkdirs, (struct files *f, const char *p, unsigned mode, struct err *err), (files_os(), p, mode, err))
-PATH_CALL(rename_new, (struct files *f, const char *a, const char *b, struct err *err), (files_os(), a, b, err))
-PATH_CALL(rename_over, (struct files *f, const char *a, const char *b, struct err *err), (files_os(), a, b, err))
-PATH_CALL(unlink, (struct files *f, const char *p, struct err *err), (files_os(), p, err))
-PATH_CALL(list, (struct files *f, const char *p, struct buf *out, struct err *err), (files_os(), p, out, err))
+PATH_CALL(mkdirs, (struct files * f, const char *p, unsigned mode, struct err *err),
+          (files_os(), p, mode, err))
+PATH_CALL(rename_new, (struct files * f, const char *a, const char *b, struct err *err),
+          (files_os(), a, b, err))
+PATH_CALL(rename_over, (struct files * f, const char *a, const char *b, struct err *err),
+          (files_os(), a, b, err))
+PATH_CALL(unlink, (struct files * f, const char *p, struct err *err), (files_os(), p, err))
+PATH_CALL(list, (struct files * f, const char *p, struct buf *out, struct err *err),
+          (files_os(), p, out, err))
 
 static const struct files_ops faulty_ops;
-static enum files_result wrap_file(struct faulty *x, enum files_result result, struct file *under, struct file **out) {
+static enum files_result wrap_file(struct faulty *x, enum files_result result, struct file *under,
+                                   struct file **out) {
     if (result == FILES_OK) {
         struct faulty_file *file = xcalloc(1, sizeof *file);
         *file = (struct faulty_file){ .base.ops = &faulty_ops, .under = under, .f = x };
@@ -74,7 +79,8 @@ static enum files_result wrap_file(struct faulty *x, enum files_result result, s
     }
     return result;
 }
-static enum files_result faulty_create_excl(struct files *f, const char *p, struct file **out, struct err *err) {
+static enum files_result faulty_create_excl(struct files *f, const char *p, struct file **out,
+                                            struct err *err) {
     struct faulty *x = faulty_of(f);
     struct file *under = NULL;
     if (faulty_before(x, "create_excl", err)) {
@@ -87,7 +93,8 @@ static enum files_result faulty_create_excl(struct files *f, const char *p, stru
     }
     return wrap_file(x, result, under, out);
 }
-static enum files_result faulty_open_read(struct files *f, const char *p, struct file **out, struct err *err) {
+static enum files_result faulty_open_read(struct files *f, const char *p, struct file **out,
+                                          struct err *err) {
     struct faulty *x = faulty_of(f);
     struct file *under = NULL;
     if (faulty_before(x, "open_read", err)) {
@@ -96,7 +103,8 @@ static enum files_result faulty_open_read(struct files *f, const char *p, struct
     enum files_result result = files_open_read(files_os(), p, &under, err);
     return wrap_file(x, result, under, out);
 }
-static enum files_result faulty_open_lock(struct files *f, const char *p, struct file **out, struct err *err) {
+static enum files_result faulty_open_lock(struct files *f, const char *p, struct file **out,
+                                          struct err *err) {
     (void)f;
     return files_open_lock(files_os(), p, out, err);
 }
@@ -114,13 +122,17 @@ static int faulty_write(struct file *file, const void *p, size_t n, struct err *
     }
     return file_write(x->under, p, n, err);
 }
-static int faulty_read_at(struct file *file, uint64_t off, void *p, size_t n, size_t *got, struct err *err) {
+static int faulty_read_at(struct file *file, uint64_t off, void *p, size_t n, size_t *got,
+                          struct err *err) {
     struct faulty_file *x = faulty_file_of(file);
     return faulty_before(x->f, "read_at", err) ? -1 : file_read_at(x->under, off, p, n, got, err);
 }
 static int faulty_sync(struct file *file, struct err *err) {
     struct faulty_file *x = faulty_file_of(file);
-    return faulty_before(x->f, "sync", err) || file_sync(x->under, err) || faulty_after(x->f, "sync", err) ? -1 : 0;
+    return faulty_before(x->f, "sync", err) || file_sync(x->under, err) ||
+                   faulty_after(x->f, "sync", err)
+               ? -1
+               : 0;
 }
 static int faulty_size(struct file *file, uint64_t *out, struct err *err) {
     struct faulty_file *x = faulty_file_of(file);
@@ -132,17 +144,32 @@ static void faulty_close(struct file *file) {
 }
 static int faulty_sync_dir(struct files *f, const char *p, struct err *err) {
     struct faulty *x = faulty_of(f);
-    return faulty_before(x, "sync_dir", err) || files_sync_dir(files_os(), p, err) || faulty_after(x, "sync_dir", err) ? -1 : 0;
+    return faulty_before(x, "sync_dir", err) || files_sync_dir(files_os(), p, err) ||
+                   faulty_after(x, "sync_dir", err)
+               ? -1
+               : 0;
 }
-static int faulty_free_bytes(struct files *f, const char *p, uint64_t *a, uint64_t *b, struct err *err) {
+static int faulty_free_bytes(struct files *f, const char *p, uint64_t *a, uint64_t *b,
+                             struct err *err) {
     (void)f;
     return files_free_bytes(files_os(), p, a, b, err);
 }
 static const struct files_ops faulty_ops = {
-    .mkdirs = faulty_mkdirs, .create_excl = faulty_create_excl, .open_read = faulty_open_read, .open_lock = faulty_open_lock,
-    .write = faulty_write, .read_at = faulty_read_at, .sync = faulty_sync, .size = faulty_size, .close = faulty_close,
-    .rename_new = faulty_rename_new, .rename_over = faulty_rename_over, .unlink = faulty_unlink, .sync_dir = faulty_sync_dir,
-    .list = faulty_list, .free_bytes = faulty_free_bytes,
+    .mkdirs = faulty_mkdirs,
+    .create_excl = faulty_create_excl,
+    .open_read = faulty_open_read,
+    .open_lock = faulty_open_lock,
+    .write = faulty_write,
+    .read_at = faulty_read_at,
+    .sync = faulty_sync,
+    .size = faulty_size,
+    .close = faulty_close,
+    .rename_new = faulty_rename_new,
+    .rename_over = faulty_rename_over,
+    .unlink = faulty_unlink,
+    .sync_dir = faulty_sync_dir,
+    .list = faulty_list,
+    .free_bytes = faulty_free_bytes,
 };
 
 /* An instance of a job on a folder. */
@@ -160,7 +187,9 @@ struct instance {
 static void instance_init(struct instance *x, const char *dir, const char *job) {
     *x = (struct instance){ .files = { .base.ops = &faulty_ops, .kind = ERR_FATAL } };
     x->env = (struct env){ .files = &x->files.base };
-    struct sink_address addr = { .scheme = "jsonl", .path = dir, .job = job, .put_logpos = rows_put_logpos };
+    struct sink_address addr = {
+        .scheme = "jsonl", .path = dir, .job = job, .put_logpos = rows_put_logpos
+    };
     struct err err = ERR_INIT;
     int failed = jsonl_ops.open(&addr, &x->env, &x->sink, &err);
     CHECK(!failed);
@@ -186,7 +215,8 @@ static void instance_release(struct instance *x) {
 /* Claims the folder: 0 or -1. */
 static int start(struct instance *x, struct err *err) {
     drop_run(x);
-    if (jsonl_ops.recover(x->sink, &x->state, err) || jsonl_ops.writer_open(x->sink, 0, &x->writer, err)) {
+    if (jsonl_ops.recover(x->sink, &x->state, err) ||
+        jsonl_ops.writer_open(x->sink, 0, &x->writer, err)) {
         return -1;
     }
     x->seq = x->state.seq + 1;
@@ -214,14 +244,23 @@ struct attempt {
 };
 
 /* A request with position {"v":1,"at":at}; rows staged before are its part. */
-static int prepare(struct instance *x, struct attempt *a, int at, bool with_schema, struct err *err) {
+static int prepare(struct instance *x, struct attempt *a, int at, bool with_schema,
+                   struct err *err) {
     *a = (struct attempt){ .to = xasprintf("{\"v\":1,\"at\":%d}", at) };
     if (jsonl_ops.writer_seal(x->writer, x->seq, &a->part, err)) {
         return -1;
     }
     a->req = (struct commit_request){
-        .epoch = x->state.epoch, .seq = x->seq++, .from = x->position, .to = a->to, .parts = &a->part, .part_count = 1,
-        .position_only = !a->part, .schemas = &x->schema, .schema_count = 1, .schemas_changed = with_schema,
+        .epoch = x->state.epoch,
+        .seq = x->seq++,
+        .from = x->position,
+        .to = a->to,
+        .parts = &a->part,
+        .part_count = 1,
+        .position_only = !a->part,
+        .schemas = &x->schema,
+        .schema_count = 1,
+        .schemas_changed = with_schema,
     };
     return with_schema ? jsonl_ops.apply_schema(x->sink, &a->req, err) : 0;
 }
@@ -237,8 +276,10 @@ static void settle(struct instance *x, struct attempt *a, bool committed, bool k
     free(a->to);
 }
 
-/* One row and its commit, as the engine does it: an unknown outcome is resolved, a failure ends the run. */
-static enum commit_outcome commit_row(struct instance *x, int id, bool with_schema, struct err *err) {
+/* One row and its commit, as the engine does it: an unknown outcome is resolved, a failure ends the
+ * run. */
+static enum commit_outcome commit_row(struct instance *x, int id, bool with_schema,
+                                      struct err *err) {
     struct attempt a = { 0 };
     enum commit_outcome outcome = COMMIT_FAILED;
     bool keep = false;
@@ -298,9 +339,18 @@ static int count_names(const char *dir, char first) {
     return n;
 }
 
-#define COMMIT(epoch, seq, rows, schema, position) "{\"commit\":{\"job\":\"shop\",\"epoch\":" epoch ",\"seq\":" seq ",\"rows\":" rows ",\"schema\":" schema ",\"position\":" position ",\"inconsistent\":[]}}\n"
-#define SCHEMA_LINE "{\"schema\":{\"table\":\"public.t\",\"version\":1,\"columns\":[{\"name\":\"id\",\"type\":\"int64\",\"nullable\":false,\"key\":true},{\"name\":\"body\",\"type\":\"text\",\"nullable\":true,\"key\":false}]}}\n"
-#define ROW_LINE(id) "{\"op\":\"c\",\"table\":\"public.t\",\"key\":{\"id\":" id "},\"before\":null,\"after\":{\"id\":" id ",\"body\":\"body\"},\"tx\":{\"id\":100,\"n\":0},\"ts\":\"2000-01-01T00:00:00Z\",\"source\":{\"lsn\":\"0/1000\",\"snapshot\":false,\"gen\":1}}\n"
+#define COMMIT(epoch, seq, rows, schema, position)                                                 \
+    "{\"commit\":{\"job\":\"shop\",\"epoch\":" epoch ",\"seq\":" seq ",\"rows\":" rows             \
+    ",\"schema\":" schema ",\"position\":" position ",\"inconsistent\":[]}}\n"
+#define SCHEMA_LINE                                                                                \
+    "{\"schema\":{\"table\":\"public.t\",\"version\":1,\"columns\":[{\"name\":\"id\",\"type\":"    \
+    "\"int64\",\"nullable\":false,\"key\":true},{\"name\":\"body\",\"type\":\"text\","             \
+    "\"nullable\":true,\"key\":false}]}}\n"
+#define ROW_LINE(id)                                                                               \
+    "{\"op\":\"c\",\"table\":\"public.t\",\"key\":{\"id\":" id                                     \
+    "},\"before\":null,\"after\":{\"id\":" id                                                      \
+    ",\"body\":\"body\"},\"tx\":{\"id\":100,\"n\":0},\"ts\":\"2000-01-01T00:00:00Z\",\"source\":{" \
+    "\"lsn\":\"0/1000\",\"snapshot\":false,\"gen\":1}}\n"
 #define SCHEMA_2 "\"_schema.0000000000000002.1.json\""
 
 TEST(jsonl_folder_is_what_interface_says) {
@@ -321,7 +371,8 @@ TEST(jsonl_folder_is_what_interface_says) {
     sink_state_release(&state);
 
     EXPECT_EQ_INT(commit_row(&x, 5, true, &err), COMMITTED);
-    expect_file(dir, "0000000000000002.jsonl", SCHEMA_LINE ROW_LINE("5") COMMIT("1", "2", "1", SCHEMA_2, "{\"v\":1,\"at\":5}"));
+    expect_file(dir, "0000000000000002.jsonl",
+                SCHEMA_LINE ROW_LINE("5") COMMIT("1", "2", "1", SCHEMA_2, "{\"v\":1,\"at\":5}"));
     EXPECT_EQ_INT(commit_row(&x, -6, false, &err), COMMITTED); /* position only */
     expect_file(dir, "_idle.1.json", COMMIT("1", "2", "0", SCHEMA_2, "{\"v\":1,\"at\":6}"));
     EXPECT_EQ_INT(jsonl_ops.peek(x.sink, &state, &err), 0);
@@ -333,18 +384,22 @@ TEST(jsonl_folder_is_what_interface_says) {
         EXPECT_TRUE(schema_same_definition(state.schemas[0], x.schema));
     }
     sink_state_release(&state);
-    EXPECT_EQ_INT(commit_row(&x, 7, false, &err), COMMITTED); /* counts on from the file, not from the idle commit */
-    expect_file(dir, "0000000000000003.jsonl", SCHEMA_LINE ROW_LINE("7") COMMIT("1", "3", "1", SCHEMA_2, "{\"v\":1,\"at\":7}"));
+    EXPECT_EQ_INT(commit_row(&x, 7, false, &err),
+                  COMMITTED); /* counts on from the file, not from the idle commit */
+    expect_file(dir, "0000000000000003.jsonl",
+                SCHEMA_LINE ROW_LINE("7") COMMIT("1", "3", "1", SCHEMA_2, "{\"v\":1,\"at\":7}"));
     EXPECT_EQ_INT(count_names(dir, '.'), 0);
     instance_release(&x);
 
-    /* The next instance: a claim at the same position; the old idle file no longer counts and goes. */
+    /* The next instance: a claim at the same position; the old idle file no longer counts and goes.
+     */
     instance_init(&x, dir, "shop");
     EXPECT_EQ_INT(start(&x, &err), 0);
     EXPECT_EQ_STR(x.position, "{\"v\":1,\"at\":7}");
     EXPECT_EQ_U64(x.state.epoch, 2);
     EXPECT_EQ_INT(x.state.schema_count, 1);
-    expect_file(dir, "0000000000000004.jsonl", COMMIT("2", "4", "0", SCHEMA_2, "{\"v\":1,\"at\":7}"));
+    expect_file(dir, "0000000000000004.jsonl",
+                COMMIT("2", "4", "0", SCHEMA_2, "{\"v\":1,\"at\":7}"));
     EXPECT_TRUE(access(kit_text("%s/_idle.1.json", dir), F_OK) != 0);
     instance_release(&x);
 }
@@ -356,15 +411,24 @@ TEST(jsonl_commit_without_rows_and_labels_of_inconsistent_tables) {
     instance_init(&x, dir, "shop");
     EXPECT_EQ_INT(start(&x, &err), 0);
     const char *labels[2] = { "public.\"a.b\"", "public.t" };
-    struct commit_request req = { .epoch = 1, .seq = 2, .to = "{\"v\":1}", .inconsistent = labels, .inconsistent_count = 2 };
+    struct commit_request req = {
+        .epoch = 1, .seq = 2, .to = "{\"v\":1}", .inconsistent = labels, .inconsistent_count = 2
+    };
     EXPECT_EQ_INT(jsonl_ops.commit(x.sink, &req, &err), COMMITTED);
-    expect_file(dir, "0000000000000002.jsonl", "{\"commit\":{\"job\":\"shop\",\"epoch\":1,\"seq\":2,\"rows\":0,\"schema\":null,\"position\":{\"v\":1},\"inconsistent\":[\"public.\\\"a.b\\\"\",\"public.t\"]}}\n");
+    expect_file(
+        dir, "0000000000000002.jsonl",
+        "{\"commit\":{\"job\":\"shop\",\"epoch\":1,\"seq\":2,\"rows\":0,\"schema\":null,"
+        "\"position\":{\"v\":1},\"inconsistent\":[\"public.\\\"a.b\\\"\",\"public.t\"]}}\n");
     req.seq = 3;
-    EXPECT_EQ_INT(jsonl_ops.commit(x.sink, &req, &err), COMMIT_CONFLICT); /* from = none is no longer the position */
+    EXPECT_EQ_INT(jsonl_ops.commit(x.sink, &req, &err),
+                  COMMIT_CONFLICT); /* from = none is no longer the position */
     instance_release(&x);
     instance_init(&x, dir, "shop"); /* a claim says the same of the tables */
     EXPECT_EQ_INT(start(&x, &err), 0);
-    expect_file(dir, "0000000000000003.jsonl", "{\"commit\":{\"job\":\"shop\",\"epoch\":2,\"seq\":3,\"rows\":0,\"schema\":null,\"position\":{\"v\":1},\"inconsistent\":[\"public.\\\"a.b\\\"\",\"public.t\"]}}\n");
+    expect_file(
+        dir, "0000000000000003.jsonl",
+        "{\"commit\":{\"job\":\"shop\",\"epoch\":2,\"seq\":3,\"rows\":0,\"schema\":null,"
+        "\"position\":{\"v\":1},\"inconsistent\":[\"public.\\\"a.b\\\"\",\"public.t\"]}}\n");
     instance_release(&x);
 }
 
@@ -378,7 +442,8 @@ TEST(jsonl_older_instance_is_fenced_at_its_next_rename) {
     EXPECT_EQ_INT(commit_row(&old, 1, true, &err), COMMITTED);
     EXPECT_EQ_INT(start(&new, &err), 0);
     EXPECT_EQ_STR(new.position, "{\"v\":1,\"at\":1}");
-    EXPECT_EQ_INT(commit_row(&old, 2, false, &err), COMMIT_FENCED); /* staged after the claim: the name is taken */
+    EXPECT_EQ_INT(commit_row(&old, 2, false, &err),
+                  COMMIT_FENCED); /* staged after the claim: the name is taken */
     EXPECT_EQ_INT(err.exit, EXIT_FENCED);
     EXPECT_EQ_INT(commit_row(&old, -3, false, &err), COMMIT_FENCED); /* and for good */
     EXPECT_EQ_INT(commit_row(&new, 2, false, &err), COMMITTED);
@@ -434,7 +499,8 @@ TEST(jsonl_foreign_staged_files_go_only_after_the_claim_stands) {
     EXPECT_EQ_INT(start(&old, &err), 0);
     EXPECT_EQ_INT(stage_row(&old, 1, &err), 0);
     int n = 1;
-    for (; n < 100; n++) { /* whatever fails before the claim stands, the old instance's file is there */
+    for (; n < 100;
+         n++) { /* whatever fails before the claim stands, the old instance's file is there */
         instance_init(&new, dir, "shop");
         new.files.fail_at = n;
         new.files.crash = true;
@@ -454,7 +520,8 @@ TEST(jsonl_foreign_staged_files_go_only_after_the_claim_stands) {
     instance_release(&old);
 }
 
-/* Every data file in order: the ids of its rows, and whether each commit line is whole. Returns how many rows. */
+/* Every data file in order: the ids of its rows, and whether each commit line is whole. Returns how
+ * many rows. */
 static int read_ids(const char *dir, int *ids, int max, bool *whole) {
     int n = 0;
     *whole = true;
@@ -479,9 +546,11 @@ static int read_ids(const char *dir, int *ids, int max, bool *whole) {
     }
 }
 
-/* Works through rows 1..6 with position commits between; every failure begins a new run that goes on from the stored position.
- * The n-th file call fails. Returns false when n is beyond the last call. */
-static bool drive(const char *dir, int n, bool after, bool crash, enum err_kind kind, char *why, size_t why_size) {
+/* Works through rows 1..6 with position commits between; every failure begins a new run that goes
+ * on from the stored position. The n-th file call fails. Returns false when n is beyond the last
+ * call. */
+static bool drive(const char *dir, int n, bool after, bool crash, enum err_kind kind, char *why,
+                  size_t why_size) {
     enum { LAST = 6 };
     struct instance x;
     struct err err = ERR_INIT;
@@ -497,13 +566,15 @@ static bool drive(const char *dir, int n, bool after, bool crash, enum err_kind 
         int failed = start(&x, &err);
         int at = failed ? 0 : x.position ? atoi(strstr(x.position, "\"at\":") + 5) : 0;
         if (!failed && at < acked) {
-            snprintf(why, why_size, "%s: position %d below acknowledged %d", x.files.failed, at, acked);
+            snprintf(why, why_size, "%s: position %d below acknowledged %d", x.files.failed, at,
+                     acked);
             break;
         }
         acked = at > acked ? at : acked;
         bool first = !failed && x.state.schema_count == 0;
         while (!failed && at < LAST) {
-            bool idle = at % 3 == 2; /* ids 3 and 6 have no row: their commits are of a position only */
+            bool idle =
+                at % 3 == 2; /* ids 3 and 6 have no row: their commits are of a position only */
             failed = commit_row(&x, idle ? -(at + 1) : at + 1, first, &err) != COMMITTED;
             if (!failed) {
                 first = false;
@@ -525,7 +596,8 @@ static bool drive(const char *dir, int n, bool after, bool crash, enum err_kind 
     int count = read_ids(dir, ids, 32, &whole);
     bool right = count == 4 && ids[0] == 1 && ids[1] == 2 && ids[2] == 4 && ids[3] == 5;
     if (!why[0] && (!right || !whole || acked != LAST)) {
-        snprintf(why, why_size, "%s: %d rows, acknowledged %d, whole %d, last error %s", x.files.failed, count, acked, whole, err.code);
+        snprintf(why, why_size, "%s: %d rows, acknowledged %d, whole %d, last error %s",
+                 x.files.failed, count, acked, whole, err.code);
     }
     return hit;
 }
@@ -546,7 +618,9 @@ static void drive_all(const char *name, bool after, bool crash, enum err_kind ki
     EXPECT_TRUE(n > 50 && n < 1000);
 }
 
-TEST(jsonl_each_file_call_fails_once_nothing_lost_nothing_twice) { drive_all("fail", false, false, ERR_FATAL); }
+TEST(jsonl_each_file_call_fails_once_nothing_lost_nothing_twice) {
+    drive_all("fail", false, false, ERR_FATAL);
+}
 TEST(jsonl_each_file_call_fails_after_its_effect) { drive_all("lost", true, false, ERR_FATAL); }
 TEST(jsonl_each_file_call_finds_a_full_disk) { drive_all("full", false, false, ERR_RETRY); }
 TEST(jsonl_crash_at_each_file_call) { drive_all("crash", false, true, ERR_FATAL); }
@@ -566,14 +640,21 @@ TEST(jsonl_rename_with_a_lost_answer_is_unknown_and_resolved) {
         x.files.fail_at = x.files.calls + 3; /* write, sync, rename_new */
         EXPECT_EQ_INT(jsonl_ops.commit(x.sink, &a.req, &err), COMMIT_UNKNOWN);
         EXPECT_EQ_STR(x.files.failed, "rename_new");
-        x.files.fail_at = x.files.calls + 1; /* the folder cannot even be synced: still unknown, or an error, never an answer */
+        x.files.fail_at =
+            x.files.calls +
+            1; /* the folder cannot even be synced: still unknown, or an error, never an answer */
         EXPECT_EQ_INT(jsonl_ops.resolve(x.sink, &a.req, &err), RESOLVE_FAILED);
         x.files.fail_at = 0;
-        EXPECT_EQ_INT(jsonl_ops.resolve(x.sink, &a.req, &err), after ? RESOLVED_COMMITTED : RESOLVED_NOT_COMMITTED);
-        EXPECT_EQ_INT(jsonl_ops.resolve(x.sink, &a.req, &err), after ? RESOLVED_COMMITTED : RESOLVED_NOT_COMMITTED);
+        EXPECT_EQ_INT(jsonl_ops.resolve(x.sink, &a.req, &err),
+                      after ? RESOLVED_COMMITTED : RESOLVED_NOT_COMMITTED);
+        EXPECT_EQ_INT(jsonl_ops.resolve(x.sink, &a.req, &err),
+                      after ? RESOLVED_COMMITTED : RESOLVED_NOT_COMMITTED);
         if (!after) {
-            EXPECT_EQ_INT(jsonl_ops.commit(x.sink, &a.req, &err), COMMITTED); /* the same file again, its line written once */
-            expect_file(dir, "0000000000000002.jsonl", SCHEMA_LINE ROW_LINE("1") COMMIT("1", "2", "1", "null", "{\"v\":1,\"at\":1}"));
+            EXPECT_EQ_INT(jsonl_ops.commit(x.sink, &a.req, &err),
+                          COMMITTED); /* the same file again, its line written once */
+            expect_file(dir, "0000000000000002.jsonl",
+                        SCHEMA_LINE ROW_LINE("1")
+                            COMMIT("1", "2", "1", "null", "{\"v\":1,\"at\":1}"));
         }
         settle(&x, &a, true, false);
     }
@@ -652,7 +733,9 @@ TEST(jsonl_damage_and_other_jobs_stop_with_a_cure) {
 TEST(jsonl_commit_line_longer_than_the_first_look_is_found) {
     const char *path = kit_text("%s/f", kit_temp_dir());
     FILE *f = fopen(path, "wb");
-    fputs("{\"op\":\"c\"}\n{\"commit\":{\"job\":\"shop\",\"epoch\":3,\"seq\":9,\"rows\":1,\"schema\":null,\"position\":{ \"v\": 1, \"b\":[{}]},\"inconsistent\":[\"x\"", f);
+    fputs("{\"op\":\"c\"}\n{\"commit\":{\"job\":\"shop\",\"epoch\":3,\"seq\":9,\"rows\":1,"
+          "\"schema\":null,\"position\":{ \"v\": 1, \"b\":[{}]},\"inconsistent\":[\"x\"",
+          f);
     for (int i = 0; i < 30000; i++) {
         fprintf(f, ",\"public.t%d\"", i);
     }
@@ -684,8 +767,12 @@ TEST(jsonl_addresses_that_are_no_folder_are_refused) {
 }
 
 TEST(jsonl_failpoints_leave_the_folder_exact) {
-    static const char *const names[] = { "jsonl.before_stage", "jsonl.after_stage", "jsonl.after_seal", "jsonl.before_fsync", "jsonl.before_rename", "jsonl.after_rename",
-                                         "jsonl.after_dir_sync", "jsonl.before_claim", "jsonl.after_claim", "jsonl.before_schema", "jsonl.after_schema", "jsonl.before_idle", "jsonl.after_idle" };
+    static const char *const names[] = {
+        "jsonl.before_stage",  "jsonl.after_stage",   "jsonl.after_seal",     "jsonl.before_fsync",
+        "jsonl.before_rename", "jsonl.after_rename",  "jsonl.after_dir_sync", "jsonl.before_claim",
+        "jsonl.after_claim",   "jsonl.before_schema", "jsonl.after_schema",   "jsonl.before_idle",
+        "jsonl.after_idle"
+    };
     const char *top = kit_temp_dir();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *dir = kit_text("%s/%zu", top, i);

@@ -8,7 +8,8 @@
 #include "tests/unit/kit.h"
 
 /* "id:int64:k;body:text": name:type, k = next key column. */
-static inline struct schema *rows_schema(uint64_t id, const char *name, uint32_t version, const char *spec) {
+static inline struct schema *rows_schema(uint64_t id, const char *name, uint32_t version,
+                                         const char *spec) {
     char *text = strdup(spec);
     uint16_t count = 1;
     for (const char *p = spec; *p; p++) {
@@ -42,7 +43,9 @@ static inline void put_fixed(struct batch *b, uint16_t col, const void *value, s
 }
 static inline void put_i64(struct batch *b, uint16_t col, int64_t v) { put_fixed(b, col, &v, 8); }
 static inline void put_i32(struct batch *b, uint16_t col, int32_t v) { put_fixed(b, col, &v, 4); }
-static inline void put_str(struct batch *b, uint16_t col, const char *s) { batch_put_var(b, col, s, strlen(s)); }
+static inline void put_str(struct batch *b, uint16_t col, const char *s) {
+    batch_put_var(b, col, s, strlen(s));
+}
 
 /* Position as "segment/offset". */
 static inline int rows_put_logpos(struct buf *out, struct logpos pos) {
@@ -54,14 +57,18 @@ static inline int rows_put_logpos(struct buf *out, struct logpos pos) {
 static inline struct txlist *rows_txs(uint32_t count) {
     struct txlist *txs = txlist_new();
     for (uint32_t i = 0; i < count; i++) {
-        struct tx tx = { .id = 100 + i, .commit = { 0, 1000 + i * 10 }, .end = { 0, 1005 + i * 10 }, .time_us = i * INT64_C(1000000) };
+        struct tx tx = { .id = 100 + i,
+                         .commit = { 0, 1000 + i * 10 },
+                         .end = { 0, 1005 + i * 10 },
+                         .time_us = i * INT64_C(1000000) };
         txlist_add(txs, &tx);
     }
     return txs;
 }
 
 /* A row of a table "id:int64:k;body:text"; body NULL = null, "-" = not carried. */
-static inline void rows_add(struct batch *b, enum row_kind kind, uint32_t tx, uint32_t n, int64_t id, const char *body) {
+static inline void rows_add(struct batch *b, enum row_kind kind, uint32_t tx, uint32_t n,
+                            int64_t id, const char *body) {
     put_i64(b, 0, id);
     if (!body) {
         batch_put_null(b, 1);
