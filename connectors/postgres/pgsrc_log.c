@@ -19,6 +19,7 @@
 #define START_US (60 * US_PER_S)
 #define ROW_SLACK (1u << 20)
 #define MESSAGES_A_LOOK 64
+#define LAST_WORDS_US (2 * US_PER_S)
 
 struct pgsrc_log {
     struct source_log base;
@@ -186,7 +187,7 @@ static int sender_timeout(struct pgsrc_session *session, int64_t *out, struct er
 /* Starts the stream, waiting for a dead holder of the slot (DESIGN section 3). timeout_us: wal_sender_timeout. */
 static int take_slot(struct pgsrc_log *log, bool binary, int64_t timeout_us, struct err *err) {
     int64_t begun = clock_mono_us(), patience = timeout_us ? timeout_us + 10 * US_PER_S : 70 * US_PER_S;
-    int64_t pause = 20 * US_PER_MS;
+    int64_t pause = 20 * US_PER_MS, answered_us = -1;
     struct holder first = { .pid = "" }, now;
     bool ended = false, said = false, busy;
     for (;;) {
@@ -201,12 +202,15 @@ static int take_slot(struct pgsrc_log *log, bool binary, int64_t timeout_us, str
         if (look_at_holder(log, &now, err)) {
             return -1;
         }
+        int64_t waited = clock_mono_us() - begun;
         if (now.pid[0] && strcmp(now.pid, first.pid) != 0) {
             first = now;
-        } else if (now.pid[0] && strcmp(now.reply, first.reply) != 0) {
+            answered_us = -1;
+        } else if (now.pid[0] && answered_us < 0 && strcmp(now.reply, first.reply) != 0) {
+            answered_us = waited; /* or the last words of one that has just died: those are gone soon */
+        } else if (now.pid[0] && answered_us >= 0 && waited - answered_us > LAST_WORDS_US) {
             return in_use(log, &now, "it answers, so another instance of the job is running", err);
         }
-        int64_t waited = clock_mono_us() - begun;
         if (waited > 2 * US_PER_S && !said) {
             said = true;
             log_warn(log->s->env->log, "log", "slot_wait", "slot=%s is held by pid %s (%s): waiting up to %d s to see whether it lives", log->s->slot, now.pid, now.application,
@@ -241,6 +245,8 @@ static int open_stream(struct pgsrc_log *log, struct err *err) {
     pgsrc_relations_calls(log->relations, &calls);
     log->decoder = pgsrc_pgoutput_new(&calls);
     pgsrc_pgoutput_widen_from(log->decoder, now.xmax);
+    /* A slot's first keep-alives may name its restart_lsn, which lies below. */
+    pgsrc_pgoutput_progress(log->decoder, log->from);
     snapshot_release(&now);
     log->reply_us = timeout && timeout / 3 < REPLY_US ? timeout / 3 : REPLY_US;
     bool binary = strcmp(opts_text(s->addr.opts, "binary"), "off") != 0 && pgsrc_relations_binary(log->relations);
