@@ -171,6 +171,9 @@ void value_put_bits(struct buf *out, const uint8_t *cell, size_t len) {
     CHECK(len >= sizeof bits);
     memcpy(&bits, cell, sizeof bits);
     CHECK(len - sizeof bits == ((size_t)bits + 7) / 8);
+    if (bits == 0) {
+        return; /* an empty buffer may have no block to point into */
+    }
     int failed = buf_reserve(out, bits);
     CHECK(!failed);
     char *to = out->data + out->len;
