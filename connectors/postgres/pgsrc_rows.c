@@ -113,7 +113,7 @@ static inline bool small_decimal(const struct pgsrc_step *step, const uint8_t *p
     unsigned count = (unsigned)(head >> 48);
     int weight = (int16_t)(head >> 32);
     unsigned sign = (unsigned)(head >> 16) & 0xffff;
-    if (len != 8 + 2 * (size_t)count || (sign & ~0x4000u) != 0) {
+    if (len != 8 + 2 * (size_t)count || (sign & ~0x4000u) != 0 || (head & 0xc000) != 0) {
         return false;
     }
     uint64_t v = 0;
