@@ -26,11 +26,14 @@ struct pgsrc_pgoutput *pgsrc_pgoutput_new(const struct pgsrc_pgoutput_calls *cal
 void pgsrc_pgoutput_free(struct pgsrc_pgoutput *d);
 /* Transaction ids are 32 bits on the wire: widened to the 64-bit id nearest to the last one seen; `near` is an id of the present (xmax of a snapshot). */
 void pgsrc_pgoutput_widen_from(struct pgsrc_pgoutput *d, uint64_t near);
-/* One message (the payload of a 'w' frame). Transactions whose end is at or below `applied` are left out whole. */
+/* One message (the payload of a 'w' frame). Transactions whose end is at or below `applied` are left out whole.
+ * -1: ERR_FATAL "protocol_malformed" with the place and the first bytes, "value_malformed" and the other codes of cells, or what the relation call gave.
+ * After it the decoder is good only for pgsrc_pgoutput_free: take gives NULL, another message aborts. */
 int pgsrc_pgoutput_message(struct pgsrc_pgoutput *d, const uint8_t *p, size_t len, struct logpos applied, struct err *err);
 /* A keep-alive said that everything below `end` was sent. Moves the segment's `to` only when no transaction is open. */
 void pgsrc_pgoutput_progress(struct pgsrc_pgoutput *d, struct logpos end);
 bool pgsrc_pgoutput_in_transaction(const struct pgsrc_pgoutput *d);
 size_t pgsrc_pgoutput_bytes(const struct pgsrc_pgoutput *d); /* held by the segment being built */
-/* Takes the segment built so far (batches sealed), or NULL if nothing happened since the last one. */
+/* Takes the segment built so far (batches sealed), or NULL if nothing happened since the last one. Its txlist has the transactions with wanted rows. Within
+ * a transaction the entry's end is LOGPOS_NONE; the segment taken after its commit has an entry with the end, even if no row is left for it. */
 struct segment *pgsrc_pgoutput_take(struct pgsrc_pgoutput *d);
