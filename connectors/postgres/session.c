@@ -16,7 +16,7 @@
 #define WORDS_MAX 96
 
 static const char pinned[] = "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3 -c bytea_output=hex -c timezone=UTC -c row_security=off "
-                             "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c lock_timeout=5s -c search_path=pg_catalog "
+                             "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0 -c default_transaction_read_only=off -c lock_timeout=5s -c search_path=pg_catalog "
                              "-c standard_conforming_strings=on -c xmlbinary=base64 -c jit=off -c max_parallel_workers_per_gather=0";
 
 /* --- errors ---------------------------------------------------------------------------------------------------- */
@@ -297,6 +297,9 @@ int pgsrc_session_open(const struct pgsrc_login *login, struct pgsrc_session **o
     }
     if (rc == 0) {
         rc = session_check(s, login, err);
+    }
+    if (rc == 0 && s->version >= 170000) { /* older servers refuse a startup packet that names it */
+        rc = pgsrc_run(s, err, "SET transaction_timeout = 0");
     }
     buf_release(&names);
     buf_release(&ports);
