@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections import Counter
 
 from cells import FormError, row_of
-from truth import MASK, digest, parse_lsn
+from truth import MASK, digest, label_name, parse_lsn
 
 KINDS = ("missing", "doubled", "order", "value", "state", "torn", "sum", "generation", "sequence", "form")
 SHOWN_PER_KIND = 12
@@ -53,7 +53,7 @@ class Commit:
         self.index, self.path, self.claim = index, path, alone
         self.epoch, self.seq, self.rows = line["epoch"], line["seq"], line["rows"]
         self.job, self.schema, self.position = line["job"], line["schema"], line["position"]
-        self.inconsistent = set(line["inconsistent"])
+        self.inconsistent = {label_name(name) for name in line["inconsistent"]}
         self.applied = applied_of(line["position"])
 
 
@@ -290,7 +290,7 @@ class Checker:
                         continue
                     if "schema" in line:
                         schema = line["schema"]
-                        announced[schema["table"]] = {column["name"] for column in schema["columns"]}
+                        announced[label_name(schema["table"])] = {column["name"] for column in schema["columns"]}
                         continue
                     rows += 1
                     self._line(commit, line, place, announced)
@@ -312,7 +312,7 @@ class Checker:
 
     def _line(self, commit, line, place, announced):
         self.lines += 1
-        op, name, gen = line["op"], line["table"], line["source"]["gen"]
+        op, name, gen = line["op"], label_name(line["table"]), line["source"]["gen"]
         if op not in ("r", "c", "u", "d", "t"):
             raise ValueError("op %r" % op)
         lsn = parse_lsn(line["source"]["lsn"])
@@ -374,7 +374,7 @@ class Checker:
         first = self._first_file.setdefault(xid, commit.index)
         if first != commit.index:
             for index in range(first, commit.index):
-                if line["table"] not in self.commits[index].inconsistent:
+                if label_name(line["table"]) not in self.commits[index].inconsistent:
                     self.found.add("torn", "%s: transaction %d is already in seq %d" % (place, xid, self.commits[first].seq))
                     break
         return end

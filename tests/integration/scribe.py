@@ -11,7 +11,7 @@ from collections import defaultdict
 from zlib import crc32
 
 from cells import INTEGERS
-from truth import FLOATS
+from truth import FLOATS, label_of
 
 
 def lsn_text(lsn):
@@ -63,7 +63,7 @@ class Scribe:
         return at is not None and end > at
 
     def inconsistent(self, applied):
-        return sorted({table.name for (table, _n), at in self.join.items()
+        return sorted({label_of(table.name) for (table, _n), at in self.join.items()
                        if self.live.get(table.name) is table and (at is None or at > applied)})
 
     def names(self, table, end):
@@ -80,7 +80,7 @@ class Scribe:
 
     def line(self, op, table, end, xid, key, before, after, unchanged=(), snapshot=False):
         self.n += 1
-        line = {"op": op, "table": table.name, "key": key, "before": before, "after": after}
+        line = {"op": op, "table": label_of(table.name), "key": key, "before": before, "after": after}
         if unchanged:
             line["unchanged"] = list(unchanged)
         line["tx"] = None if xid is None else {"id": xid, "n": self.n}

@@ -60,6 +60,20 @@ def plain_name(text):
     return ".".join(quoted.replace('""', '"') if bare == "" else bare for quoted, bare in _PART.findall(text))
 
 
+_LABEL_PART = re.compile(r'"((?:[^"]|"")*)"|([^".]+)')
+
+
+def label_name(label):
+    """A table's label in a changelog (parts with a dot or a quote are quoted) -> public.my t."""
+    return ".".join(quoted.replace('""', '"') if bare == "" else bare for quoted, bare in _LABEL_PART.findall(label))
+
+
+def label_of(name):
+    """public.my t -> its label."""
+    return ".".join('"%s"' % part.replace('"', '""') if '"' in part or "." in part else part
+                    for part in name.split(".", 1))
+
+
 class Half:
     """One change as one key sees it: kind i (the key appears), u (stays), d (goes). A move of a row to another key is a
     d of the old and an i of the new key. `row` after, `prev` before (None where there is none)."""
