@@ -7,8 +7,8 @@
 
 #define CATALOGUE_EACH_US (10 * US_PER_S)
 
-static char left_out;  /* marks in job->known; addresses only, never written */
-static char told;
+/* Marks in job->known: their addresses. */
+static const char left_out = 'l', told = 't';
 
 /* After a call of the control session failed: true = call again. */
 static bool again(struct job *job, struct backoff *backoff, struct err *err) {
@@ -44,15 +44,15 @@ static void remove_table(struct source_catalogue *c, uint32_t i) {
     c->count--;
 }
 
-/* Tables that cannot be followed: at the start, or when we follow them already, they stop the job. New ones are left out, loudly, until
+/* Tables that cannot be followed: at the job's start, or when we follow them already, they stop the job. New ones are left out, loudly, until
  * they can be. */
 static int sift(struct job *job, struct source_catalogue *c, bool first, struct err *err) {
     for (uint32_t i = 0; i < c->count;) {
         struct source_table *t = &c->tables[i];
         uint64_t id = t->schema->table_id;
-        void *mark = map_get(job->known, &id, sizeof id);
+        const void *mark = map_get(job->known, &id, sizeof id);
         if (t->usable) {
-            map_set(job->known, &id, sizeof id, &told);
+            map_set(job->known, &id, sizeof id, (void *)&told);
             i++;
             continue;
         }
@@ -62,7 +62,7 @@ static int sift(struct job *job, struct source_catalogue *c, bool first, struct 
             return err_exit(err, EXIT_PLAN);
         }
         if (!mark) {
-            map_set(job->known, &id, sizeof id, &left_out);
+            map_set(job->known, &id, sizeof id, (void *)&left_out);
             log_warn(job->env->log, "ctl", "table_left_out", "new table \"%s\" is left out until it can be followed: %s", t->schema->label,
                      t->why);
         }
@@ -106,10 +106,10 @@ static int send_log_end(struct job *job, struct run *run, struct err *err) {
 }
 
 int control_first_catalogue(struct job *job, struct run *run, struct err *err) {
-    map_clear(job->known, NULL);
-    if (send_catalogue(job, run, true, err)) {
+    if (send_catalogue(job, run, !job->catalogued, err)) {
         return -1;
     }
+    job->catalogued = true;
     return job->config->mode == JOB_ONCE ? send_log_end(job, run, err) : 0;
 }
 

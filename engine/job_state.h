@@ -27,7 +27,9 @@ struct job {
     struct task *lane_tasks[RUN_LANES_MAX], *writer_tasks[RUN_WRITERS_MAX];
     struct lane_start lane_starts[RUN_LANES_MAX];
     struct writer_start writer_starts[RUN_WRITERS_MAX];
-    struct map *known;   /* ids of tables that merge was told of; of those left out: "left out" */
+    /* Across attempts. */
+    struct map *known;   /* id of a table -> was merge told of it, or was it left out */
+    bool catalogued;     /* the job has started once: tables that are new now and cannot be followed do not stop it */
 };
 
 static inline bool job_stopping(struct job *job) { return atomic_load(&job->stop) || atomic_load(&job->stop_now); }
