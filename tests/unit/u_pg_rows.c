@@ -171,7 +171,7 @@ TEST(pg_the_fast_decimal_is_the_plain_one) {
             put_be(&t.in, count, 2);
             put_be(&t.in, (seed >> 50) % 8 - 5, 2);
             put_be(&t.in, (seed >> 40) & 1 ? 0x4000 : 0, 2);
-            put_be(&t.in, 2, 2);
+            put_be(&t.in, round % 50 ? 2 : 0x4002, 2); /* a display scale beyond the greatest */
             for (unsigned i = 0; i < count; i++) {
                 unsigned digit = (unsigned)(seed >> (8 * i)) % 10003;
                 put_be(&t.in, (seed >> (20 + i)) & 1 ? digit : digit / 100 % 10 * 1000 + (round % 3) * 100, 2);
