@@ -1,4 +1,5 @@
-/* Growing pauses between tries, with jitter so that many jobs do not knock together. Owned by one task; waits for nothing itself. */
+/* Growing pauses between tries, with jitter so that many jobs do not knock together. Owned by one
+ * task; waits for nothing itself. */
 #pragma once
 #include <stdint.h>
 

@@ -5,8 +5,16 @@
 #define MIB ((uint64_t)1 << 20)
 
 /* Sixteenths of the memory. */
-enum { SHARE_LOG = 2, SHARE_LANES = 2, SHARE_HELD = 2, SHARE_ROWS = 3, SHARE_WRITERS = 2, SHARES = 16 };
-_Static_assert(SHARE_LOG + SHARE_LANES + SHARE_HELD + SHARE_ROWS + SHARE_WRITERS <= 11, "the rest belongs to connectors and sinks");
+enum {
+    SHARE_LOG = 2,
+    SHARE_LANES = 2,
+    SHARE_HELD = 2,
+    SHARE_ROWS = 3,
+    SHARE_WRITERS = 2,
+    SHARES = 16
+};
+_Static_assert(SHARE_LOG + SHARE_LANES + SHARE_HELD + SHARE_ROWS + SHARE_WRITERS <= 11,
+               "the rest belongs to connectors and sinks");
 
 static size_t share(uint64_t memory_bytes, unsigned sixteenths) {
     return (size_t)(memory_bytes / SHARES * sixteenths);

@@ -1,5 +1,5 @@
-/* See channel.h. Senders that wait for credit and the receiver share the inbox's waitq: few tasks meet at one inbox, so waking
- * all of them costs less than a queue for each. */
+/* See channel.h. Senders that wait for credit and the receiver share the inbox's waitq: few tasks
+ * meet at one inbox, so waking all of them costs less than a queue for each. */
 #include "engine/channel.h"
 
 #include <stdlib.h>
@@ -48,8 +48,7 @@ void inbox_free(struct inbox *inbox) {
 
 bool inbox_wait(struct inbox *inbox, int64_t deadline_us) {
     waitq_lock(inbox->q);
-    while (!inbox->news && waitq_wait(inbox->q, deadline_us)) {
-    }
+    while (!inbox->news && waitq_wait(inbox->q, deadline_us)) {}
     bool news = inbox->news;
     inbox->news = false;
     waitq_unlock(inbox->q);
@@ -106,8 +105,8 @@ static bool channel_has_credit(const struct channel *channel, size_t bytes) {
            (channel->bytes <= channel->bytes_max && bytes <= channel->bytes_max - channel->bytes);
 }
 
-enum channel_result channel_send(struct channel *channel, void *take_body, size_t bytes, void (*free_body)(void *),
-                                 int64_t deadline_us) {
+enum channel_result channel_send(struct channel *channel, void *take_body, size_t bytes,
+                                 void (*free_body)(void *), int64_t deadline_us) {
     struct message *message = xmalloc(sizeof *message);
     *message = (struct message){ .body = take_body, .bytes = bytes, .free_body = free_body };
     struct waitq *q = channel->inbox->q;
@@ -115,7 +114,8 @@ enum channel_result channel_send(struct channel *channel, void *take_body, size_
     waitq_lock(q);
     channel->waiting++;
     while (!channel->closed && !channel_has_credit(channel, bytes) && result == CHANNEL_SENT) {
-        if (!waitq_wait(q, deadline_us) && !channel->closed && !channel_has_credit(channel, bytes)) {
+        if (!waitq_wait(q, deadline_us) && !channel->closed &&
+            !channel_has_credit(channel, bytes)) {
             result = CHANNEL_TIMEOUT;
         }
     }

@@ -1,11 +1,14 @@
-/* The commit task: gathers the parts of one barrier and makes rows and position visible by one act of the sink. One commit at a time.
+/* The commit task: gathers the parts of one barrier and makes rows and position visible by one act
+ * of the sink. One commit at a time.
  *
- *   GATHERING -all parts and the order-> APPLYING (schemas, when they changed) -> COMMITTING
- *   COMMITTING -COMMITTED-> told to merge, then acknowledged to the source -> GATHERING
- *   COMMITTING -UNKNOWN-> RESOLVING -committed-> as COMMITTED;  -not committed-> COMMITTING, the same parts and the same `to`
- *   COMMITTING -CONFLICT-> REWIND     -FENCED-> stop with 4     -FAILED-> by the kind of the error
+ *   GATHERING  -all parts and the order-> APPLYING (schemas, when they changed) -> COMMITTING
+ *   COMMITTING -COMMITTED-> acknowledged to the source, told to merge -> GATHERING
+ *   COMMITTING -UNKNOWN-> RESOLVING -committed-> as COMMITTED
+ *                                   -not committed-> COMMITTING: the same parts, the same `to`
+ *   COMMITTING -CONFLICT-> REWIND   -FENCED-> stop with 4   -FAILED-> by the kind of the error
  *
- * Nothing staged is thrown away once an attempt of its commit was UNKNOWN. Thread: its own; owner of the sink while the run lasts. */
+ * Nothing staged is thrown away once an attempt of its commit was UNKNOWN.
+ * Thread: its own; owner of the sink while the run lasts. */
 #include <stdlib.h>
 
 #include "cdc/base/clock.h"
@@ -16,12 +19,12 @@
 struct commit {
     struct run *run;
     struct sink *sink;
-    char *from;                              /* the position as it is stored; NULL = none */
-    struct commit_news *order;               /* of the barrier being gathered */
+    char *from;                /* the position as it is stored; NULL = none */
+    struct commit_news *order; /* of the barrier being gathered */
     struct sink_part *parts[RUN_WRITERS_MAX];
     bool sealed[RUN_WRITERS_MAX];
-    uint64_t seq;                            /* of the barrier being gathered */
-    bool doubtful;                           /* an attempt of this commit was UNKNOWN */
+    uint64_t seq;  /* of the barrier being gathered */
+    bool doubtful; /* an attempt of this commit was UNKNOWN */
 };
 
 static void free_parts(struct commit *c, bool keep) {
@@ -60,11 +63,19 @@ static bool gathered(const struct commit *c) {
 static void fill_request(struct commit *c, struct commit_request *req) {
     const struct commit_news *o = c->order;
     *req = (struct commit_request){
-        .epoch = c->run->sink_state.epoch, .seq = o->seq, .from = c->from, .to = o->to,
-        .parts = c->parts, .part_count = c->run->writer_count,
-        .rows = o->rows, .position_only = o->position_only,
-        .inconsistent = (const char *const *)o->inconsistent, .inconsistent_count = o->inconsistent_count,
-        .schemas = o->schemas, .schema_count = o->schema_count, .schemas_changed = o->schemas_changed,
+        .epoch = c->run->sink_state.epoch,
+        .seq = o->seq,
+        .from = c->from,
+        .to = o->to,
+        .parts = c->parts,
+        .part_count = c->run->writer_count,
+        .rows = o->rows,
+        .position_only = o->position_only,
+        .inconsistent = (const char *const *)o->inconsistent,
+        .inconsistent_count = o->inconsistent_count,
+        .schemas = o->schemas,
+        .schema_count = o->schema_count,
+        .schemas_changed = o->schemas_changed,
     };
 }
 
@@ -76,7 +87,8 @@ static int resolve(struct commit *c, const struct commit_request *req, struct er
     bool warned = false;
     c->doubtful = true;
     metric_add(run->env->metrics, METRIC_COMMIT_UNKNOWN, 1);
-    log_warn(run->env->log, "commit", "commit_unknown", "seq=%llu: asking the target: %s", (unsigned long long)req->seq, err->text);
+    log_warn(run->env->log, "commit", "commit_unknown", "seq=%llu: asking the target: %s",
+             (unsigned long long)req->seq, err->text);
     status_waits(run->status, "the target, which must say whether it has the last commit");
     for (;;) {
         if (!run_pause(run, backoff_next_us(&backoff))) {
@@ -94,14 +106,16 @@ static int resolve(struct commit *c, const struct commit_request *req, struct er
         }
         if (!warned && clock_mono_us() - since >= UNKNOWN_WARN_US) {
             warned = true;
-            log_warn(run->env->log, "commit", "commit_still_unknown", "seq=%llu: the target has not said for 60 s whether it committed",
+            log_warn(run->env->log, "commit", "commit_still_unknown",
+                     "seq=%llu: the target has not said for 60 s whether it committed",
                      (unsigned long long)req->seq);
         }
     }
 }
 
 /* 0 = committed; -1 = err, or stopping without one. */
-static int commit_once_settled(struct commit *c, const struct commit_request *req, struct err *err) {
+static int commit_once_settled(struct commit *c, const struct commit_request *req,
+                               struct err *err) {
     struct backoff backoff = RUN_BACKOFF;
     for (;;) {
         if (FAILPOINT(c->run->env->failpoints, "commit.before_commit", err)) {
@@ -109,12 +123,15 @@ static int commit_once_settled(struct commit *c, const struct commit_request *re
         }
         err_clear(err);
         switch (c->sink->ops->commit(c->sink, req, err)) {
-        case COMMITTED: return 0;
+        case COMMITTED:
+            return 0;
         case COMMIT_CONFLICT:
-            return err_set(err, ERR_REWIND, "commit_conflict", "the target's position is not the one that commit %llu builds on",
+            return err_set(err, ERR_REWIND, "commit_conflict",
+                           "the target's position is not the one that commit %llu builds on",
                            (unsigned long long)req->seq);
         case COMMIT_FENCED:
-            err_set(err, ERR_FATAL, "fenced", "a newer instance of this job has taken over the target");
+            err_set(err, ERR_FATAL, "fenced",
+                    "a newer instance of this job has taken over the target");
             return err_exit(err, EXIT_FENCED);
         case COMMIT_UNKNOWN: {
             int settled = resolve(c, req, err);
@@ -155,7 +172,9 @@ static int perform(struct commit *c, struct err *err) {
         return -1;
     }
     struct merge_news *news = xcalloc(1, sizeof *news);
-    *news = (struct merge_news){ .kind = NEWS_COMMITTED, .seq = c->seq, .took_us = clock_mono_us() - begun };
+    *news = (struct merge_news){ .kind = NEWS_COMMITTED,
+                                 .seq = c->seq,
+                                 .took_us = clock_mono_us() - begun };
     metric_add(run->env->metrics, METRIC_COMMITS, 1);
     metric_set(run->env->metrics, METRIC_COMMIT_LAST_US, news->took_us);
     status_commit(run->status, req.epoch, req.seq);

@@ -44,8 +44,8 @@ static void remove_table(struct source_catalogue *c, uint32_t i) {
     c->count--;
 }
 
-/* Tables that cannot be followed: at the job's start, or when we follow them already, they stop the job. New ones are left out, loudly, until
- * they can be. */
+/* Tables that cannot be followed: at the job's start, or when we follow them already, they stop the
+ * job. New ones are left out, loudly, until they can be. */
 static int sift(struct job *job, struct source_catalogue *c, bool first, struct err *err) {
     for (uint32_t i = 0; i < c->count;) {
         struct source_table *t = &c->tables[i];
@@ -63,7 +63,8 @@ static int sift(struct job *job, struct source_catalogue *c, bool first, struct 
         }
         if (!mark) {
             map_set(job->known, &id, sizeof id, (void *)&left_out);
-            log_warn(job->env->log, "ctl", "table_left_out", "new table \"%s\" is left out until it can be followed: %s", t->schema->label,
+            log_warn(job->env->log, "ctl", "table_left_out",
+                     "new table \"%s\" is left out until it can be followed: %s", t->schema->label,
                      t->why);
         }
         remove_table(c, i);
@@ -86,7 +87,8 @@ static int send_catalogue(struct job *job, struct run *run, bool first, struct e
         return -1;
     }
     if (first) {
-        log_info(job->env->log, "ctl", "catalogue", "server=\"%s\" tables=%u", news->catalogue.server, news->catalogue.count);
+        log_info(job->env->log, "ctl", "catalogue", "server=\"%s\" tables=%u",
+                 news->catalogue.server, news->catalogue.count);
     }
     send_merge(run, news);
     return 0;
@@ -127,10 +129,12 @@ static int serve_probe(struct job *job, struct run *run, struct err *err) {
     return 0;
 }
 
-static int serve_capture(struct job *job, struct run *run, struct control_order *order, struct err *err) {
+static int serve_capture(struct job *job, struct run *run, struct control_order *order,
+                         struct err *err) {
     struct merge_news *news = news_new(NEWS_CAPTURED);
     struct backoff backoff = RUN_BACKOFF;
-    while (run->source->ops->capture(run->source, order->ids, order->count, &news->see_from_tx, &news->pos, err)) {
+    while (run->source->ops->capture(run->source, order->ids, order->count, &news->see_from_tx,
+                                     &news->pos, err)) {
         if (!again(job, &backoff, err)) {
             merge_news_free(news);
             return -1;
@@ -147,11 +151,15 @@ static int serve_capture(struct job *job, struct run *run, struct control_order 
     return 0;
 }
 
-static int serve_order(struct job *job, struct run *run, struct control_order *order, bool *done, struct err *err) {
+static int serve_order(struct job *job, struct run *run, struct control_order *order, bool *done,
+                       struct err *err) {
     switch (order->kind) {
-    case CONTROL_PROBE: return serve_probe(job, run, err);
-    case CONTROL_CATALOGUE: return send_catalogue(job, run, false, err);
-    case CONTROL_CAPTURE: return serve_capture(job, run, order, err);
+    case CONTROL_PROBE:
+        return serve_probe(job, run, err);
+    case CONTROL_CATALOGUE:
+        return send_catalogue(job, run, false, err);
+    case CONTROL_CAPTURE:
+        return serve_capture(job, run, order, err);
     case CONTROL_NUDGE: {
         /* Only a help: a server that cannot just now is asked again a second later. */
         int rc = run->source->ops->nudge(run->source, err);
@@ -161,12 +169,15 @@ static int serve_order(struct job *job, struct run *run, struct control_order *o
         }
         return rc;
     }
-    case CONTROL_DONE: *done = true; return 0;
+    case CONTROL_DONE:
+        *done = true;
+        return 0;
     }
     return 0;
 }
 
-/* The source's side of status. What fails here fails nobody but status, unless the session is lost. */
+/* The source's side of status. What fails here fails nobody but status, unless the session is lost.
+ */
 static int poll_status(struct job *job, struct run *run, struct err *err) {
     struct source_status s = { 0 };
     if (run->source->ops->status(run->source, &s, err)) {

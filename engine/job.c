@@ -1,13 +1,17 @@
-/* The supervisor of one job: starts a run, serves it, tears it down, and decides what its end means.
+/* The supervisor of one job: starts a run, serves it, tears it down, and decides what its
+ * end means.
  *
- *   IDLE -> STARTING -> RUNNING -> CLOSING -> ENDED          done, stopped, or FATAL
+ *   IDLE -> STARTING -> RUNNING -> CLOSING -> ENDED                done, stopped, or FATAL
  *              |                      |
- *              +------> CLOSING ------+--> REWINDING -> STARTING      RETRY and REWIND, with a pause, for ever
+ *              +------> CLOSING ------+--> REWINDING -> STARTING   RETRY and REWIND, for ever
  *
- * STARTING, in this order (DESIGN section 3): the local lock (once, for the job's whole life); source; examine; sink; peek;
- *   a target that knows nothing: recover (its empty claim), then source start (creates the slot), then the log session (takes it);
- *   else: source start from peek's position, the log session, and only then recover: a newcomer without the slot fences nobody.
- *   peek's position only started the log: if recover's is another, the log is started again from that one.
+ * STARTING, in this order (DESIGN section 3):
+ *   the local lock (once, for the job's whole life); source; examine; sink; peek;
+ *   a target that knows nothing: recover (its empty claim), then source start (creates the slot),
+ *     then the log session (takes it);
+ *   else: source start from peek's position, the log session, and only then recover: a newcomer
+ *     without the slot fences nobody. peek's position only started the log: if recover's is
+ *     another, the log is started again from that one.
  *
  * Thread: the caller of job_run; never touches what a running task owns. */
 #include "engine/job.h"
@@ -22,11 +26,13 @@
 
 static void job_enter(struct job *job, enum job_phase phase) {
     enum job_phase p = job->phase;
-    CHECK(phase == PHASE_STARTING    ? p == PHASE_IDLE || p == PHASE_REWINDING
-          : phase == PHASE_RUNNING   ? p == PHASE_STARTING
-          : phase == PHASE_CLOSING   ? p == PHASE_STARTING || p == PHASE_RUNNING
-          : phase == PHASE_REWINDING ? p == PHASE_CLOSING
-                                     : phase == PHASE_ENDED && (p == PHASE_CLOSING || p == PHASE_REWINDING || p == PHASE_IDLE));
+    CHECK(phase == PHASE_STARTING  ? p == PHASE_IDLE || p == PHASE_REWINDING
+          : phase == PHASE_RUNNING ? p == PHASE_STARTING
+          : phase == PHASE_CLOSING ? p == PHASE_STARTING || p == PHASE_RUNNING
+          : phase == PHASE_REWINDING
+              ? p == PHASE_CLOSING
+              : phase == PHASE_ENDED &&
+                    (p == PHASE_CLOSING || p == PHASE_REWINDING || p == PHASE_IDLE));
     job->phase = phase;
     if (phase == PHASE_STARTING) {
         status_phase(job->status, "starting");
@@ -69,7 +75,9 @@ void job_stop(struct job *job) {
     inbox_poke(job->inbox);
 }
 
-void job_status_json(struct job *job, struct buf *out) { status_put_json(job->status, job->env->metrics, out); }
+void job_status_json(struct job *job, struct buf *out) {
+    status_put_json(job->status, job->env->metrics, out);
+}
 
 bool job_pause(struct job *job, int64_t us) {
     int64_t deadline = clock_mono_us() + us;
@@ -87,8 +95,12 @@ static int take_lock(struct job *job, struct err *err) {
     enum files_result r = files_open_lock(job->env->files, path, &job->lock, err);
     if (r == FILES_EXISTS) {
         job->lock = NULL;
-        err_set(err, ERR_FATAL, "instance_running", "lock \"%s\": another instance of job %s runs on this machine", path, job->config->name);
-        err_cure(err, "stop the other instance, or give this job another name with ?job=NAME on the sink");
+        err_set(err, ERR_FATAL, "instance_running",
+                "lock \"%s\": another instance of job %s runs on this machine", path,
+                job->config->name);
+        err_cure(
+            err,
+            "stop the other instance, or give this job another name with ?job=NAME on the sink");
         err_exit(err, EXIT_FENCED);
     }
     free(path);
@@ -96,7 +108,8 @@ static int take_lock(struct job *job, struct err *err) {
 }
 
 /* Findings that are not fatal are logged; the first fatal one stops the job. */
-static int judge(struct job *job, const char *part, const struct source_findings *f, struct err *err) {
+static int judge(struct job *job, const char *part, const struct source_findings *f,
+                 struct err *err) {
     for (uint32_t i = 0; i < f->count; i++) {
         if (f->at[i].fatal) {
             err_set(err, ERR_FATAL, "preflight", "%s", f->at[i].what);
@@ -117,7 +130,8 @@ static int open_ends(struct job *job, struct err *err) {
     if (rc) {
         job->source = NULL;
     } else {
-        rc = job->source->ops->examine(job->source, findings, err) || judge(job, "ctl", findings, err);
+        rc = job->source->ops->examine(job->source, findings, err) ||
+             judge(job, "ctl", findings, err);
     }
     if (rc == 0) {
         rc = c->sink->open(&address, job->env, &job->sink, err);
@@ -127,7 +141,8 @@ static int open_ends(struct job *job, struct err *err) {
     }
     if (rc == 0) {
         *findings = (struct source_findings){ 0 };
-        rc = job->sink->ops->examine(job->sink, findings, err) || judge(job, "commit", findings, err);
+        rc = job->sink->ops->examine(job->sink, findings, err) ||
+             judge(job, "commit", findings, err);
     }
     free(findings);
     return rc ? -1 : 0;
@@ -166,9 +181,13 @@ static int ask_target(struct run *run, bool claim, struct err *err) {
     return rc;
 }
 
-/* Source start and the log session, from what run->stored says; `knows` as it was before we claimed. */
+/* Source start and the log session, from what run->stored says; `knows` as it was before we
+ * claimed. */
 static int start_log(struct run *run, enum target_knows knows, struct err *err) {
-    struct source_start req = { .knows = knows, .applied = run->stored.applied, .resume = run->stored.resume, .lineage = run->stored.lineage };
+    struct source_start req = { .knows = knows,
+                                .applied = run->stored.applied,
+                                .resume = run->stored.resume,
+                                .lineage = run->stored.lineage };
     struct source_started *started = xcalloc(1, sizeof *started);
     int rc = run->source->ops->start(run->source, &req, started, err);
     if (rc == 0) {
@@ -190,7 +209,8 @@ static int start_log(struct run *run, enum target_knows knows, struct err *err) 
         } else if (!run->stored.lineage) {
             run->stored.lineage = xstrdup("{}");
         }
-        run->see_from_tx = run->stored.x > started->see_from_tx ? run->stored.x : started->see_from_tx;
+        run->see_from_tx =
+            run->stored.x > started->see_from_tx ? run->stored.x : started->see_from_tx;
         rc = FAILPOINT(run->env->failpoints, "job.after_slot", err);
     }
     free(started);
@@ -208,7 +228,8 @@ static int start_from_nothing(struct run *run, struct err *err) {
     if (ask_target(run, true, err)) {
         return -1;
     }
-    if (run->has_stored) { /* another instance committed since we peeked: it will be found out by the slot */
+    if (run->has_stored) { /* another instance committed since we peeked: it will be found out by
+                              the slot */
         return start_log(run, TARGET_POSITION, err);
     }
     return start_log(run, TARGET_NOTHING, err);
@@ -227,7 +248,8 @@ static int start_from_known(struct run *run, struct err *err) {
         resume = run->stored.resume;
         rc = ask_target(run, true, err);
     }
-    bool same = rc == 0 && (text ? run->stored_text && strcmp(text, run->stored_text) == 0 : !run->stored_text);
+    bool same = rc == 0 && (text ? run->stored_text && strcmp(text, run->stored_text) == 0
+                                 : !run->stored_text);
     if (rc == 0 && !same) {
         close_log(run);
         rc = start_log(run, run->sink_state.knows, err);
@@ -262,8 +284,9 @@ static int start_run(struct job *job, struct err *err) {
     struct buf from;
     buf_init(&from, SIZE_MAX);
     if (job->config->source->put_logpos(&from, run->stored.applied) == 0) {
-        log_info(job->env->log, "job", "started", "epoch=%llu seq=%llu from=%s", (unsigned long long)run->sink_state.epoch,
-                 (unsigned long long)run->sink_state.seq, buf_cstr(&from));
+        log_info(job->env->log, "job", "started", "epoch=%llu seq=%llu from=%s",
+                 (unsigned long long)run->sink_state.epoch, (unsigned long long)run->sink_state.seq,
+                 buf_cstr(&from));
     }
     buf_release(&from);
     return 0;
@@ -345,7 +368,8 @@ static int stopped(struct job *job, struct err *err) {
     if (!atomic_load(&job->stop_now)) {
         return EXIT_DONE;
     }
-    err_set(err, ERR_FATAL, "stopped", "stopped at once: what was not committed is read again at the next start");
+    err_set(err, ERR_FATAL, "stopped",
+            "stopped at once: what was not committed is read again at the next start");
     return EXIT_ERROR;
 }
 
@@ -373,7 +397,8 @@ static int run_attempts(struct job *job, struct err *err) {
         }
         int64_t pause_us = backoff_next_us(&backoff);
         metric_add(job->env->metrics, METRIC_REWINDS, 1);
-        log_warn(job->env->log, "job", "rewind", "%s: %s; starting again from the last commit in %lld ms", err->code, err->text,
+        log_warn(job->env->log, "job", "rewind",
+                 "%s: %s; starting again from the last commit in %lld ms", err->code, err->text,
                  (long long)(pause_us / US_PER_MS));
         job_pause(job, pause_us);
     }

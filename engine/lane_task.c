@@ -1,12 +1,16 @@
-/* A lane task: reads chunks for merge, one at a time, by the protocol of cdc/hybrid.h. Decides nothing about them.
+/* A lane task: reads chunks for merge, one at a time, by the protocol of cdc/hybrid.h. Decides
+ * nothing about them.
  *
- *   cut:   cut the table, tell the bounds
- *   chunk: begin (lock, snapshot), view -> verdict; AGAIN: end, pause, begin; DROP: end; GO: rows..., end of the range
- *   whole table: begin exports its snapshot and cuts pieces; after GO the lane asks for piece after piece and ends its transaction
- *          only at PIECES_DONE, when all were read. Other lanes join the snapshot, read a first piece, and ask for more likewise
+ *   cut:    cut the table, tell the bounds
+ *   chunk:  begin (lock, snapshot), view -> verdict; AGAIN: end, pause, begin; DROP: end;
+ *           GO: rows..., end of the range
+ *   whole:  begin exports its snapshot and cuts pieces; after GO the lane asks for piece after
+ *           piece and ends its transaction only at PIECES_DONE, when all were read
+ *   piece:  another lane joins the snapshot, reads a first piece, and asks for more likewise
  *
- * The transaction is never kept open for a merge that is slow to answer: after VERDICT_US it is ended and the chunk given up.
- * The session is opened with the first order and closed when idle. Thread: its own; owner of one lane session. */
+ * The transaction is never kept open for a merge that is slow to answer: after VERDICT_US it is
+ * ended and the chunk given up. The session is opened with the first order, closed when idle.
+ * Thread: its own; owner of one lane session. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,12 +27,16 @@ struct lane {
     unsigned number;
     struct source_lane *session; /* NULL = closed */
     bool in_transaction;
-    struct backoff again;        /* for another snapshot */
-    struct backoff retry;        /* after an error that says RETRY */
+    struct backoff again; /* for another snapshot */
+    struct backoff retry; /* after an error that says RETRY */
 };
 
 /* What a step of a chunk ended with. */
-enum lane_step { STEP_ON, STEP_OVER /* dropped, or stopping: no news of it any more */, STEP_FAILED /* err */ };
+enum lane_step {
+    STEP_ON,
+    STEP_OVER /* dropped, or stopping: no news of it any more */,
+    STEP_FAILED /* err */
+};
 
 static int send_news(struct lane *l, struct lane_news *news) {
     news->lane = l->number;
@@ -62,7 +70,8 @@ static struct lane_order *take_order(struct lane *l, int64_t deadline_us) {
     return order;
 }
 
-/* Has merge said anything meanwhile? Looks, does not wait: nothing but DROP and ENOUGH is sent to a lane that reads. */
+/* Has merge said anything meanwhile? Looks, does not wait: nothing but DROP and ENOUGH is sent to a
+ * lane that reads. */
 static bool told(struct lane *l, uint64_t id, enum lane_order_kind *kind) {
     struct lane_order *order = channel_take(l->run->lane_orders[l->number]);
     if (!order) {
@@ -87,7 +96,8 @@ static enum lane_step end_and(struct lane *l, enum lane_step step, struct err *e
 }
 
 /* Sends rows until the read ends, is dropped, or (key ranges) its goals are reached. */
-static enum lane_step send_rows(struct lane *l, uint64_t id, const struct chunk_read *read, bool *complete, struct err *err) {
+static enum lane_step send_rows(struct lane *l, uint64_t id, const struct chunk_read *read,
+                                bool *complete, struct err *err) {
     struct source_lane *s = l->session;
     struct metrics *metrics = l->run->env->metrics;
     uint64_t rows = 0, bytes = 0;
@@ -113,7 +123,8 @@ static enum lane_step send_rows(struct lane *l, uint64_t id, const struct chunk_
         enum lane_order_kind kind;
         bool over = send_news(l, news) != 0, enough = !over && told(l, id, &kind);
         over = over || (enough && kind == LANE_DROP);
-        bool goal = !read->whole && (enough || (rows >= ROWS_MIN && bytes >= l->run->budget.chunk_bytes));
+        bool goal =
+            !read->whole && (enough || (rows >= ROWS_MIN && bytes >= l->run->budget.chunk_bytes));
         if (over || goal) {
             *complete = false;
             if (s->ops->lane_stop(s, err)) {
@@ -124,17 +135,24 @@ static enum lane_step send_rows(struct lane *l, uint64_t id, const struct chunk_
     }
 }
 
-static enum lane_step read_range(struct lane *l, const struct chunk_order *order, bool *complete, struct err *err) {
-    struct chunk_read read = { .schema = order->schema, .lo = order->lo.data, .lo_len = order->lo.len,
-                               .hi = order->hi.data, .hi_len = order->hi.len, .whole = order->whole,
-                               .rows_max = order->rows_max, .batch_rows = BATCH_ROWS };
+static enum lane_step read_range(struct lane *l, const struct chunk_order *order, bool *complete,
+                                 struct err *err) {
+    struct chunk_read read = { .schema = order->schema,
+                               .lo = order->lo.data,
+                               .lo_len = order->lo.len,
+                               .hi = order->hi.data,
+                               .hi_len = order->hi.len,
+                               .whole = order->whole,
+                               .rows_max = order->rows_max,
+                               .batch_rows = BATCH_ROWS };
     if (l->session->ops->lane_read(l->session, &read, err)) {
         return STEP_FAILED;
     }
     return send_rows(l, order->id, &read, complete, err);
 }
 
-/* Reads piece after piece of a whole table, in the snapshot that the transaction has, until merge says that this is over. */
+/* Reads piece after piece of a whole table, in the snapshot that the transaction has, until merge
+ * says that this is over. */
 static enum lane_step read_pieces(struct lane *l, uint64_t id, struct err *err) {
     while (!send_plain(l, LANE_WANTS_PIECE, id, false)) {
         struct lane_order *order = NULL;
@@ -144,7 +162,8 @@ static enum lane_step read_pieces(struct lane *l, uint64_t id, struct err *err) 
         if (!order) {
             return STEP_OVER;
         }
-        CHECK(order->id == id && (order->kind == LANE_PIECES_DONE || order->kind == LANE_DO || order->kind == LANE_DROP));
+        CHECK(order->id == id && (order->kind == LANE_PIECES_DONE || order->kind == LANE_DO ||
+                                  order->kind == LANE_DROP));
         bool done = order->kind != LANE_DO, complete = true;
         enum lane_step step = done ? STEP_ON : read_range(l, &order->order, &complete, err);
         lane_order_free(order);
@@ -162,21 +181,27 @@ static enum lane_step read_pieces(struct lane *l, uint64_t id, struct err *err) 
 }
 
 /* A few pieces a lane, so that all end at about the same time. */
-static uint32_t pieces_max(const struct lane *l) { return l->run->lane_count == 1 ? 1 : l->run->lane_count * 4; }
+static uint32_t pieces_max(const struct lane *l) {
+    return l->run->lane_count == 1 ? 1 : l->run->lane_count * 4;
+}
 
-/* Opens the chunk's transaction and asks for the verdict on what its snapshot sees. STEP_ON: *verdict is set. */
-static enum lane_step view_chunk(struct lane *l, const struct chunk_order *order, enum chunk_verdict *verdict, struct err *err) {
+/* Opens the chunk's transaction and asks for the verdict on what its snapshot sees. STEP_ON:
+ * *verdict is set. */
+static enum lane_step view_chunk(struct lane *l, const struct chunk_order *order,
+                                 enum chunk_verdict *verdict, struct err *err) {
     struct lane_news *news = news_new(LANE_VIEW, order->id);
     struct source_lane *s = l->session;
     news->pieces = 1;
-    if (s->ops->lane_begin(s, order->schema, &news->view, order->whole ? news->export_name : NULL, err)) {
+    if (s->ops->lane_begin(s, order->schema, &news->view, order->whole ? news->export_name : NULL,
+                           err)) {
         lane_news_free(news);
         return STEP_FAILED;
     }
     l->in_transaction = true;
     if (FAILPOINT(l->run->env->failpoints, "lane.after_begin", err) ||
         (order->whole && !news->view.gone &&
-         s->ops->lane_cut(s, order->schema, true, pieces_max(l), &news->bounds, &news->pieces, err))) {
+         s->ops->lane_cut(s, order->schema, true, pieces_max(l), &news->bounds, &news->pieces,
+                          err))) {
         lane_news_free(news);
         return STEP_FAILED;
     }
@@ -198,7 +223,9 @@ static enum lane_step view_chunk(struct lane *l, const struct chunk_order *order
     *verdict = answer->verdict;
     lane_order_free(answer);
     if (late && *verdict == CHUNK_GO) {
-        return err_set(err, ERR_RETRY, "lane_late", "the snapshot was given up: merge took more than 30 s to answer"), STEP_FAILED;
+        return err_set(err, ERR_RETRY, "lane_late",
+                       "the snapshot was given up: merge took more than 30 s to answer"),
+               STEP_FAILED;
     }
     return FAILPOINT(l->run->env->failpoints, "lane.after_view", err) ? STEP_FAILED : STEP_ON;
 }
@@ -239,7 +266,8 @@ static enum lane_step do_chunk(struct lane *l, const struct chunk_order *order, 
 static enum lane_step do_cut(struct lane *l, const struct chunk_order *order, struct err *err) {
     struct lane_news *news = news_new(LANE_CUT, order->id);
     struct source_lane *s = l->session;
-    if (s->ops->lane_cut(s, order->schema, false, order->pieces_max, &news->bounds, &news->pieces, err)) {
+    if (s->ops->lane_cut(s, order->schema, false, order->pieces_max, &news->bounds, &news->pieces,
+                         err)) {
         lane_news_free(news);
         return STEP_FAILED;
     }
@@ -259,7 +287,8 @@ static enum lane_step do_piece(struct lane *l, const struct chunk_order *order, 
     if (step != STEP_ON) {
         return step;
     }
-    return send_plain(l, LANE_END, order->id, complete) ? STEP_OVER : read_pieces(l, order->id, err);
+    return send_plain(l, LANE_END, order->id, complete) ? STEP_OVER
+                                                        : read_pieces(l, order->id, err);
 }
 
 static void close_session(struct lane *l) {
@@ -270,11 +299,15 @@ static void close_session(struct lane *l) {
     l->in_transaction = false;
 }
 
-/* 0, or -1 with an error that ends the run. A RETRY gives the chunk up, and the session with it: its state is unknown. */
+/* 0, or -1 with an error that ends the run. A RETRY gives the chunk up, and the session with it:
+ * its state is unknown. */
 static int do_order(struct lane *l, const struct chunk_order *order, struct err *err) {
     enum lane_step step = STEP_FAILED;
-    if (l->session || l->run->source->ops->lane_open(l->run->source, l->number, &l->session, err) == 0) {
-        step = order->cut ? do_cut(l, order, err) : order->piece ? do_piece(l, order, err) : do_chunk(l, order, err);
+    if (l->session ||
+        l->run->source->ops->lane_open(l->run->source, l->number, &l->session, err) == 0) {
+        step = order->cut     ? do_cut(l, order, err)
+               : order->piece ? do_piece(l, order, err)
+                              : do_chunk(l, order, err);
     }
     if (step != STEP_FAILED && end_transaction(l, err)) {
         step = STEP_FAILED;
@@ -313,7 +346,8 @@ void lane_task(void *arg) {
             rc = do_order(&l, &order->order, &err);
             ready = false;
         }
-        lane_order_free(order); /* a DROP or ENOUGH may arrive when its chunk is over for us already */
+        lane_order_free(
+            order); /* a DROP or ENOUGH may arrive when its chunk is over for us already */
     }
     close_session(&l);
     if (rc && err.kind != ERR_NONE) {

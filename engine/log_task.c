@@ -1,10 +1,11 @@
-/* The log task: hands segments from the source's log session to merge. It opens nothing and decides nothing: an error stops it and
- * control decides. While merge gives no credit it keeps the session alive with log_idle and reads nothing further.
- * Thread: its own; owner of the log session until it returns. */
+/* The log task: hands segments from the source's log session to merge. It opens nothing and decides
+ * nothing: an error stops it and control decides. While merge gives no credit it keeps the session
+ * alive with log_idle and reads nothing further. Thread: its own; owner of the log session until it
+ * returns. */
 #include "cdc/base/clock.h"
 #include "engine/run.h"
 
-#define LOOK_US (1 * US_PER_S)      /* log_next: a stop wakes it anyway */
+#define LOOK_US (1 * US_PER_S) /* log_next: a stop wakes it anyway */
 #define IDLE_EACH_US (500 * US_PER_MS)
 
 static void free_segment(void *segment) { segment_free(segment); }
@@ -20,12 +21,16 @@ static void count_segment(struct metrics *metrics, const struct segment *segment
 }
 
 /* Hands it on, however long that takes. -1: stopping, or err is set. */
-static int hand_on(struct run *run, struct source_log *log, struct segment *segment, struct err *err) {
+static int hand_on(struct run *run, struct source_log *log, struct segment *segment,
+                   struct err *err) {
     size_t bytes = sizeof *segment + segment->bytes;
     for (;;) {
-        switch (channel_send(run->segments, segment, bytes, free_segment, clock_mono_us() + IDLE_EACH_US)) {
-        case CHANNEL_SENT: return 0;
-        case CHANNEL_CLOSED: return -1;
+        switch (channel_send(run->segments, segment, bytes, free_segment,
+                             clock_mono_us() + IDLE_EACH_US)) {
+        case CHANNEL_SENT:
+            return 0;
+        case CHANNEL_CLOSED:
+            return -1;
         case CHANNEL_TIMEOUT:
             if (log->ops->log_idle(log, clock_mono_us(), err) && err->kind != ERR_RETRY) {
                 segment_free(segment);
@@ -66,7 +71,8 @@ void log_task(void *arg) {
         run_fail(run, "log", &err);
         return;
     }
-    /* The last acknowledgement goes out with it. What fails here fails for nobody: the target has the position. */
+    /* The last acknowledgement goes out with it. What fails here fails for nobody: the target has
+     * the position. */
     if (log->ops->log_idle(log, clock_mono_us(), &err)) {
         log_debug(run->env->log, "log", err.code, "%s", err.text);
     }

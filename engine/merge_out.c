@@ -1,21 +1,34 @@
-/* Routing: what the hybrid algorithm emits becomes stage items of the writers. A table always goes to the same writer, so that the
- * order of its rows is the order in which they were emitted. */
+/* Routing: what the hybrid algorithm emits becomes stage items of the writers. A table always goes
+ * to the same writer, so that the order of its rows is the order in which they were emitted. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "cdc/base/clock.h"
 #include "cdc/base/map.h"
 #include "engine/merge.h"
 
+#define SLOW_US (1 * US_PER_S) /* waiting longer for a writer is worth a word in status */
+
 static unsigned writer_of(const struct merge *m, uint64_t table_id) {
-    return m->run->writer_count == 1 ? 0 : (unsigned)(hash_bytes(&table_id, sizeof table_id, 1) % m->run->writer_count);
+    return m->run->writer_count == 1
+               ? 0
+               : (unsigned)(hash_bytes(&table_id, sizeof table_id, 1) % m->run->writer_count);
 }
 
 static void send_order(struct merge *m, unsigned writer, struct writer_order *order) {
+    struct channel *channel = m->run->writer_orders[writer];
+    size_t bytes = sizeof *order + order->bytes;
     m->items++;
     m->bytes += order->bytes;
-    if (run_send(m->run, m->run->writer_orders[writer], order, sizeof *order + order->bytes, writer_order_free)) {
-        m->stopped_sending = true;
+    enum channel_result sent =
+        channel_send(channel, order, bytes, writer_order_free, clock_mono_us() + SLOW_US);
+    if (sent == CHANNEL_TIMEOUT) {
+        status_waits(m->run->status, "the target, which takes rows more slowly than they come");
+        sent = run_send(m->run, channel, order, bytes, writer_order_free) ? CHANNEL_CLOSED
+                                                                          : CHANNEL_SENT;
+        status_waits(m->run->status, "");
     }
+    m->stopped_sending = m->stopped_sending || sent == CHANNEL_CLOSED;
 }
 
 /* All orders are filled before the first is sent: from then on its batches are the writer's. */

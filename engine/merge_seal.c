@@ -1,7 +1,11 @@
-/* Barriers of the merge task. One commit is in flight at a time; rows of the next one flow meanwhile.
+/* Barriers of the merge task. One commit is in flight at a time; rows of the next one flow
+ * meanwhile.
  *
- *   SEAL_NONE -due, transactions loose-> SEAL_PROBING -snapshot seen-> SEAL_READY -border, position fits-> placed, SEAL_NONE
- *   SEAL_NONE -due, nothing loose------------------------------------> SEAL_READY -does not fit-> SEAL_PROBING, a little later */
+ *   NONE    -due, transactions are loose-> PROBING
+ *   NONE    -due, nothing is loose-------> READY
+ *   PROBING -a snapshot was seen---------> READY
+ *   READY   -a border, position fits-----> placed, NONE
+ *   READY   -position does not fit-------> PROBING, a little later */
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,12 +28,21 @@ static bool changed(struct merge *m) {
 
 static bool due(struct merge *m, int64_t now_us) {
     struct barrier_view v = {
-        .now_us = now_us, .last_us = m->barrier_us, .freshness_us = m->run->freshness_us, .commit_us = m->commit_us,
-        .bytes = m->bytes, .changed = changed(m), .log_moved = logpos_cmp(m->log_to, m->sealed_to) > 0,
-        .snapshot = !hybrid_joined(m->h), .finishing = m->finishing, .in_flight = m->in_flight,
+        .now_us = now_us,
+        .last_us = m->barrier_us,
+        .freshness_us = m->run->freshness_us,
+        .commit_us = m->commit_us,
+        .bytes = m->bytes,
+        .changed = changed(m),
+        .log_moved = logpos_cmp(m->log_to, m->sealed_to) > 0,
+        .snapshot = !hybrid_joined(m->h),
+        .finishing = m->finishing,
+        .in_flight = m->in_flight,
     };
     if (v.log_moved) {
-        v.log_bytes = m->log_to.segment == m->sealed_to.segment ? m->log_to.offset - m->sealed_to.offset : BARRIER_IDLE_BYTES;
+        v.log_bytes = m->log_to.segment == m->sealed_to.segment
+                          ? m->log_to.offset - m->sealed_to.offset
+                          : BARRIER_IDLE_BYTES;
     }
     int64_t again_us;
     bool is_due = barrier_due(&v, &again_us);
@@ -71,7 +84,8 @@ static struct commit_news *build_order(struct merge *m, struct buf *to) {
 /* The position to store. 1 = it does not fit now. */
 static int build_position(struct merge *m, struct buf *to, struct err *err) {
     struct run *run = m->run;
-    if (position_open(to, run->config->source, run->stored.lineage, hybrid_applied(m->h), hybrid_resume(m->h), run->see_from_tx, err)) {
+    if (position_open(to, run->config->source, run->stored.lineage, hybrid_applied(m->h),
+                      hybrid_resume(m->h), run->see_from_tx, err)) {
         return -1;
     }
     size_t comma = to->len;
@@ -124,8 +138,9 @@ static void probe_later(struct merge *m, int64_t now_us) {
     if (now_us - m->long_warned_us >= LONG_WARN_US) {
         m->long_warned_us = now_us;
         log_warn(m->run->env->log, "merge", "position_waits",
-                 "the position does not fit into %u bytes yet: %u transactions are in the log and not yet visible", POSITION_BYTES_MAX,
-                 hybrid_loose(m->h));
+                 "the position does not fit into %u bytes yet: %u transactions are in the log and "
+                 "not yet visible",
+                 POSITION_BYTES_MAX, hybrid_loose(m->h));
     }
 }
 
@@ -138,7 +153,8 @@ int merge_seal_step(struct merge *m, struct err *err) {
         if (!due(m, now_us)) {
             return 0;
         }
-        if (m->finishing && m->sealed_any && !changed(m) && logpos_cmp(m->log_to, m->sealed_to) <= 0) {
+        if (m->finishing && m->sealed_any && !changed(m) &&
+            logpos_cmp(m->log_to, m->sealed_to) <= 0) {
             m->done = hybrid_at_border(m->h); /* the last commit already says all */
             return 0;
         }

@@ -1,8 +1,10 @@
-/* The merge task: drives the hybrid algorithm. Order, barriers and all reasoning about crashes live here and nowhere else.
- * It alone feeds segments, lane news and snapshots in and routes what comes out. It never calls the source or the sink; it asks
- * control. It may block for a writer's credit (nobody it waits for waits for it).
+/* The merge task: drives the hybrid algorithm. Order, barriers and all reasoning about crashes live
+ * here and nowhere else. It alone feeds segments, lane news and snapshots in and routes what comes
+ * out. It never calls the source or the sink; it asks control. It may block for a writer's credit
+ * (nobody it waits for waits for it).
  *
- * finishing: no further segment at a border, no news from lanes, then one last commit, then CONTROL_DONE. */
+ * finishing: no further segment at a border, no news from lanes, then one last commit, then
+ * CONTROL_DONE. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +27,8 @@ void merge_ask(struct merge *m, enum control_kind kind, uint64_t *take_ids, uint
     struct control_order *order = xcalloc(1, sizeof *order);
     *order = (struct control_order){ .kind = kind, .ids = take_ids, .count = count };
     m->probing = m->probing || kind == CONTROL_PROBE;
-    if (run_send(m->run, m->run->control_orders, order, sizeof *order + count * sizeof *take_ids, control_order_free)) {
+    if (run_send(m->run, m->run->control_orders, order, sizeof *order + count * sizeof *take_ids,
+                 control_order_free)) {
         m->stopped_sending = true;
     }
 }
@@ -48,7 +51,8 @@ static void ask_catalogue(struct merge *m, int64_t now_us) {
 
 static void ask_capture(struct merge *m) {
     uint64_t ids[CAPTURE_MAX];
-    bool wait = m->capturing || !m->catalogued || m->catalogue_asked || hybrid_wants_catalogue(m->h, false);
+    bool wait =
+        m->capturing || !m->catalogued || m->catalogue_asked || hybrid_wants_catalogue(m->h, false);
     uint32_t count = wait ? 0 : hybrid_uncaptured(m->h, ids, CAPTURE_MAX);
     if (count) {
         m->capturing = true;
@@ -89,13 +93,19 @@ static int take_merge_news(struct merge *m, struct err *err) {
         rc = hybrid_catalogue(m->h, &n->catalogue, err) ? -1 : 1;
         m->catalogued = m->catalogued || rc > 0;
         break;
-    case NEWS_PROBE: take_probe(m, n); break;
-    case NEWS_CAPTURED: take_captured(m, n); break;
+    case NEWS_PROBE:
+        take_probe(m, n);
+        break;
+    case NEWS_CAPTURED:
+        take_captured(m, n);
+        break;
     case NEWS_LOG_END:
         m->once_end = n->pos;
         m->once_known = true;
         break;
-    case NEWS_COMMITTED: merge_committed(m, n); break;
+    case NEWS_COMMITTED:
+        merge_committed(m, n);
+        break;
     }
     merge_news_free(n);
     return rc;
@@ -116,7 +126,8 @@ static void send_lane(struct merge *m, unsigned lane, struct lane_order *order) 
 
 static void answer_view(struct merge *m, struct lane_news *n) {
     struct lane_order *answer = lane_order_new(LANE_VERDICT, n->id);
-    answer->verdict = hybrid_view(m->h, n->id, &n->view, n->export_name, n->bounds.data, n->bounds.len, n->pieces);
+    answer->verdict = hybrid_view(m->h, n->id, &n->view, n->export_name, n->bounds.data,
+                                  n->bounds.len, n->pieces);
     n->view = (struct chunk_view){ 0 };
     if (answer->verdict == CHUNK_DROP) {
         m->lanes[n->lane].ignore = true;
@@ -134,7 +145,8 @@ static int take_rows(struct merge *m, struct lane_news *n, struct err *err) {
     }
     if (verdict == CHUNK_DROP || verdict == CHUNK_ENOUGH) {
         m->lanes[n->lane].ignore = verdict == CHUNK_DROP;
-        send_lane(m, n->lane, lane_order_new(verdict == CHUNK_DROP ? LANE_DROP : LANE_ENOUGH, n->id));
+        send_lane(m, n->lane,
+                  lane_order_new(verdict == CHUNK_DROP ? LANE_DROP : LANE_ENOUGH, n->id));
     }
     return 0;
 }
@@ -153,12 +165,21 @@ static int take_lane_news(struct merge *m, struct lane_news *n, struct err *err)
         return 0;
     }
     switch (n->kind) {
-    case LANE_READY: break;
-    case LANE_CUT: hybrid_cut(m->h, n->id, n->bounds.data, n->bounds.len, n->pieces); break;
-    case LANE_VIEW: answer_view(m, n); break;
-    case LANE_ROWS: return take_rows(m, n, err);
-    case LANE_END: return hybrid_end(m->h, n->id, n->complete, err);
-    case LANE_WANTS_PIECE: m->lanes[n->lane].state = LANE_WAITS_FOR_PIECE; break;
+    case LANE_READY:
+        break;
+    case LANE_CUT:
+        hybrid_cut(m->h, n->id, n->bounds.data, n->bounds.len, n->pieces);
+        break;
+    case LANE_VIEW:
+        answer_view(m, n);
+        break;
+    case LANE_ROWS:
+        return take_rows(m, n, err);
+    case LANE_END:
+        return hybrid_end(m->h, n->id, n->complete, err);
+    case LANE_WANTS_PIECE:
+        m->lanes[n->lane].state = LANE_WAITS_FOR_PIECE;
+        break;
     case LANE_FAILED:
         hybrid_fail(m->h, n->id);
         m->lanes[n->lane].ignore = true;
@@ -184,7 +205,8 @@ static int take_lanes(struct merge *m, struct err *err) {
     return took;
 }
 
-/* A lane in a whole table's snapshot: its next piece; none is left: the exporter stays until all were read. */
+/* A lane in a whole table's snapshot: its next piece; none is left: the exporter stays until all
+ * were read. */
 static bool give_piece(struct merge *m, unsigned lane) {
     uint64_t id = m->lanes[lane].id;
     struct chunk_order piece = { 0 };
@@ -194,7 +216,8 @@ static bool give_piece(struct merge *m, unsigned lane) {
         order = lane_order_new(LANE_DO, id);
         order->order = piece;
         break;
-    case PIECE_WAIT: return false;
+    case PIECE_WAIT:
+        return false;
     case PIECE_NONE:
         if (!m->lanes[lane].joined && !hybrid_pieces_done(m->h, id)) {
             return false;
@@ -234,7 +257,8 @@ static bool give_work(struct merge *m) {
 }
 
 static int take_segment(struct merge *m, struct err *err) {
-    if (!m->catalogued || (m->finishing && hybrid_at_border(m->h)) || m->final_sealed || hybrid_log_must_wait(m->h)) {
+    if (!m->catalogued || (m->finishing && hybrid_at_border(m->h)) || m->final_sealed ||
+        hybrid_log_must_wait(m->h)) {
         return 0;
     }
     struct segment *segment = channel_take(m->run->segments);
@@ -245,7 +269,8 @@ static int take_segment(struct merge *m, struct err *err) {
     return hybrid_segment(m->h, segment, err) ? -1 : 1;
 }
 
-/* Somebody waits for the log to pass a position: the source is told, and nudged when its server keeps the end to itself. */
+/* Somebody waits for the log to pass a position: the source is told, and nudged when its server
+ * keeps the end to itself. */
 static void want_log(struct merge *m, int64_t now_us) {
     struct logpos wants = m->catalogued ? hybrid_wants(m->h) : LOGPOS_NONE;
     if (m->once_known) {
@@ -273,13 +298,15 @@ static void want_log(struct merge *m, int64_t now_us) {
 
 /* The loose set must not grow between commits either. */
 static void probe_growth(struct merge *m, int64_t now_us) {
-    if (m->catalogued && !m->probing && hybrid_loose(m->h) > m->probed_loose + PROBE_GROWTH && now_us - m->probed_us >= PROBE_EACH_US) {
+    if (m->catalogued && !m->probing && hybrid_loose(m->h) > m->probed_loose + PROBE_GROWTH &&
+        now_us - m->probed_us >= PROBE_EACH_US) {
         merge_ask(m, CONTROL_PROBE, NULL, 0);
     }
 }
 
 static void step_finishing(struct merge *m) {
-    bool over = m->run->config->mode == JOB_ONCE && m->once_known && m->catalogued && !m->capturing && !m->catalogue_asked && hybrid_joined(m->h) &&
+    bool over = m->run->config->mode == JOB_ONCE && m->once_known && m->catalogued &&
+                !m->capturing && !m->catalogue_asked && hybrid_joined(m->h) &&
                 hybrid_at_border(m->h) && logpos_cmp(m->log_to, m->once_end) >= 0;
     if (!m->finishing && (over || atomic_load(&m->run->finishing))) {
         m->finishing = true;
@@ -300,8 +327,9 @@ static void put_tables(struct merge *m, struct buf *out) {
         json_put_cstr(out, t->label);
         buf_puts(out, ",\"phase\":");
         json_put_cstr(out, t->phase);
-        buf_putf(out, ",\"generation\":%u,\"rows_read\":%llu,\"rows_estimate\":%llu,\"holes\":%u}", t->generation,
-                 (unsigned long long)t->rows_read, (unsigned long long)t->rows_estimate, t->holes);
+        buf_putf(out, ",\"generation\":%u,\"rows_read\":%llu,\"rows_estimate\":%llu,\"holes\":%u}",
+                 t->generation, (unsigned long long)t->rows_read,
+                 (unsigned long long)t->rows_estimate, t->holes);
     }
     buf_putc(out, ']');
     free(tables);
@@ -364,9 +392,16 @@ static int begin(struct merge *m, struct err *err) {
         return -1;
     }
     struct hybrid_config config = {
-        .source = run->config->source, .spool_ops = &spool_disk_ops, .spool = m->spool, .metrics = run->env->metrics,
-        .held_bytes_max = run->budget.held_bytes, .rows_bytes_max = run->budget.rows_bytes, .chunk_rows = run->config->chunk_rows ? run->config->chunk_rows : 100000,
-        .chunk_bytes = run->budget.chunk_bytes, .sections_max = run->lane_count * 4, .see_from_tx = run->see_from_tx,
+        .source = run->config->source,
+        .spool_ops = &spool_disk_ops,
+        .spool = m->spool,
+        .metrics = run->env->metrics,
+        .held_bytes_max = run->budget.held_bytes,
+        .rows_bytes_max = run->budget.rows_bytes,
+        .chunk_rows = run->config->chunk_rows ? run->config->chunk_rows : 100000,
+        .chunk_bytes = run->budget.chunk_bytes,
+        .sections_max = run->lane_count * 4,
+        .see_from_tx = run->see_from_tx,
         .snapshot_never = run->config->snapshot_never,
     };
     m->h = hybrid_new(&config, merge_emit, m);
@@ -378,8 +413,8 @@ static int begin(struct merge *m, struct err *err) {
     m->sealed_any = run->has_stored;
     m->catalogue_asked = true; /* control sends the first one unasked */
     m->catalogue_asked_us = now_us;
-    return hybrid_restore(m->h, run->stored.applied, run->has_stored ? run->stored.hybrid : NULL, run->sink_state.schemas,
-                          run->sink_state.schema_count, err);
+    return hybrid_restore(m->h, run->stored.applied, run->has_stored ? run->stored.hybrid : NULL,
+                          run->sink_state.schemas, run->sink_state.schema_count, err);
 }
 
 void merge_task(void *arg) {

@@ -1,5 +1,6 @@
-/* See position.h. jansson proves that the text is JSON without doubled keys; a scan over the proven text then gives the
- * spans of the members, so that what belongs to others is kept byte for byte. */
+/* See position.h. jansson proves that the text is JSON without doubled keys; a scan over the proven
+ * text then gives the spans of the members, so that what belongs to others is kept byte for byte.
+ */
 #include "engine/position.h"
 
 #include <jansson.h>
@@ -12,20 +13,22 @@ void stored_position_release(struct stored_position *p) {
     *p = (struct stored_position){ 0 };
 }
 
-int position_open(struct buf *out, const struct source_ops *source, const char *lineage, struct logpos applied,
-                  struct logpos resume, uint64_t x, struct err *err) {
+int position_open(struct buf *out, const struct source_ops *source, const char *lineage,
+                  struct logpos applied, struct logpos resume, uint64_t x, struct err *err) {
     buf_putf(out, "{\"v\":1,\"source\":%s,\"applied\":\"", lineage);
     if (source->put_logpos(out, applied)) {
-        return err_set(err, ERR_FATAL, "position_too_long", "the applied position cannot be written");
+        return err_set(err, ERR_FATAL, "position_too_long",
+                       "the applied position cannot be written");
     }
     buf_puts(out, "\",\"resume\":\"");
     if (source->put_logpos(out, resume)) {
-        return err_set(err, ERR_FATAL, "position_too_long", "the resume position cannot be written");
+        return err_set(err, ERR_FATAL, "position_too_long",
+                       "the resume position cannot be written");
     }
     buf_putf(out, "\",\"x\":%llu", (unsigned long long)x);
     if (out->len + 2 > POSITION_BYTES_MAX) {
-        return err_set(err, ERR_FATAL, "position_too_long", "the position's source part is longer than %u bytes",
-                       POSITION_BYTES_MAX);
+        return err_set(err, ERR_FATAL, "position_too_long",
+                       "the position's source part is longer than %u bytes", POSITION_BYTES_MAX);
     }
     return 0;
 }
@@ -37,7 +40,8 @@ void position_close(struct buf *out) {
 
 static int malformed(struct err *err, const char *why) {
     err_set(err, ERR_FATAL, "position_malformed", "the stored position cannot be read: %s", why);
-    err_cure(err, "restore the target's position from a backup, or drop the job and the target's tables and start again");
+    err_cure(err, "restore the target's position from a backup, or drop the job and the target's "
+                  "tables and start again");
     return -1;
 }
 
@@ -86,7 +90,8 @@ static int take_member(const char **at, const char *key, const char **value, siz
     return 0;
 }
 
-static int take_pos(json_t *root, const char *key, const struct source_ops *source, struct logpos *out) {
+static int take_pos(json_t *root, const char *key, const struct source_ops *source,
+                    struct logpos *out) {
     const char *text = json_string_value(json_object_get(root, key));
     return text && source->take_logpos(text, out) == 0 ? 0 : -1;
 }
@@ -98,7 +103,8 @@ static int check_version(json_t *root, struct err *err) {
         return malformed(err, "it has no version");
     }
     if (json_integer_value(v) != 1) {
-        err_set(err, ERR_FATAL, "position_version", "the stored position has version %lld, this program reads 1",
+        err_set(err, ERR_FATAL, "position_version",
+                "the stored position has version %lld, this program reads 1",
                 (long long)json_integer_value(v));
         err_cure(err, "install the release of tailrace that wrote it, or a newer one");
         return -1;
@@ -106,8 +112,8 @@ static int check_version(json_t *root, struct err *err) {
     return 0;
 }
 
-static int decode_members(const char *json, json_t *root, const struct source_ops *source, struct stored_position *out,
-                          struct err *err) {
+static int decode_members(const char *json, json_t *root, const struct source_ops *source,
+                          struct stored_position *out, struct err *err) {
     const char *at = json + 1, *lineage, *value;
     size_t lineage_len, len;
     if (take_member(&at, "v", &value, &len) || take_member(&at, "source", &lineage, &lineage_len) ||
@@ -122,7 +128,8 @@ static int decode_members(const char *json, json_t *root, const struct source_op
     if (!json_is_integer(x) || json_integer_value(x) < 0) {
         return malformed(err, "\"x\" is no transaction number");
     }
-    if (take_pos(root, "applied", source, &out->applied) || take_pos(root, "resume", source, &out->resume)) {
+    if (take_pos(root, "applied", source, &out->applied) ||
+        take_pos(root, "resume", source, &out->resume)) {
         return malformed(err, "\"applied\" or \"resume\" is no position of this source");
     }
     if (logpos_cmp(out->resume, out->applied) > 0) {
@@ -138,7 +145,8 @@ static int decode_members(const char *json, json_t *root, const struct source_op
     return 0;
 }
 
-int position_decode(const char *json, const struct source_ops *source, struct stored_position *out, struct err *err) {
+int position_decode(const char *json, const struct source_ops *source, struct stored_position *out,
+                    struct err *err) {
     *out = (struct stored_position){ 0 };
     size_t len = strlen(json);
     if (len > POSITION_BYTES_MAX) {
@@ -158,8 +166,9 @@ int position_decode(const char *json, const struct source_ops *source, struct st
     if (!json_is_object(root)) {
         malformed(err, "it is no object");
     } else if (check_version(root, err) == 0) {
-        rc = json[0] == '{' && json[len - 1] == '}' ? decode_members(json, root, source, out, err)
-                                                  : malformed(err, "it begins or ends with a blank");
+        rc = json[0] == '{' && json[len - 1] == '}'
+                 ? decode_members(json, root, source, out, err)
+                 : malformed(err, "it begins or ends with a blank");
     }
     json_decref(root);
     if (rc) {

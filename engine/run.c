@@ -70,16 +70,19 @@ void control_order_free(void *body) {
     free(o);
 }
 
-struct run *run_new(struct job *job, const struct job_config *config, struct env *env, struct status *status,
-                    struct inbox *control_inbox) {
+struct run *run_new(struct job *job, const struct job_config *config, struct env *env,
+                    struct status *status, struct inbox *control_inbox) {
     struct run *r = xcalloc(1, sizeof *r);
     r->job = job;
     r->config = config;
     r->env = env;
     r->status = status;
     r->control_inbox = control_inbox;
-    r->lane_count = config->lanes < 1 ? 1 : config->lanes > RUN_LANES_MAX ? RUN_LANES_MAX : config->lanes;
-    r->writer_count = config->sink->writers_max < RUN_WRITERS_MAX ? config->sink->writers_max : RUN_WRITERS_MAX;
+    r->lane_count = config->lanes < 1               ? 1
+                    : config->lanes > RUN_LANES_MAX ? RUN_LANES_MAX
+                                                    : config->lanes;
+    r->writer_count =
+        config->sink->writers_max < RUN_WRITERS_MAX ? config->sink->writers_max : RUN_WRITERS_MAX;
     CHECK(r->writer_count > 0);
     r->freshness_us = config->freshness_us ? config->freshness_us : config->sink->freshness_us;
     budget_plan(&r->budget, env->memory_bytes, r->lane_count, r->writer_count);
@@ -173,8 +176,7 @@ void run_stop(struct run *r) {
 bool run_pause(struct run *r, int64_t us) {
     int64_t deadline = clock_mono_us() + us;
     waitq_lock(r->q);
-    while (!run_stopping(r) && waitq_wait(r->q, deadline)) {
-    }
+    while (!run_stopping(r) && waitq_wait(r->q, deadline)) {}
     waitq_unlock(r->q);
     return !run_stopping(r);
 }
@@ -194,11 +196,15 @@ bool run_retry(struct run *r, struct backoff *backoff, struct err *err) {
     return true;
 }
 
-int run_send(struct run *r, struct channel *channel, void *take_body, size_t bytes, void (*free_body)(void *)) {
+int run_send(struct run *r, struct channel *channel, void *take_body, size_t bytes,
+             void (*free_body)(void *)) {
     for (;;) {
-        switch (channel_send(channel, take_body, bytes, free_body, clock_mono_us() + 10 * US_PER_S)) {
-        case CHANNEL_SENT: return 0;
-        case CHANNEL_CLOSED: return -1;
+        switch (
+            channel_send(channel, take_body, bytes, free_body, clock_mono_us() + 10 * US_PER_S)) {
+        case CHANNEL_SENT:
+            return 0;
+        case CHANNEL_CLOSED:
+            return -1;
         case CHANNEL_TIMEOUT:
             if (run_stopping(r)) {
                 free_body(take_body);

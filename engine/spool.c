@@ -16,9 +16,9 @@
 
 struct spool_file {
     uint32_t number;
-    uint32_t live;   /* records not yet dropped */
+    uint32_t live; /* records not yet dropped */
     uint64_t bytes;
-    bool broken;     /* a write failed: nothing more is appended */
+    bool broken; /* a write failed: nothing more is appended */
 };
 
 struct spool {
@@ -27,11 +27,11 @@ struct spool {
     struct spool_file *files; /* by number, ascending; the last is written to */
     uint32_t count, cap;
     uint32_t next_number;
-    struct file *writer;      /* of the last file, or NULL */
-    struct file *reader;      /* of reader_number, or NULL */
+    struct file *writer; /* of the last file, or NULL */
+    struct file *reader; /* of reader_number, or NULL */
     uint32_t reader_number;
     uint64_t bytes;
-    struct map *overflow;     /* id -> struct batch *, what a full disk refused */
+    struct map *overflow; /* id -> struct batch *, what a full disk refused */
     uint64_t overflow_next;
     bool disk_full;
     struct buf scratch;
@@ -135,7 +135,9 @@ static int open_next_file(struct spool *s, struct err *err) {
     free(path);
     if (r != FILES_OK) {
         s->writer = NULL;
-        return r == FILES_FAILED ? -1 : err_set(err, ERR_REWIND, "spool_damaged", "a spill file of number %u exists", s->next_number);
+        return r == FILES_FAILED ? -1
+                                 : err_set(err, ERR_REWIND, "spool_damaged",
+                                           "a spill file of number %u exists", s->next_number);
     }
     if (s->count == s->cap) {
         s->cap = s->cap ? s->cap * 2 : 8;
@@ -173,12 +175,14 @@ static void trim_scratch(struct spool *s) {
     }
 }
 
-/* A full disk refused it: kept in memory until the hybrid algorithm, told by full(), gives a chunk up. */
+/* A full disk refused it: kept in memory until the hybrid algorithm, told by full(), gives a chunk
+ * up. */
 static void put_overflow(struct spool *s, const struct batch *batch, uint64_t *id) {
     *id = OVERFLOW_ID | ++s->overflow_next;
     map_set(s->overflow, id, sizeof *id, batch_ref((struct batch *)batch));
     if (!s->disk_full) {
-        log_warn(s->env->log, "merge", "spill_disk_full", "no space left for held rows in %s: the youngest chunk is given up", s->dir);
+        log_warn(s->env->log, "merge", "spill_disk_full",
+                 "no space left for held rows in %s: the youngest chunk is given up", s->dir);
     }
     s->disk_full = true;
 }
@@ -204,7 +208,8 @@ static int spool_put(void *arg, const struct batch *batch, uint64_t *id, struct 
 }
 
 static struct batch *damaged(const struct spool *s, uint64_t id, const char *why, struct err *err) {
-    err_set(err, ERR_REWIND, "spool_damaged", "read %s/%016x.spool at %u: %s", s->dir, (uint32_t)(id >> 32), (uint32_t)id, why);
+    err_set(err, ERR_REWIND, "spool_damaged", "read %s/%016x.spool at %u: %s", s->dir,
+            (uint32_t)(id >> 32), (uint32_t)id, why);
     return NULL;
 }
 
@@ -230,7 +235,8 @@ static int open_reader(struct spool *s, uint32_t number, struct err *err) {
     return 0;
 }
 
-static struct batch *spool_get(void *arg, uint64_t id, struct schema *schema, struct txlist *txs, struct err *err) {
+static struct batch *spool_get(void *arg, uint64_t id, struct schema *schema, struct txlist *txs,
+                               struct err *err) {
     struct spool *s = arg;
     if (id & OVERFLOW_ID) {
         struct batch *batch = map_get(s->overflow, &id, sizeof id);
@@ -257,7 +263,8 @@ static struct batch *spool_get(void *arg, uint64_t id, struct schema *schema, st
         return damaged(s, id, "the record is too long", err);
     }
     struct batch *batch = NULL;
-    if (file_read_at(s->reader, (uint64_t)(uint32_t)id + RECORD_HEADER, s->scratch.data, len, &got, err) == 0) {
+    if (file_read_at(s->reader, (uint64_t)(uint32_t)id + RECORD_HEADER, s->scratch.data, len, &got,
+                     err) == 0) {
         if (got < len || hash_bytes(s->scratch.data, len, HASH_SEED) != hash) {
             damaged(s, id, "its bytes are not those that were written", err);
         } else {
@@ -288,7 +295,8 @@ static void spool_drop(void *arg, uint64_t id) {
         if (f->number == number) {
             CHECK(f->live > 0);
             /* A short file that is still written to stays: it would only be created again. */
-            if (--f->live == 0 && (i + 1 < s->count || f->bytes >= KEEP_BYTES || f->broken || spool_full(s))) {
+            if (--f->live == 0 &&
+                (i + 1 < s->count || f->bytes >= KEEP_BYTES || f->broken || spool_full(s))) {
                 remove_file(s, i);
             }
             return;
@@ -297,4 +305,6 @@ static void spool_drop(void *arg, uint64_t id) {
     CHECK(!"a record of the spool was dropped twice");
 }
 
-const struct spool_ops spool_disk_ops = { .put = spool_put, .get = spool_get, .drop = spool_drop, .full = spool_full };
+const struct spool_ops spool_disk_ops = {
+    .put = spool_put, .get = spool_get, .drop = spool_drop, .full = spool_full
+};

@@ -1,10 +1,12 @@
-/* The spool: rows and events that the hybrid algorithm holds and that do not fit into memory, on disk. It implements
- * cdc/hybrid.h's spool_ops over env->files. Disposable: emptied at every start, never synced, never the truth.
+/* The spool: rows and events that the hybrid algorithm holds and that do not fit into memory, on
+ * disk. It implements cdc/hybrid.h's spool_ops over env->files. Disposable: emptied at every start,
+ * never synced, never the truth.
  *
- * DIR/spill/<number, 16 hex digits>.spool, each about SPOOL_FILE_BYTES, append-only; a record is
- *   u32 length of the payload | u64 hash_bytes of the payload | payload (batch_encode)          little-endian
- * and its id is file number << 32 | offset: nothing is kept in memory for a record. A file goes when all its records were dropped.
- * A disk that is full acts as a spool that is full: the record stays in memory, and full() says true until space was freed.
+ * DIR/spill/<number, 16 hex digits>.spool, each about SPOOL_FILE_BYTES, append-only. A record:
+ *   u32 length of the payload | u64 hash_bytes of the payload | payload (batch_encode)
+ * little-endian. Its id is file number << 32 | offset: nothing is kept in memory for a record. A
+ * file goes when all its records were dropped. A full disk acts as a spool that is full: the record
+ * stays in memory, and full() says true until space was freed.
  * Thread: the merge task. Locks: none. */
 #pragma once
 #include "cdc/base/env.h"

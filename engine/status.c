@@ -70,7 +70,8 @@ void status_log_end(struct status *s, const char *text, uint64_t offset, int64_t
     waitq_unlock(s->q);
 }
 
-void status_progress(struct status *s, const char *applied, uint64_t offset, const struct buf *tables) {
+void status_progress(struct status *s, const char *applied, uint64_t offset,
+                     const struct buf *tables) {
     waitq_lock(s->q);
     snprintf(s->applied, sizeof s->applied, "%s", applied);
     s->applied_offset = offset;
@@ -90,11 +91,13 @@ void status_put_json(struct status *s, const struct metrics *metrics, struct buf
     json_put_cstr(out, s->job);
     put_text(out, "phase", s->phase);
     put_text(out, "waits_for", s->waits_for);
-    buf_putf(out, ",\"epoch\":%llu,\"seq\":%llu", (unsigned long long)s->epoch, (unsigned long long)s->seq);
+    buf_putf(out, ",\"epoch\":%llu,\"seq\":%llu", (unsigned long long)s->epoch,
+             (unsigned long long)s->seq);
     put_text(out, "applied", s->applied);
     put_text(out, "log_end", s->log_end);
     if (s->log_end[0] && s->applied[0]) {
-        uint64_t lag = s->log_end_offset > s->applied_offset ? s->log_end_offset - s->applied_offset : 0;
+        uint64_t lag =
+            s->log_end_offset > s->applied_offset ? s->log_end_offset - s->applied_offset : 0;
         buf_putf(out, ",\"lag_bytes\":%llu", (unsigned long long)lag);
     }
     if (s->retained_bytes >= 0) {

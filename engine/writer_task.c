@@ -1,5 +1,6 @@
-/* A writer task: stages what merge routes to it and seals at each barrier; the part goes to the commit task. What it stages stays
- * invisible until then. Never waits for merge. Thread: its own; owner of one sink_writer. */
+/* A writer task: stages what merge routes to it and seals at each barrier; the part goes to the
+ * commit task. What it stages stays invisible until then. Never waits for merge. Thread: its own;
+ * owner of one sink_writer. */
 #include <stdlib.h>
 
 #include "cdc/base/clock.h"
@@ -13,8 +14,12 @@ struct writer {
 
 static int stage(struct writer *w, const struct writer_order *order, struct err *err) {
     struct backoff backoff = RUN_BACKOFF;
-    struct stage_item item = { .kind = order->kind, .batches = order->batches, .count = order->count,
-                               .schema = order->schema, .generation = order->generation, .at = order->at };
+    struct stage_item item = { .kind = order->kind,
+                               .batches = order->batches,
+                               .count = order->count,
+                               .schema = order->schema,
+                               .generation = order->generation,
+                               .at = order->at };
     while (w->sink->ops->writer_stage(w->sink, &item, err)) {
         if (!run_retry(w->run, &backoff, err)) {
             return -1;
@@ -41,12 +46,15 @@ static int seal(struct writer *w, uint64_t seq, struct err *err) {
         }
     }
     struct commit_news *news = xcalloc(1, sizeof *news);
-    *news = (struct commit_news){ .kind = COMMIT_PART, .seq = seq, .writer = w->number, .ops = w->sink->ops, .part = part };
+    *news = (struct commit_news){
+        .kind = COMMIT_PART, .seq = seq, .writer = w->number, .ops = w->sink->ops, .part = part
+    };
     if (FAILPOINT(w->run->env->failpoints, "writer.after_seal", err)) {
         commit_news_free(news);
         return -1;
     }
-    run_send(w->run, w->run->commit_news, news, sizeof *news, commit_news_free); /* -1 = stopping: the loop sees it */
+    run_send(w->run, w->run->commit_news, news, sizeof *news,
+             commit_news_free); /* -1 = stopping: the loop sees it */
     return 0;
 }
 

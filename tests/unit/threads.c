@@ -1,9 +1,12 @@
-/* The engine on real threads, for the thread sanitizer: job_run between a source and a sink that live in memory.
+/* The engine on real threads, for the thread sanitizer: job_run between a source and a sink that
+ * live in memory.
  *
- * The source is a small database of two tables: `ranges` (an orderable key, read in key ranges) and `whole` (a key that nobody can
- * order, read as one chunk in pieces under an exported snapshot). It commits transactions while it is being read. The sink applies
- * commits to a target, refuses rows that are repeated or missing, and answers UNKNOWN in a fixed rhythm. At the end of every run the
- * target must equal the source at the position that the target states. No sleeps; the seed is fixed, the interleaving is not. */
+ * The source is a small database of two tables: `ranges` (an orderable key, read in key ranges) and
+ * `whole` (a key that nobody can order, read as one chunk in pieces under an exported snapshot). It
+ * commits transactions while it is being read. The sink applies commits to a target, refuses rows
+ * that are repeated or missing, and answers UNKNOWN in a fixed rhythm. At the end of every run the
+ * target must equal the source at the position that the target states. No sleeps; the seed is
+ * fixed, the interleaving is not. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,7 +91,9 @@ static void apply(struct rows *r, const struct change *c) {
         r->there[c->table][c->key] = true;
         r->value[c->table][c->key] = c->value;
         break;
-    case CHANGE_DELETE: r->there[c->table][c->key] = false; break;
+    case CHANGE_DELETE:
+        r->there[c->table][c->key] = false;
+        break;
     case CHANGE_MOVE:
         r->there[c->table][c->key] = false;
         r->there[c->table][c->to] = true;
@@ -116,7 +121,9 @@ static void server_commit(struct server *s) {
         } else {
             c->to = below(&s->random, KEYS);
             unsigned what = below(&s->random, 4);
-            c->kind = what == 0 ? CHANGE_DELETE : what == 1 && !s->now.there[c->table][c->to] ? CHANGE_MOVE : CHANGE_UPDATE;
+            c->kind = what == 0                                     ? CHANGE_DELETE
+                      : what == 1 && !s->now.there[c->table][c->to] ? CHANGE_MOVE
+                                                                    : CHANGE_UPDATE;
         }
         apply(&s->now, c);
     }
@@ -125,9 +132,11 @@ static void server_commit(struct server *s) {
 
 static struct schema *table_schema(unsigned table) {
     struct schema *s = schema_new(1000 + table, "public", table ? "whole" : "ranges", 2);
-    s->columns[0] = (struct column_def){ .name = "id", .source_type = "k", .source_mod = -1, .key_pos = 0 };
+    s->columns[0] =
+        (struct column_def){ .name = "id", .source_type = "k", .source_mod = -1, .key_pos = 0 };
     s->columns[0].type.kind = table ? TYPE_TEXT : TYPE_INT64;
-    s->columns[1] = (struct column_def){ .name = "v", .source_type = "int8", .source_mod = -1, .key_pos = -1 };
+    s->columns[1] =
+        (struct column_def){ .name = "v", .source_type = "int8", .source_mod = -1, .key_pos = -1 };
     s->columns[1].type.kind = TYPE_INT64;
     s->storage = "1";
     s->identity = IDENTITY_KEY;
@@ -157,7 +166,9 @@ static void server_free(struct server *s) {
     free(s);
 }
 
-static struct logpos pos_of(unsigned count) { return (struct logpos){ 0, (uint64_t)(count + 1) * STEP }; }
+static struct logpos pos_of(unsigned count) {
+    return (struct logpos){ 0, (uint64_t)(count + 1) * STEP };
+}
 
 /* The rows as of a position. */
 static void rows_at(const struct server *s, struct logpos at, struct rows *out) {
@@ -171,7 +182,9 @@ static void rows_at(const struct server *s, struct logpos at, struct rows *out) 
 
 /* ---- the source door ---- */
 
-struct fake_source { struct source base; };
+struct fake_source {
+    struct source base;
+};
 struct fake_log {
     struct source_log base;
     unsigned next; /* record */
@@ -184,7 +197,8 @@ struct fake_lane {
     unsigned at;
 };
 
-static void put_row(struct batch *b, unsigned table, unsigned key, int64_t value, enum row_kind kind, uint32_t tx, uint32_t n) {
+static void put_row(struct batch *b, unsigned table, unsigned key, int64_t value,
+                    enum row_kind kind, uint32_t tx, uint32_t n) {
     if (table) {
         char text[8];
         int len = snprintf(text, sizeof text, "%u", key);
@@ -197,8 +211,8 @@ static void put_row(struct batch *b, unsigned table, unsigned key, int64_t value
     batch_row_done(b, kind, tx, n);
 }
 
-static int fake_open(const struct source_address *a, struct env *env, table_select_fn select, const void *rules, struct source **out,
-                     struct err *err);
+static int fake_open(const struct source_address *a, struct env *env, table_select_fn select,
+                     const void *rules, struct source **out, struct err *err);
 static void fake_close(struct source *s) { free(s); }
 static int fake_examine(struct source *s, struct source_findings *out, struct err *err) {
     (void)s, (void)err;
@@ -207,17 +221,21 @@ static int fake_examine(struct source *s, struct source_findings *out, struct er
 }
 static int fake_catalogue(struct source *s, struct source_catalogue *out, struct err *err) {
     (void)s, (void)err;
-    *out = (struct source_catalogue){ .tables = xcalloc(TABLES, sizeof *out->tables), .count = TABLES };
+    *out = (struct source_catalogue){ .tables = xcalloc(TABLES, sizeof *out->tables),
+                                      .count = TABLES };
     for (unsigned t = 0; t < TABLES; t++) {
-        out->tables[t] = (struct source_table){ .schema = schema_ref(server->schemas[t]), .rows_estimate = 64,
-                                                .bytes_estimate = 64u << 20, .usable = true };
+        out->tables[t] = (struct source_table){ .schema = schema_ref(server->schemas[t]),
+                                                .rows_estimate = 64,
+                                                .bytes_estimate = 64u << 20,
+                                                .usable = true };
     }
     waitq_lock(server->q);
     out->defined_at = pos_of(server->count);
     waitq_unlock(server->q);
     return 0;
 }
-static int fake_start(struct source *s, const struct source_start *req, struct source_started *out, struct err *err) {
+static int fake_start(struct source *s, const struct source_start *req, struct source_started *out,
+                      struct err *err) {
     (void)s;
     waitq_lock(server->q);
     bool had = server->slot;
@@ -230,18 +248,22 @@ static int fake_start(struct source *s, const struct source_start *req, struct s
     }
     waitq_unlock(server->q);
     if (req->knows == TARGET_NOTHING && had) {
-        return err_set(err, ERR_FATAL, "slot_exists", "the slot exists and the target knows nothing");
+        return err_set(err, ERR_FATAL, "slot_exists",
+                       "the slot exists and the target knows nothing");
     }
     return 0;
 }
-static int fake_capture(struct source *s, const uint64_t *ids, uint32_t count, uint64_t *x, struct logpos *from, struct err *err) {
+static int fake_capture(struct source *s, const uint64_t *ids, uint32_t count, uint64_t *x,
+                        struct logpos *from, struct err *err) {
     (void)s, (void)ids, (void)count, (void)err;
     *x = 0;
     *from = LOGPOS_NONE;
     return 0;
 }
 /* Lock held. */
-static void see(struct snapshot *out) { snapshot_set(out, 100 + server->count, 100 + server->count, NULL, 0); }
+static void see(struct snapshot *out) {
+    snapshot_set(out, 100 + server->count, 100 + server->count, NULL, 0);
+}
 static int fake_probe(struct source *s, struct snapshot *out, struct err *err) {
     (void)s, (void)err;
     waitq_lock(server->q);
@@ -262,7 +284,9 @@ static int fake_status(struct source *s, struct source_status *out, struct err *
     *out = (struct source_status){ 0 };
     return fake_log_end(s, &out->log_end, err);
 }
-static bool fake_rewritten(const struct schema *a, const struct schema *b) { return strcmp(a->storage, b->storage) != 0; }
+static bool fake_rewritten(const struct schema *a, const struct schema *b) {
+    return strcmp(a->storage, b->storage) != 0;
+}
 static int fake_nothing(struct source *s, struct err *err) {
     (void)s, (void)err;
     return 0;
@@ -271,7 +295,8 @@ static int fake_no_text(struct source *s, struct buf *out, struct err *err) {
     (void)s, (void)out, (void)err;
     return 0;
 }
-static int fake_log_open(struct source *s, struct logpos from, struct source_log **out, struct err *err) {
+static int fake_log_open(struct source *s, struct logpos from, struct source_log **out,
+                         struct err *err) {
     (void)err;
     struct fake_log *l = xcalloc(1, sizeof *l);
     l->base.ops = s->ops;
@@ -287,7 +312,9 @@ static struct segment *segment_of(unsigned first, unsigned count) {
     struct batch *batches[TABLES];
     for (unsigned i = 0; i < count; i++) {
         uint64_t end = pos_of(first + i + 1).offset;
-        txlist_add(seg->txs, &(struct tx){ .id = server->log[first + i].xid, .commit = { 0, end - 1 }, .end = { 0, end } });
+        txlist_add(seg->txs, &(struct tx){ .id = server->log[first + i].xid,
+                                           .commit = { 0, end - 1 },
+                                           .end = { 0, end } });
     }
     for (unsigned t = 0; t < TABLES; t++) {
         batches[t] = batch_new(server->schemas[t], count * CHANGES_MAX * 2, seg->txs);
@@ -298,9 +325,15 @@ static struct segment *segment_of(unsigned first, unsigned count) {
             const struct change *x = &r->changes[c];
             struct batch *b = batches[x->table];
             switch (x->kind) {
-            case CHANGE_INSERT: put_row(b, x->table, x->key, x->value, ROW_INSERT, i, c); break;
-            case CHANGE_UPDATE: put_row(b, x->table, x->key, x->value, ROW_UPDATE_AFTER, i, c); break;
-            case CHANGE_DELETE: put_row(b, x->table, x->key, 0, ROW_DELETE, i, c); break;
+            case CHANGE_INSERT:
+                put_row(b, x->table, x->key, x->value, ROW_INSERT, i, c);
+                break;
+            case CHANGE_UPDATE:
+                put_row(b, x->table, x->key, x->value, ROW_UPDATE_AFTER, i, c);
+                break;
+            case CHANGE_DELETE:
+                put_row(b, x->table, x->key, 0, ROW_DELETE, i, c);
+                break;
             case CHANGE_MOVE:
                 put_row(b, x->table, x->key, 0, ROW_UPDATE_BEFORE, i, c);
                 put_row(b, x->table, x->to, x->value, ROW_UPDATE_AFTER, i, c);
@@ -321,7 +354,8 @@ static struct segment *segment_of(unsigned first, unsigned count) {
     return seg;
 }
 
-static int fake_log_next(struct source_log *log, int64_t deadline, struct segment **out, struct err *err) {
+static int fake_log_next(struct source_log *log, int64_t deadline, struct segment **out,
+                         struct err *err) {
     struct fake_log *l = (struct fake_log *)log;
     *out = NULL;
     waitq_lock(server->q);
@@ -331,9 +365,9 @@ static int fake_log_next(struct source_log *log, int64_t deadline, struct segmen
     }
     server_commit(server);
     int64_t look = clock_mono_us() + 5 * US_PER_MS;
-    deadline = deadline < look ? deadline : look; /* the pace depends on commits, which wake nobody here */
-    while (l->next == server->count && !l->woken && waitq_wait(server->q, deadline)) {
-    }
+    deadline =
+        deadline < look ? deadline : look; /* the pace depends on commits, which wake nobody here */
+    while (l->next == server->count && !l->woken && waitq_wait(server->q, deadline)) {}
     l->woken = false;
     unsigned count = server->count - l->next;
     count = count > 5 ? 5 : count;
@@ -362,7 +396,8 @@ static void fake_log_wake(struct source_log *log) {
 }
 static void fake_log_want(struct source_log *log, struct logpos pos) { (void)log, (void)pos; }
 
-static int fake_lane_open(struct source *s, unsigned number, struct source_lane **out, struct err *err) {
+static int fake_lane_open(struct source *s, unsigned number, struct source_lane **out,
+                          struct err *err) {
     (void)number, (void)err;
     struct fake_lane *l = xcalloc(1, sizeof *l);
     l->base.ops = s->ops;
@@ -381,8 +416,9 @@ static void key_bytes(struct buf *out, unsigned key) {
     buf_clear(out);
     key_put_cell(out, &(struct type){ .kind = TYPE_INT64 }, (const uint8_t *)&id, sizeof id);
 }
-static int fake_lane_cut(struct source_lane *l, const struct schema *schema, bool whole, uint32_t pieces_max, struct buf *bounds,
-                         uint32_t *pieces, struct err *err) {
+static int fake_lane_cut(struct source_lane *l, const struct schema *schema, bool whole,
+                         uint32_t pieces_max, struct buf *bounds, uint32_t *pieces,
+                         struct err *err) {
     (void)l, (void)schema, (void)err;
     *pieces = pieces_max < 3 ? pieces_max : 3;
     struct buf key;
@@ -395,13 +431,16 @@ static int fake_lane_cut(struct source_lane *l, const struct schema *schema, boo
     buf_release(&key);
     return 0;
 }
-static int fake_lane_begin(struct source_lane *lane, const struct schema *schema, struct chunk_view *out, char *export_name, struct err *err) {
+static int fake_lane_begin(struct source_lane *lane, const struct schema *schema,
+                           struct chunk_view *out, char *export_name, struct err *err) {
     struct fake_lane *l = (struct fake_lane *)lane;
     waitq_lock(server->q);
     unsigned call = ++server->lane_calls;
-    if (call == server->lane_fails_at || (server->lane_retries_each && call % server->lane_retries_each == 0)) {
+    if (call == server->lane_fails_at ||
+        (server->lane_retries_each && call % server->lane_retries_each == 0)) {
         waitq_unlock(server->q);
-        return err_set(err, call == server->lane_fails_at ? ERR_REWIND : ERR_RETRY, "lane", "the lane failed");
+        return err_set(err, call == server->lane_fails_at ? ERR_REWIND : ERR_RETRY, "lane",
+                       "the lane failed");
     }
     *out = (struct chunk_view){ 0 };
     snapshot_init(&out->snapshot);
@@ -418,7 +457,8 @@ static int fake_lane_begin(struct source_lane *lane, const struct schema *schema
     waitq_unlock(server->q);
     return 0;
 }
-static int fake_lane_join(struct source_lane *lane, const struct schema *schema, const char *name, struct err *err) {
+static int fake_lane_join(struct source_lane *lane, const struct schema *schema, const char *name,
+                          struct err *err) {
     (void)schema, (void)err;
     waitq_lock(server->q);
     ((struct fake_lane *)lane)->seen = server->exported[atoi(name)];
@@ -492,16 +532,42 @@ static int fake_take_logpos(const char *text, struct logpos *out) {
     return *text && !*end ? 0 : -1;
 }
 static const struct source_ops fake_source_ops = {
-    .name = "fake", .open = fake_open, .close = fake_close, .examine = fake_examine, .catalogue = fake_catalogue, .start = fake_start,
-    .capture = fake_capture, .probe = fake_probe, .nudge = fake_nudge, .log_end = fake_log_end, .status = fake_status,
-    .rewritten = fake_rewritten, .drop = fake_nothing, .drop_plan = fake_no_text, .slots = fake_no_text, .log_open = fake_log_open,
-    .log_close = fake_log_close, .log_next = fake_log_next, .log_idle = fake_log_idle, .log_ack = fake_log_ack, .log_wake = fake_log_wake,
-    .log_want = fake_log_want, .lane_open = fake_lane_open, .lane_close = fake_lane_close, .lane_cut = fake_lane_cut,
-    .lane_begin = fake_lane_begin, .lane_join = fake_lane_join, .lane_read = fake_lane_read, .lane_next = fake_lane_next,
-    .lane_stop = fake_lane_ok, .lane_end = fake_lane_ok, .put_logpos = fake_put_logpos, .take_logpos = fake_take_logpos,
+    .name = "fake",
+    .open = fake_open,
+    .close = fake_close,
+    .examine = fake_examine,
+    .catalogue = fake_catalogue,
+    .start = fake_start,
+    .capture = fake_capture,
+    .probe = fake_probe,
+    .nudge = fake_nudge,
+    .log_end = fake_log_end,
+    .status = fake_status,
+    .rewritten = fake_rewritten,
+    .drop = fake_nothing,
+    .drop_plan = fake_no_text,
+    .slots = fake_no_text,
+    .log_open = fake_log_open,
+    .log_close = fake_log_close,
+    .log_next = fake_log_next,
+    .log_idle = fake_log_idle,
+    .log_ack = fake_log_ack,
+    .log_wake = fake_log_wake,
+    .log_want = fake_log_want,
+    .lane_open = fake_lane_open,
+    .lane_close = fake_lane_close,
+    .lane_cut = fake_lane_cut,
+    .lane_begin = fake_lane_begin,
+    .lane_join = fake_lane_join,
+    .lane_read = fake_lane_read,
+    .lane_next = fake_lane_next,
+    .lane_stop = fake_lane_ok,
+    .lane_end = fake_lane_ok,
+    .put_logpos = fake_put_logpos,
+    .take_logpos = fake_take_logpos,
 };
-static int fake_open(const struct source_address *a, struct env *env, table_select_fn select, const void *rules, struct source **out,
-                     struct err *err) {
+static int fake_open(const struct source_address *a, struct env *env, table_select_fn select,
+                     const void *rules, struct source **out, struct err *err) {
     (void)a, (void)env, (void)select, (void)rules, (void)err;
     struct fake_source *s = xcalloc(1, sizeof *s);
     s->base.ops = &fake_source_ops;
@@ -553,7 +619,8 @@ static int64_t value_at(const struct batch *b, uint32_t row) {
     return v;
 }
 
-/* Target's lock held. A repeated insert, or an update or delete of what is not there, is an error of the engine's. */
+/* Target's lock held. A repeated insert, or an update or delete of what is not there, is an error
+ * of the engine's. */
 static void target_row(unsigned table, const struct batch *b, uint32_t r) {
     unsigned key = key_at(b, r);
     bool *there = &target->rows.there[table][key];
@@ -581,7 +648,8 @@ static void target_row(unsigned table, const struct batch *b, uint32_t r) {
         }
         *there = false;
         break;
-    case ROW_TRUNCATE: break;
+    case ROW_TRUNCATE:
+        break;
     }
 }
 static void target_apply(const struct sink_part *part) {
@@ -601,7 +669,8 @@ static void target_apply(const struct sink_part *part) {
     }
 }
 
-static int sink_fake_open(const struct sink_address *a, struct env *env, struct sink **out, struct err *err);
+static int sink_fake_open(const struct sink_address *a, struct env *env, struct sink **out,
+                          struct err *err);
 static struct sink_ops sink_ops; /* of the case: owns a position or, like stdout, none */
 static void sink_fake_close(struct sink *s) { free(s); }
 static int sink_examine(struct sink *s, struct source_findings *out, struct err *err) {
@@ -612,9 +681,12 @@ static int sink_examine(struct sink *s, struct source_findings *out, struct err 
 static int sink_peek(struct sink *s, struct sink_state *out, struct err *err) {
     (void)s, (void)err;
     waitq_lock(target->q);
-    *out = (struct sink_state){ .knows = target->position ? TARGET_POSITION : target->claimed ? TARGET_CLAIM : TARGET_NOTHING,
+    *out = (struct sink_state){ .knows = target->position  ? TARGET_POSITION
+                                         : target->claimed ? TARGET_CLAIM
+                                                           : TARGET_NOTHING,
                                 .position = target->position ? xstrdup(target->position) : NULL,
-                                .epoch = target->epoch, .seq = target->seq };
+                                .epoch = target->epoch,
+                                .seq = target->seq };
     if (target->position) {
         out->schema_count = TABLES;
         out->schemas = xcalloc(TABLES, sizeof *out->schemas);
@@ -637,11 +709,15 @@ static int sink_apply_schema(struct sink *s, const struct commit_request *next, 
     (void)s, (void)next, (void)err;
     return 0;
 }
-static enum commit_outcome sink_commit(struct sink *sink, const struct commit_request *req, struct err *err) {
+static enum commit_outcome sink_commit(struct sink *sink, const struct commit_request *req,
+                                       struct err *err) {
     struct fake_sink *s = (struct fake_sink *)sink;
     waitq_lock(target->q);
-    bool same = req->from ? target->position && strcmp(req->from, target->position) == 0 : !target->position;
-    enum commit_outcome outcome = req->epoch != target->epoch ? COMMIT_FENCED : !same ? COMMIT_CONFLICT : COMMITTED;
+    bool same = req->from ? target->position && strcmp(req->from, target->position) == 0
+                          : !target->position;
+    enum commit_outcome outcome = req->epoch != target->epoch ? COMMIT_FENCED
+                                  : !same                     ? COMMIT_CONFLICT
+                                                              : COMMITTED;
     unsigned n = ++target->commits;
     if (n == target->fenced_at) {
         target->epoch++; /* another instance claimed it */
@@ -672,11 +748,13 @@ static enum commit_outcome sink_commit(struct sink *sink, const struct commit_re
     }
     return outcome;
 }
-static enum resolve_outcome sink_resolve(struct sink *sink, const struct commit_request *req, struct err *err) {
+static enum resolve_outcome sink_resolve(struct sink *sink, const struct commit_request *req,
+                                         struct err *err) {
     (void)req, (void)err;
     return ((struct fake_sink *)sink)->last_applied ? RESOLVED_COMMITTED : RESOLVED_NOT_COMMITTED;
 }
-static int writer_fake_open(struct sink *s, uint32_t number, struct sink_writer **out, struct err *err) {
+static int writer_fake_open(struct sink *s, uint32_t number, struct sink_writer **out,
+                            struct err *err) {
     (void)number, (void)err;
     struct fake_writer *w = xcalloc(1, sizeof *w);
     w->base.ops = s->ops;
@@ -693,20 +771,26 @@ static void part_add(struct fake_writer *w, struct fake_item item) {
     }
     w->part->items[w->part->count++] = item;
 }
-static int writer_stage(struct sink_writer *writer, const struct stage_item *item, struct err *err) {
+static int writer_stage(struct sink_writer *writer, const struct stage_item *item,
+                        struct err *err) {
     (void)err;
     struct fake_writer *w = (struct fake_writer *)writer;
     if (item->kind == STAGE_GENERATION) {
-        part_add(w, (struct fake_item){ .kind = item->kind, .table = (unsigned)(item->schema->table_id - 1000), .generation = item->generation });
+        part_add(w, (struct fake_item){ .kind = item->kind,
+                                        .table = (unsigned)(item->schema->table_id - 1000),
+                                        .generation = item->generation });
         return 0;
     }
     for (uint32_t i = 0; i < item->count; i++) {
-        part_add(w, (struct fake_item){ .kind = item->kind, .table = (unsigned)(item->batches[i]->schema->table_id - 1000),
-                                        .batch = batch_ref(item->batches[i]) });
+        part_add(w,
+                 (struct fake_item){ .kind = item->kind,
+                                     .table = (unsigned)(item->batches[i]->schema->table_id - 1000),
+                                     .batch = batch_ref(item->batches[i]) });
     }
     return 0;
 }
-static int writer_seal(struct sink_writer *writer, uint64_t seq, struct sink_part **out, struct err *err) {
+static int writer_seal(struct sink_writer *writer, uint64_t seq, struct sink_part **out,
+                       struct err *err) {
     (void)seq, (void)err;
     struct fake_writer *w = (struct fake_writer *)writer;
     *out = w->part;
@@ -735,12 +819,28 @@ static int sink_summary(struct sink *s, struct buf *out, struct err *err) {
     return 0;
 }
 static const struct sink_ops fake_sink_ops = {
-    .name = "fake", .owns_position = true, .stages = true, .writers_max = 2, .freshness_us = 2 * US_PER_MS, .open = sink_fake_open,
-    .close = sink_fake_close, .examine = sink_examine, .peek = sink_peek, .recover = sink_recover, .apply_schema = sink_apply_schema,
-    .commit = sink_commit, .resolve = sink_resolve, .writer_open = writer_fake_open, .writer_stage = writer_stage,
-    .writer_seal = writer_seal, .writer_close = writer_close, .part_free = part_free, .summary = sink_summary,
+    .name = "fake",
+    .owns_position = true,
+    .stages = true,
+    .writers_max = 2,
+    .freshness_us = 2 * US_PER_MS,
+    .open = sink_fake_open,
+    .close = sink_fake_close,
+    .examine = sink_examine,
+    .peek = sink_peek,
+    .recover = sink_recover,
+    .apply_schema = sink_apply_schema,
+    .commit = sink_commit,
+    .resolve = sink_resolve,
+    .writer_open = writer_fake_open,
+    .writer_stage = writer_stage,
+    .writer_seal = writer_seal,
+    .writer_close = writer_close,
+    .part_free = part_free,
+    .summary = sink_summary,
 };
-static int sink_fake_open(const struct sink_address *a, struct env *env, struct sink **out, struct err *err) {
+static int sink_fake_open(const struct sink_address *a, struct env *env, struct sink **out,
+                          struct err *err) {
     (void)a, (void)env, (void)err;
     struct fake_sink *s = xcalloc(1, sizeof *s);
     s->base.ops = &sink_ops;
@@ -775,34 +875,48 @@ static void judge(const char *name, bool whole_log) {
                 bool same = want->there[t][k] == target->rows.there[t][k] &&
                             (!want->there[t][k] || want->value[t][k] == target->rows.value[t][k]);
                 char what[80];
-                snprintf(what, sizeof what, "table %u key %u differs at %llu", t, k, (unsigned long long)p.applied.offset);
+                snprintf(what, sizeof what, "table %u key %u differs at %llu", t, k,
+                         (unsigned long long)p.applied.offset);
                 expect(same, name, what);
             }
         }
     }
-    expect(server->acked <= p.resume.offset, name, "the source was acknowledged more than the target holds");
-    expect(!whole_log || logpos_cmp(p.applied, pos_of(server->total)) == 0, name, "it ended before the log's end");
+    expect(server->acked <= p.resume.offset, name,
+           "the source was acknowledged more than the target holds");
+    expect(!whole_log || logpos_cmp(p.applied, pos_of(server->total)) == 0, name,
+           "it ended before the log's end");
     free(want);
     stored_position_release(&p);
 }
 
-static void select_all(const void *rules, const char *space, const char *table, struct table_choice *out) {
+static void select_all(const void *rules, const char *space, const char *table,
+                       struct table_choice *out) {
     (void)rules, (void)space, (void)table;
     *out = (struct table_choice){ 0 };
 }
 
-static int run_job(const char *dir, enum job_mode mode, unsigned lanes, const char *failpoints, struct metrics *metrics, struct err *err) {
+static int run_job(const char *dir, enum job_mode mode, unsigned lanes, const char *failpoints,
+                   struct metrics *metrics, struct err *err) {
     struct log log = { .level = LOG_ERROR, .fd = -1, .job = "threads" };
-    struct env env = { .files = files_os(), .log = &log, .metrics = metrics, .state_dir = dir, .memory_bytes = 64u << 20,
-                       .spill_bytes_max = 1u << 30, .row_bytes_max = 1u << 20 };
+    struct env env = { .files = files_os(),
+                       .log = &log,
+                       .metrics = metrics,
+                       .state_dir = dir,
+                       .memory_bytes = 64u << 20,
+                       .spill_bytes_max = 1u << 30,
+                       .row_bytes_max = 1u << 20 };
     if (failpoints) {
         env.failpoints = failpoints_new(failpoints, NULL, err);
         if (!env.failpoints) {
             return EXIT_USAGE;
         }
     }
-    struct job_config config = { .name = "threads", .source = &fake_source_ops, .sink = &sink_ops, .select = select_all,
-                                 .lanes = lanes, .mode = mode };
+    struct job_config config = { .name = "threads",
+                                 .source = &fake_source_ops,
+                                 .sink = &sink_ops,
+                                 .select = select_all,
+                                 .lanes = lanes,
+                                 .mode = mode };
     the_job = job_new(&config, &env);
     int code = job_run(the_job, err);
     struct buf status;
@@ -855,9 +969,11 @@ static void run_one(const struct one *c, const char *dir) {
     snprintf(path, sizeof path, "%s/lock", dir);
     set_up(c);
     if (c->locked) {
-        expect(files_open_lock(files_os(), path, &lock, &err) == FILES_OK, c->name, "the lock was taken");
+        expect(files_open_lock(files_os(), path, &lock, &err) == FILES_OK, c->name,
+               "the lock was taken");
     }
-    expect(run_job(dir, c->mode, c->lanes, c->failpoints, &metrics, &err) == c->code, c->name, err.text);
+    expect(run_job(dir, c->mode, c->lanes, c->failpoints, &metrics, &err) == c->code, c->name,
+           err.text);
     expect(strcmp(err.code, c->err_code ? c->err_code : "") == 0, c->name, err.code);
     file_close(lock);
     if (!c->err_code || c->again) {
@@ -866,16 +982,20 @@ static void run_one(const struct one *c, const char *dir) {
     if (c->again) {
         err = ERR_INIT;
         stop_after_commits = 0;
-        expect(run_job(dir, JOB_ONCE, c->lanes, NULL, &metrics, &err) == EXIT_DONE, c->name, err.text);
+        expect(run_job(dir, JOB_ONCE, c->lanes, NULL, &metrics, &err) == EXIT_DONE, c->name,
+               err.text);
         judge(c->name, true);
     }
     if (c->unknown_each) {
-        expect(target->applied_unknown + target->lost_unknown > 0, c->name, "no commit was UNKNOWN");
+        expect(target->applied_unknown + target->lost_unknown > 0, c->name,
+               "no commit was UNKNOWN");
     }
-    expect(metric_get(&metrics, METRIC_REWINDS) >= c->rewinds_min, c->name, "it rewound too seldom");
+    expect(metric_get(&metrics, METRIC_REWINDS) >= c->rewinds_min, c->name,
+           "it rewound too seldom");
     expect(metric_get(&metrics, METRIC_CHANNEL_BYTES) == 0, c->name, "bytes are left in channels");
     if (failures == before) {
-        printf("ok %s (%lld commits, %lld rewinds)\n", c->name, (long long)metric_get(&metrics, METRIC_COMMITS),
+        printf("ok %s (%lld commits, %lld rewinds)\n", c->name,
+               (long long)metric_get(&metrics, METRIC_COMMITS),
                (long long)metric_get(&metrics, METRIC_REWINDS));
     }
     fflush(stdout);
@@ -885,13 +1005,19 @@ static void run_one(const struct one *c, const char *dir) {
     server_free(server);
 }
 
-/* Each edge of the engine fails once, in a run of its own (within one run their pauses would add up), the busy ones also later. */
+/* Each edge of the engine fails once, in a run of its own (within one run their pauses would add
+ * up), the busy ones also later. */
 static const char *const failing_edges[] = {
-    "job.after_recover=error@1", "job.after_start=error@1", "job.after_slot=error@1", "job.after_capture=error@1",
-    "log.after_segment=error@3", "lane.after_begin=error@2", "lane.after_view=error@2", "lane.after_rows=error@5",
-    "lane.before_end=error@2", "lane.after_join=error@1", "lane.before_piece_end=error@2", "merge.before_barrier=error@3",
-    "merge.after_barrier=error@3", "writer.before_seal=error@4", "writer.after_seal=error@3", "commit.before_apply_schema=error@2",
-    "commit.before_commit=error@1", "commit.before_commit=error@4", "commit.after_commit=error@1", "commit.after_commit=error@4",
+    "job.after_recover=error@1",     "job.after_start=error@1",
+    "job.after_slot=error@1",        "job.after_capture=error@1",
+    "log.after_segment=error@3",     "lane.after_begin=error@2",
+    "lane.after_view=error@2",       "lane.after_rows=error@5",
+    "lane.before_end=error@2",       "lane.after_join=error@1",
+    "lane.before_piece_end=error@2", "merge.before_barrier=error@3",
+    "merge.after_barrier=error@3",   "writer.before_seal=error@4",
+    "writer.after_seal=error@3",     "commit.before_apply_schema=error@2",
+    "commit.before_commit=error@1",  "commit.before_commit=error@4",
+    "commit.after_commit=error@1",   "commit.after_commit=error@4",
     "commit.after_ack=error@2",
 };
 
@@ -899,23 +1025,91 @@ int main(void) {
     static const struct one cases[] = {
         { .name = "once_with_one_lane", .total = 400, .lanes = 1, .mode = JOB_ONCE },
         { .name = "once_with_three_lanes", .total = 800, .lanes = 3, .mode = JOB_ONCE },
-        { .name = "unknown_outcomes", .total = 800, .lanes = 2, .mode = JOB_ONCE, .unknown_each = 2 },
-        { .name = "log_session_lost", .total = 800, .lanes = 2, .mode = JOB_ONCE, .log_fails_at = 8, .rewinds_min = 1, .unknown_each = 3 },
-        { .name = "log_session_lost_in_the_stream", .total = 800, .lanes = 2, .mode = JOB_ONCE, .log_fails_at = 110, .rewinds_min = 1, .unknown_each = 3 },
-        { .name = "lane_retries", .total = 800, .lanes = 3, .mode = JOB_ONCE, .lane_retries_each = 4 },
-        { .name = "lane_session_lost", .total = 800, .lanes = 2, .mode = JOB_ONCE, .lane_fails_at = 5, .rewinds_min = 1 },
-        { .name = "stop_and_go_on", .total = 2000, .lanes = 2, .mode = JOB_RUN, .stop_after = 2, .again = true },
-        { .name = "stop_in_the_stream", .total = 600, .lanes = 2, .mode = JOB_RUN, .stop_after = 6, .unknown_each = 4, .again = true },
-        { .name = "conflict_rewinds", .total = 600, .lanes = 2, .mode = JOB_ONCE, .conflict_at = 3, .rewinds_min = 1 },
-        { .name = "fenced_stops", .total = 600, .lanes = 2, .mode = JOB_RUN, .fenced_at = 3, .again = true, .code = EXIT_FENCED,
+        { .name = "unknown_outcomes",
+          .total = 800,
+          .lanes = 2,
+          .mode = JOB_ONCE,
+          .unknown_each = 2 },
+        { .name = "log_session_lost",
+          .total = 800,
+          .lanes = 2,
+          .mode = JOB_ONCE,
+          .log_fails_at = 8,
+          .rewinds_min = 1,
+          .unknown_each = 3 },
+        { .name = "log_session_lost_in_the_stream",
+          .total = 800,
+          .lanes = 2,
+          .mode = JOB_ONCE,
+          .log_fails_at = 110,
+          .rewinds_min = 1,
+          .unknown_each = 3 },
+        { .name = "lane_retries",
+          .total = 800,
+          .lanes = 3,
+          .mode = JOB_ONCE,
+          .lane_retries_each = 4 },
+        { .name = "lane_session_lost",
+          .total = 800,
+          .lanes = 2,
+          .mode = JOB_ONCE,
+          .lane_fails_at = 5,
+          .rewinds_min = 1 },
+        { .name = "stop_and_go_on",
+          .total = 2000,
+          .lanes = 2,
+          .mode = JOB_RUN,
+          .stop_after = 2,
+          .again = true },
+        { .name = "stop_in_the_stream",
+          .total = 600,
+          .lanes = 2,
+          .mode = JOB_RUN,
+          .stop_after = 6,
+          .unknown_each = 4,
+          .again = true },
+        { .name = "conflict_rewinds",
+          .total = 600,
+          .lanes = 2,
+          .mode = JOB_ONCE,
+          .conflict_at = 3,
+          .rewinds_min = 1 },
+        { .name = "fenced_stops",
+          .total = 600,
+          .lanes = 2,
+          .mode = JOB_RUN,
+          .fenced_at = 3,
+          .again = true,
+          .code = EXIT_FENCED,
           .err_code = "fenced" },
-        { .name = "stop_at_once", .total = 600, .lanes = 2, .mode = JOB_RUN, .stop_after = 4, .stop_now = true, .again = true,
-          .code = EXIT_ERROR, .err_code = "stopped" },
-        { .name = "lock_is_held", .total = 40, .lanes = 1, .mode = JOB_ONCE, .locked = true, .code = EXIT_FENCED,
+        { .name = "stop_at_once",
+          .total = 600,
+          .lanes = 2,
+          .mode = JOB_RUN,
+          .stop_after = 4,
+          .stop_now = true,
+          .again = true,
+          .code = EXIT_ERROR,
+          .err_code = "stopped" },
+        { .name = "lock_is_held",
+          .total = 40,
+          .lanes = 1,
+          .mode = JOB_ONCE,
+          .locked = true,
+          .code = EXIT_FENCED,
           .err_code = "instance_running" },
-        { .name = "position_is_damaged", .total = 40, .lanes = 1, .mode = JOB_ONCE, .position = "{\"v\":1}", .code = EXIT_ERROR,
+        { .name = "position_is_damaged",
+          .total = 40,
+          .lanes = 1,
+          .mode = JOB_ONCE,
+          .position = "{\"v\":1}",
+          .code = EXIT_ERROR,
           .err_code = "position_malformed" },
-        { .name = "sink_without_a_position", .total = 600, .lanes = 2, .mode = JOB_ONCE, .no_position = true },
+        { .name = "sink_without_a_position",
+          .total = 600,
+          .lanes = 2,
+          .mode = JOB_ONCE,
+          .no_position = true },
     };
     char dir[] = "/tmp/threads.XXXXXX";
     if (!mkdtemp(dir)) {
@@ -926,9 +1120,15 @@ int main(void) {
         run_one(&cases[i], dir);
     }
     for (size_t i = 0; i < ARRAY_COUNT(failing_edges); i++) {
-        bool may_miss = strncmp(failing_edges[i], "lane.after_join", 15) == 0; /* one lane may read all pieces before another comes */
-        run_one(&(struct one){ .name = failing_edges[i], .total = 600, .lanes = 3, .mode = JOB_ONCE, .failpoints = failing_edges[i],
-                               .rewinds_min = may_miss ? 0 : 1 }, dir);
+        bool may_miss = strncmp(failing_edges[i], "lane.after_join", 15) ==
+                        0; /* one lane may read all pieces before another comes */
+        run_one(&(struct one){ .name = failing_edges[i],
+                               .total = 600,
+                               .lanes = 3,
+                               .mode = JOB_ONCE,
+                               .failpoints = failing_edges[i],
+                               .rewinds_min = may_miss ? 0 : 1 },
+                dir);
     }
     char lock[64], spill[64];
     snprintf(lock, sizeof lock, "%s/lock", dir);

@@ -7,7 +7,9 @@
 
 static bool due(struct barrier_view v, int64_t *again) { return barrier_due(&v, again); }
 static struct barrier_view stream_at(int64_t ms) {
-    return (struct barrier_view){ .now_us = ms * US_PER_MS, .freshness_us = 20 * US_PER_MS, .changed = true, .log_moved = true };
+    return (struct barrier_view){
+        .now_us = ms * US_PER_MS, .freshness_us = 20 * US_PER_MS, .changed = true, .log_moved = true
+    };
 }
 
 TEST(barrier_in_the_stream_keeps_the_freshness) {
@@ -75,7 +77,9 @@ TEST(budget_stays_below_the_memory_for_any_number_of_lanes) {
         for (unsigned lanes = 1; lanes <= 64; lanes *= 4) {
             struct budget b;
             budget_plan(&b, sizes[i], lanes, 2);
-            EXPECT_TRUE(b.log_bytes + b.lane_bytes + b.held_bytes + b.rows_bytes + 2 * b.writer_bytes <= sizes[i] / 16 * 11);
+            EXPECT_TRUE(b.log_bytes + b.lane_bytes + b.held_bytes + b.rows_bytes +
+                            2 * b.writer_bytes <=
+                        sizes[i] / 16 * 11);
             EXPECT_TRUE(b.chunk_bytes >= 1u << 20 && b.chunk_bytes <= b.rows_bytes);
         }
     }

@@ -119,7 +119,8 @@ struct sender {
 static void send_many(void *arg) {
     struct sender *s = arg;
     for (int i = 0; i < EACH; i++) {
-        s->last = channel_send(s->channel, number(s->number * EACH + i), 8, count_free, clock_mono_us() + 60 * US_PER_S);
+        s->last = channel_send(s->channel, number(s->number * EACH + i), 8, count_free,
+                               clock_mono_us() + 60 * US_PER_S);
     }
 }
 

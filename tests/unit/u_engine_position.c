@@ -14,7 +14,9 @@ static int take_pos(const char *text, struct logpos *out) {
     *out = (struct logpos){ 0, strtoull(text, &end, 10) };
     return *text && !*end ? 0 : -1;
 }
-static const struct source_ops source = { .name = "fake", .put_logpos = put_pos, .take_logpos = take_pos };
+static const struct source_ops source = { .name = "fake",
+                                          .put_logpos = put_pos,
+                                          .take_logpos = take_pos };
 
 /* "" when it was read, else the error's code. */
 static const char *code_of(const char *json) {
@@ -34,12 +36,15 @@ TEST(position_reads_back_what_it_wrote) {
     struct err err = ERR_INIT;
     struct stored_position p;
     buf_init(&out, SIZE_MAX);
-    EXPECT_EQ_INT(position_open(&out, &source, "{\"id\":\"a}\\\"{\",\"n\":[1,{\"k\":2}]}", (struct logpos){ 0, 90 },
-                                (struct logpos){ 0, 70 }, 731, &err), 0);
+    EXPECT_EQ_INT(position_open(&out, &source, "{\"id\":\"a}\\\"{\",\"n\":[1,{\"k\":2}]}",
+                                (struct logpos){ 0, 90 }, (struct logpos){ 0, 70 }, 731, &err),
+                  0);
     buf_puts(&out, ",\"tables\":{\"through\":\"9\",\"except\":[]},\"loose\":\"1,2\"");
     position_close(&out);
-    EXPECT_EQ_STR(buf_cstr(&out), "{\"v\":1,\"source\":{\"id\":\"a}\\\"{\",\"n\":[1,{\"k\":2}]},\"applied\":\"90\",\"resume\":\"70\",\"x\":731,"
-                                  "\"tables\":{\"through\":\"9\",\"except\":[]},\"loose\":\"1,2\"}");
+    EXPECT_EQ_STR(buf_cstr(&out),
+                  "{\"v\":1,\"source\":{\"id\":\"a}\\\"{\",\"n\":[1,{\"k\":2}]},\"applied\":\"90\","
+                  "\"resume\":\"70\",\"x\":731,"
+                  "\"tables\":{\"through\":\"9\",\"except\":[]},\"loose\":\"1,2\"}");
     if (!EXPECT_EQ_INT(position_decode(buf_cstr(&out), &source, &p, &err), 0)) {
         return;
     }
@@ -57,9 +62,14 @@ TEST(position_of_another_version_asks_for_another_release) {
 }
 
 TEST(position_is_read_strictly) {
-    EXPECT_EQ_STR(code_of("{\"v\":1,\"source\":{},\"applied\":\"9\",\"resume\":\"9\",\"x\":0}"), "");
+    EXPECT_EQ_STR(code_of("{\"v\":1,\"source\":{},\"applied\":\"9\",\"resume\":\"9\",\"x\":0}"),
+                  "");
     static const char *const bad[] = {
-        "", "{", "[]", "null", "{}",
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
         "{\"v\":\"1\",\"source\":{},\"applied\":\"9\",\"resume\":\"9\",\"x\":0}",
         "{\"source\":{},\"v\":1,\"applied\":\"9\",\"resume\":\"9\",\"x\":0}",
         "{\"v\":1,\"source\":{},\"applied\":\"9\",\"x\":0,\"resume\":\"9\"}",

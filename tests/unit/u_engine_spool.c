@@ -1,4 +1,5 @@
-/* The spool on disk: rows come back as they were, damage is seen, space is freed, a full disk is no error. */
+/* The spool on disk: rows come back as they were, damage is seen, space is freed, a full disk is no
+ * error. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +18,17 @@ struct bench {
 
 static void bench_init(struct bench *b, struct files *files) {
     *b = (struct bench){ .log = { .level = LOG_ERROR, .fd = -1, .job = "t" } };
-    b->env = (struct env){ .files = files, .log = &b->log, .metrics = &b->metrics, .state_dir = kit_temp_dir(), .spill_bytes_max = 1u << 30 };
+    b->env = (struct env){ .files = files,
+                           .log = &b->log,
+                           .metrics = &b->metrics,
+                           .state_dir = kit_temp_dir(),
+                           .spill_bytes_max = 1u << 30 };
     b->schema = schema_new(7, "public", "t", 2);
-    b->schema->columns[0] = (struct column_def){ .name = "id", .source_type = "int8", .source_mod = -1, .key_pos = 0 };
+    b->schema->columns[0] =
+        (struct column_def){ .name = "id", .source_type = "int8", .source_mod = -1, .key_pos = 0 };
     b->schema->columns[0].type.kind = TYPE_INT64;
-    b->schema->columns[1] = (struct column_def){ .name = "v", .source_type = "text", .source_mod = -1, .key_pos = -1 };
+    b->schema->columns[1] =
+        (struct column_def){ .name = "v", .source_type = "text", .source_mod = -1, .key_pos = -1 };
     b->schema->columns[1].type.kind = TYPE_TEXT;
     b->schema->storage = "";
     b->schema->identity = IDENTITY_KEY;
@@ -48,7 +55,8 @@ static uint64_t put(struct bench *b, struct spool *s, int64_t id, const char *te
     batch_unref(batch);
     return at;
 }
-static void expect_row(struct bench *b, struct spool *s, uint64_t at, int64_t id, const char *text) {
+static void expect_row(struct bench *b, struct spool *s, uint64_t at, int64_t id,
+                       const char *text) {
     struct batch *batch = spool_disk_ops.get(s, at, b->schema, b->txs, &b->err);
     if (!EXPECT_TRUE(batch != NULL)) {
         return;
@@ -74,7 +82,8 @@ TEST(spool_gives_rows_back_in_any_order) {
     expect_row(&b, s, two, 2, "");
     expect_row(&b, s, one, 1, "one");
     expect_row(&b, s, two, 2, "");
-    EXPECT_TRUE(spool_bytes(s) > 0 && metric_get(&b.metrics, METRIC_SPILL_BYTES) == (int64_t)spool_bytes(s));
+    EXPECT_TRUE(spool_bytes(s) > 0 &&
+                metric_get(&b.metrics, METRIC_SPILL_BYTES) == (int64_t)spool_bytes(s));
     spool_close(s);
     bench_release(&b);
 }
@@ -169,7 +178,8 @@ static void full_close(struct file *file) {
     free(file);
 }
 static const struct files_ops full_file_ops = { .write = full_write, .close = full_close };
-static enum files_result full_create(struct files *files, const char *path, struct file **out, struct err *err) {
+static enum files_result full_create(struct files *files, const char *path, struct file **out,
+                                     struct err *err) {
     (void)files;
     struct full_file *f = xcalloc(1, sizeof *f);
     f->base.ops = &full_file_ops;
