@@ -1,4 +1,5 @@
-/* Job names: see identity.h. The hash is part of what users meet (slot names contain it), so it never changes. Pure. */
+/* Job names: see identity.h. The hash is part of what users meet (slot names contain it), so it
+ * never changes. Pure. */
 #include "config/identity.h"
 
 #include <stdio.h>
@@ -26,7 +27,8 @@ void identity_of(const char *name, char out[JOB_ID_BYTES_MAX + 1]) {
         char c = name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a') : name[i];
         out[i] = c != '\0' && strchr(plain_bytes, c) ? c : '_';
     }
-    snprintf(out + kept, JOB_ID_BYTES_MAX + 1 - kept, "_%06x", (unsigned)(hash_bytes(name, len, 0) & 0xFFFFFF));
+    snprintf(out + kept, JOB_ID_BYTES_MAX + 1 - kept, "_%06x",
+             (unsigned)(hash_bytes(name, len, 0) & 0xFFFFFF));
 }
 
 void identity_of_file(const char *path, char out[JOB_ID_BYTES_MAX + 1]) {

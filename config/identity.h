@@ -1,6 +1,7 @@
-/* The identity of a job: its name. ?job= on the sink, else the file's name without .sync, else <database>_<sink scheme>.
- * [a-z0-9_]{1,40} stays as it is; another name is lower-cased, its other bytes become `_`, it is cut to 33 bytes, and `_` and 6
- * hex digits of a hash of the name as given follow. Host, password and options never change it. Pure. Thread: any. */
+/* The identity of a job: its name. ?job= on the sink, else the file's name without .sync, else
+ * <database>_<sink scheme>. [a-z0-9_]{1,40} stays as it is; another name is lower-cased, its other
+ * bytes become `_`, it is cut to 33 bytes, and `_` and 6 hex digits of a hash of the name as given
+ * follow. Host, password and options never change it. Pure. Thread: any. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,24 +1,35 @@
-/* From syntax to a job: schemes are looked up, options checked against their tables, the identity is chosen. A key of the
- * source's URL is ours, else the connector's, else its client library's, else a mistake; every mistake is collected. */
+/* From syntax to a job: schemes are looked up, options checked against their tables, the identity
+ * is chosen. A key of the source's URL is ours, else the connector's, else its client library's,
+ * else a mistake; every mistake is collected. */
 #include "config/job_spec.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 const struct opt_spec job_source_options[] = {
-    { .key = "chunk_rows", .type = OPT_COUNT, .fallback = "100000", .min = 1000, .max = 10000000,
+    { .key = "chunk_rows",
+      .type = OPT_COUNT,
+      .fallback = "100000",
+      .min = 1000,
+      .max = 10000000,
       .doc = "rows of a key range that are read under one snapshot" },
-    { .key = "row_max", .type = OPT_BYTES, .min = 1 << 20, .max = INT64_C(1) << 30,
+    { .key = "row_max",
+      .type = OPT_BYTES,
+      .min = 1 << 20,
+      .max = INT64_C(1) << 30,
       .doc = "largest row (default 64MiB; 8MiB with --memory below 128MiB)" },
-    { .key = "spill_max", .type = OPT_BYTES, .min = 1 << 20,
+    { .key = "spill_max",
+      .type = OPT_BYTES,
+      .min = 1 << 20,
       .doc = "most disk for rows that wait (default 20GiB, or a quarter of the file system)" },
     { .key = NULL },
 };
 const struct opt_spec job_sink_options[] = {
-    { .key = "job", .type = OPT_TEXT, .doc = "name of the job (default: the file's name, else DATABASE_SCHEME)" },
+    { .key = "job",
+      .type = OPT_TEXT,
+      .doc = "name of the job (default: the file's name, else DATABASE_SCHEME)" },
     { .key = NULL },
 };
-/* Both, for one struct opts. */
 static const struct opt_spec no_options[] = { { .key = NULL } };
 
 static bool table_has(const struct opt_spec *table, const char *key) {
@@ -37,20 +48,22 @@ static void set_option(struct opts *opts, const struct url_key *key, struct mist
         return;
     }
     if (key->value.put_in) {
-        mistake_add(m, key->value.place, err.code, err.cure, "option \"%s\": the value that ${..} gave is not accepted", key->key);
+        mistake_add(m, key->value.place, err.code, err.cure,
+                    "option \"%s\": the value that ${..} gave is not accepted", key->key);
     } else {
         mistake_add_err(m, key->value.place, &err);
     }
 }
 
-static void unknown_key(const struct url_key *key, const char *of, const struct opt_spec *ours, const struct opt_spec *theirs,
-                        const char *client, struct mistakes *m) {
+static void unknown_key(const struct url_key *key, const char *of, const struct opt_spec *ours,
+                        const struct opt_spec *theirs, const char *client, struct mistakes *m) {
     const char *words[128];
     size_t count = 0;
     struct buf cure;
     buf_init(&cure, SIZE_MAX);
     for (int i = 0; i < 2; i++) {
-        for (const struct opt_spec *o = i ? ours : theirs; o->key && count < ARRAY_COUNT(words); o++) {
+        for (const struct opt_spec *o = i ? ours : theirs; o->key && count < ARRAY_COUNT(words);
+             o++) {
             buf_putf(&cure, "%s%s", count ? ", " : "the options are: ", o->key);
             words[count++] = o->key;
         }
@@ -60,10 +73,12 @@ static void unknown_key(const struct url_key *key, const char *of, const struct 
     }
     const char *nearest = opt_nearest(key->key, words, count);
     if (nearest) {
-        mistake_add(m, key->place, "option_unknown", buf_cstr(&cure), "unknown option \"%.80s\" of \"%s:\" (did you mean \"%s\"?)",
-                    key->key, of, nearest);
+        mistake_add(m, key->place, "option_unknown", buf_cstr(&cure),
+                    "unknown option \"%.80s\" of \"%s:\" (did you mean \"%s\"?)", key->key, of,
+                    nearest);
     } else {
-        mistake_add(m, key->place, "option_unknown", buf_cstr(&cure), "unknown option \"%.80s\" of \"%s:\"", key->key, of);
+        mistake_add(m, key->place, "option_unknown", buf_cstr(&cure),
+                    "unknown option \"%.80s\" of \"%s:\"", key->key, of);
     }
     buf_release(&cure);
 }
@@ -71,7 +86,8 @@ static void unknown_key(const struct url_key *key, const char *of, const struct 
 static bool given_before(const struct url *url, uint32_t index, struct mistakes *m) {
     for (uint32_t i = 0; i < index; i++) {
         if (strcmp(url->keys[i].key, url->keys[index].key) == 0) {
-            mistake_add(m, url->keys[index].place, "option_twice", NULL, "option \"%.80s\" is given twice", url->keys[index].key);
+            mistake_add(m, url->keys[index].place, "option_twice", NULL,
+                        "option \"%.80s\" is given twice", url->keys[index].key);
             return true;
         }
     }
@@ -101,7 +117,8 @@ static void source_keys(struct job_spec *s, struct mistakes *m) {
         } else if (table_has(door->ops->opts, key->key)) {
             set_option(s->source_opts, key, m);
         } else if (is_taken(door, key->key)) {
-            mistake_add(m, key->place, "option_taken", "remove it", "option \"%s\" is set by tailrace itself", key->key);
+            mistake_add(m, key->place, "option_taken", "remove it",
+                        "option \"%s\" is set by tailrace itself", key->key);
         } else if (door->client_key && door->client_key(key->key)) {
             s->extra[extra++] = key->key;
             s->extra[extra++] = key->value.text;
@@ -119,7 +136,8 @@ static void sink_keys(struct job_spec *s, struct mistakes *m) {
         }
         if (table_has(job_sink_options, key->key)) {
             if (key->value.text[0] == '\0') {
-                mistake_add(m, key->value.place, "option_value", NULL, "option \"%s\": its value is empty", key->key);
+                mistake_add(m, key->value.place, "option_value", NULL,
+                            "option \"%s\": its value is empty", key->key);
             } else {
                 identity_of(key->value.text, s->name);
             }
@@ -133,19 +151,24 @@ static void sink_keys(struct job_spec *s, struct mistakes *m) {
 
 static void scheme_refused(const struct url *url, bool source, struct mistakes *m) {
     const char *what = source ? "source" : "sink";
-    const char *cure = source ? "the sources of this version: postgres" : "the sinks of this version: jsonl, stdout, discard";
+    const char *cure = source ? "the sources of this version: postgres"
+                              : "the sinks of this version: jsonl, stdout, discard";
     const char *nearest = scheme_nearest(url->scheme, source);
-    bool other_way = source ? sink_door_find(url->scheme) != NULL : source_door_find(url->scheme) != NULL;
+    bool other_way =
+        source ? sink_door_find(url->scheme) != NULL : source_door_find(url->scheme) != NULL;
     if (scheme_is_planned(url->scheme) || other_way) {
-        mistake_add(m, url->place, "not_built", cure, "%s \"%.40s\": not built yet in this version", what, url->scheme);
+        mistake_add(m, url->place, "not_built", cure, "%s \"%.40s\": not built yet in this version",
+                    what, url->scheme);
     } else if (nearest) {
-        mistake_add(m, url->place, "scheme_unknown", cure, "unknown %s \"%.40s\" (did you mean \"%s\"?)", what, url->scheme, nearest);
+        mistake_add(m, url->place, "scheme_unknown", cure,
+                    "unknown %s \"%.40s\" (did you mean \"%s\"?)", what, url->scheme, nearest);
     } else {
-        mistake_add(m, url->place, "scheme_unknown", cure, "unknown %s \"%.40s\"", what, url->scheme);
+        mistake_add(m, url->place, "scheme_unknown", cure, "unknown %s \"%.40s\"", what,
+                    url->scheme);
     }
 }
 
-static void name_job(struct job_spec *s, const char *file) {
+static void name_job(struct job_spec *s, const char *file, struct mistakes *m) {
     if (s->name[0]) {
         return;
     }
@@ -153,9 +176,15 @@ static void name_job(struct job_spec *s, const char *file) {
         identity_of_file(file, s->name);
         return;
     }
-    const char *database = s->source_url.path.text && s->source_url.path.text[0] ? s->source_url.path.text + 1 : "";
+    if (s->source_url.path.put_in && s->sink) { /* a name is printed, what ${..} gives is not */
+        mistake_add(m, s->source_url.path.place, "job_name", "name the job: ?job=NAME on the sink",
+                    "the job's name would come from ${..}");
+    }
+    const char *database =
+        s->source_url.path.text && s->source_url.path.text[0] ? s->source_url.path.text + 1 : "";
     if (!database[0]) {
-        database = s->source_url.user.text ? s->source_url.user.text : "postgres"; /* what libpq would take */
+        database = s->source_url.user.text ? s->source_url.user.text
+                                           : "postgres"; /* what libpq would take */
     }
     char *name = xasprintf("%s_%s", database, s->sink_url.scheme ? s->sink_url.scheme : "none");
     identity_of(name, s->name);
@@ -165,19 +194,32 @@ static void name_job(struct job_spec *s, const char *file) {
 static void addresses(struct job_spec *s) {
     const struct url *url = &s->source_url;
     s->source_address = (struct source_address){
-        .scheme = url->scheme, .hosts = url->hosts.text, .user = url->user.text, .secret = url->secret.text,
-        .path = url->path.text && url->path.text[1] ? url->path.text + 1 : NULL, /* a database's name, without the slash */
-        .opts = s->source_opts, .extra = s->extra, .job = s->name,
+        .scheme = url->scheme,
+        .hosts = url->hosts.text,
+        .user = url->user.text,
+        .secret = url->secret.text,
+        .path = url->path.text && url->path.text[1]
+                    ? url->path.text + 1
+                    : NULL, /* a database's name, without the slash */
+        .opts = s->source_opts,
+        .extra = s->extra,
+        .job = s->name,
     };
     url = &s->sink_url;
     s->sink_address = (struct sink_address){
-        .scheme = url->scheme, .hosts = url->hosts.text, .path = url->path.text, .user = url->user.text, .secret = url->secret.text,
-        .opts = s->sink_opts, .job = s->name,
+        .scheme = url->scheme,
+        .hosts = url->hosts.text,
+        .path = url->path.text,
+        .user = url->user.text,
+        .secret = url->secret.text,
+        .opts = s->sink_opts,
+        .job = s->name,
     };
 }
 
-struct job_spec *job_spec_new(const char *text, size_t len, const char *file, enum job_spec_need need,
-                              const struct put_in *put_in, struct mistakes *mistakes) {
+struct job_spec *job_spec_new(const char *text, size_t len, const char *file,
+                              enum job_spec_need need, const struct put_in *put_in,
+                              struct mistakes *mistakes) {
     struct job_spec *s = xcalloc(1, sizeof *s);
     struct span lone = { .at = text, .len = len, .place = { 1, 1 } };
     s->job_opts = opts_new(job_source_options);
@@ -210,7 +252,7 @@ struct job_spec *job_spec_new(const char *text, size_t len, const char *file, en
             scheme_refused(&s->sink_url, false, mistakes);
         }
     }
-    name_job(s, file);
+    name_job(s, file, mistakes);
     addresses(s);
     s->rules.source = s->rules.sink = (struct span){ .at = NULL };
     mistakes_sort(mistakes);

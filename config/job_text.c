@@ -1,5 +1,6 @@
-/* The parser of the job language (grammar: job_text.h). One loop over lines; within a line a cursor that only goes forward.
- * A mistake ends its line (or its action, where the next one can still be found), never the text. Pure. */
+/* The parser of the job language (grammar: job_text.h). One loop over lines; within a line a cursor
+ * that only goes forward. A mistake ends its line (or its action, where the next one can still be
+ * found), never the text. Pure. */
 #include "config/job_text.h"
 
 #include <stdlib.h>
@@ -57,7 +58,8 @@ static int word_len(const struct cursor *c, const char *p) {
     return (int)(q - p);
 }
 
-/* --- the job line ------------------------------------------------------------------------------- */
+/* --- the job line -------------------------------------------------------------------------------
+ */
 
 /* A word of the job line: ends at a blank outside ${..}. */
 static struct span take_url(struct cursor *c) {
@@ -99,15 +101,17 @@ static void parse_job(struct cursor *c, struct job_text *out) {
     if (count == 1) {
         bool glued = memmem(words[0].at, words[0].len, "->", 2) != NULL;
         mistake_add(c->mistakes, glued ? words[0].place : end, "job_line", JOB_FORM,
-                    glued ? "\"->\" needs a blank on each side" : "no \" -> SINK\" after the source");
+                    glued ? "\"->\" needs a blank on each side"
+                          : "no \" -> SINK\" after the source");
         if (glued) {
             out->source = (struct span){ .at = NULL };
         }
         return;
     }
     if (!span_is(&words[1], "->")) {
-        mistake_add(c->mistakes, words[1].place, "job_line", JOB_FORM, "found \"%.*s\" where \"->\" was expected",
-                    word_len(c, words[1].at), words[1].at);
+        mistake_add(c->mistakes, words[1].place, "job_line", JOB_FORM,
+                    "found \"%.*s\" where \"->\" was expected", word_len(c, words[1].at),
+                    words[1].at);
         return;
     }
     if (count == 2) {
@@ -116,14 +120,17 @@ static void parse_job(struct cursor *c, struct job_text *out) {
     }
     out->sink = words[2];
     if (!at_line_end(c)) {
-        mistake_add(c->mistakes, place_of(c, c->at), "job_line", "options are part of the URL: ?key=value&key=value",
+        mistake_add(c->mistakes, place_of(c, c->at), "job_line",
+                    "options are part of the URL: ?key=value&key=value",
                     "found \"%.*s\" after the sink", word_len(c, c->at), c->at);
     }
 }
 
-/* --- rules -------------------------------------------------------------------------------------- */
+/* --- rules --------------------------------------------------------------------------------------
+ */
 
-/* 'text' or "name" with the quote doubled inside; the cursor stands on the quote. NULL = not closed. */
+/* 'text' or "name" with the quote doubled inside; the cursor stands on the quote. NULL = not
+ * closed. */
 static char *take_quoted(struct cursor *c, char quote) {
     struct buf b;
     buf_init(&b, JOB_TEXT_BYTES_MAX);
@@ -142,7 +149,8 @@ static char *take_quoted(struct cursor *c, char quote) {
         }
     }
     buf_release(&b);
-    mistake_add(c->mistakes, place_of(c, open), "quote_open", NULL, "this %c is not closed on its line", quote);
+    mistake_add(c->mistakes, place_of(c, open), "quote_open", NULL,
+                "this %c is not closed on its line", quote);
     return NULL;
 }
 
@@ -164,13 +172,14 @@ static void pattern_release(struct pattern *p) {
 
 static int part_check(struct cursor *c, const char *from, const char *text) {
     if (text[0] == '\0') {
-        mistake_add(c->mistakes, place_of(c, from), "pattern", "a pattern is [schema.]table, e.g. public.orders or *.orders",
+        mistake_add(c->mistakes, place_of(c, from), "pattern",
+                    "a pattern is [schema.]table, e.g. public.orders or *.orders",
                     "an empty name in a pattern");
         return -1;
     }
     if (strlen(text) > JOB_NAME_BYTES_MAX) {
-        mistake_add(c->mistakes, place_of(c, from), "pattern", NULL, "a name of more than %u bytes in a pattern",
-                    JOB_NAME_BYTES_MAX);
+        mistake_add(c->mistakes, place_of(c, from), "pattern", NULL,
+                    "a name of more than %u bytes in a pattern", JOB_NAME_BYTES_MAX);
         return -1;
     }
     return 0;
@@ -200,7 +209,8 @@ static int take_pattern(struct cursor *c, struct pattern *out) {
         }
         if (out->count == PARTS_MAX) {
             free(text);
-            mistake_add(c->mistakes, out->place, "pattern", NULL, "a pattern of more than three names");
+            mistake_add(c->mistakes, out->place, "pattern", NULL,
+                        "a pattern of more than three names");
             return -1;
         }
         out->parts[out->count++] = (struct pattern_part){ .text = text, .exact = exact };
@@ -213,8 +223,10 @@ static int take_pattern(struct cursor *c, struct pattern *out) {
     out->to = c->at;
     skip_blanks(c);
     if (c->at == c->end || *c->at != ':') {
-        mistake_add(c->mistakes, place_of(c, c->at), "rule", "a rule is PATTERN: ACTION, e.g. audit.*: skip",
-                    c->at == c->end ? "no \":\" after the pattern" : "found \"%.*s\" where \":\" was expected",
+        mistake_add(c->mistakes, place_of(c, c->at), "rule",
+                    "a rule is PATTERN: ACTION, e.g. audit.*: skip",
+                    c->at == c->end ? "no \":\" after the pattern"
+                                    : "found \"%.*s\" where \":\" was expected",
                     word_len(c, c->at), c->at);
         return -1;
     }
@@ -224,7 +236,7 @@ static int take_pattern(struct cursor *c, struct pattern *out) {
 
 struct action_word {
     const char *word;
-    bool table;     /* else of a column */
+    bool table; /* else of a column */
     bool built;
     bool wants_value; /* of a built one */
     enum rule_action action;
@@ -263,11 +275,13 @@ static void action_unknown(struct cursor *c, const char *from, const char *word)
         mistake_add(c->mistakes, place_of(c, from), "action_unknown", ACTION_HINT,
                     "unknown action \"%.80s\" (did you mean \"%s\"?)", word, nearest);
     } else {
-        mistake_add(c->mistakes, place_of(c, from), "action_unknown", ACTION_HINT, "unknown action \"%.80s\"", word);
+        mistake_add(c->mistakes, place_of(c, from), "action_unknown", ACTION_HINT,
+                    "unknown action \"%.80s\"", word);
     }
 }
 
-/* The text between balanced parentheses, quotes inside them minded; the cursor stands on the first. -1 = not closed. */
+/* The text between balanced parentheses, quotes inside them minded; the cursor stands on the first.
+ * -1 = not closed. */
 static int take_balanced(struct cursor *c, const char **from, size_t *len) {
     const char *open = c->at;
     size_t depth = 0;
@@ -287,11 +301,13 @@ static int take_balanced(struct cursor *c, const char **from, size_t *len) {
             return 0;
         }
     }
-    mistake_add(c->mistakes, place_of(c, open), "parenthesis_open", NULL, "this ( is not closed on its line");
+    mistake_add(c->mistakes, place_of(c, open), "parenthesis_open", NULL,
+                "this ( is not closed on its line");
     return -1;
 }
 
-/* One column of key=(..): the cursor of the list stands on its first byte. -1 = a mistake was added. */
+/* One column of key=(..): the cursor of the list stands on its first byte. -1 = a mistake was
+ * added. */
 static int take_column(struct cursor *list, struct buf *out) {
     const char *from = list->at;
     char *name;
@@ -306,13 +322,16 @@ static int take_column(struct cursor *list, struct buf *out) {
         }
         name = xstrndup(from, (size_t)(list->at - from));
     }
-    const char *why = name[0] == '\0'                          ? "an empty column name in key="
-                      : strlen(name) > JOB_NAME_BYTES_MAX      ? "a column name of more than 255 bytes in key="
-                      : strpbrk(name, ",\"'()") || is_blank(name[0]) || is_blank(name[strlen(name) - 1])
-                          ? "key= cannot name a column with a comma, quote, parenthesis or outer blank: not built yet"
-                          : NULL;
+    const char *why =
+        name[0] == '\0'                     ? "an empty column name in key="
+        : strlen(name) > JOB_NAME_BYTES_MAX ? "a column name of more than 255 bytes in key="
+        : strpbrk(name, ",\"'()") || is_blank(name[0]) || is_blank(name[strlen(name) - 1])
+            ? "key= cannot name a column with a comma, quote, parenthesis or outer blank: not "
+              "built yet"
+            : NULL;
     if (why) {
-        mistake_add(list->mistakes, place_of(list, from), "key_columns", "key=(a,b) names columns of the table", "%s", why);
+        mistake_add(list->mistakes, place_of(list, from), "key_columns",
+                    "key=(a,b) names columns of the table", "%s", why);
     } else {
         buf_puts(out, out->len ? "," : "");
         buf_puts(out, name);
@@ -322,7 +341,9 @@ static int take_column(struct cursor *list, struct buf *out) {
 }
 
 static char *parse_key(struct cursor *c, const char *from, size_t len) {
-    struct cursor list = { .start = c->start, .at = from, .end = from + len, .line = c->line, .mistakes = c->mistakes };
+    struct cursor list = {
+        .start = c->start, .at = from, .end = from + len, .line = c->line, .mistakes = c->mistakes
+    };
     struct buf out;
     buf_init(&out, SIZE_MAX);
     bool good = true;
@@ -331,8 +352,10 @@ static char *parse_key(struct cursor *c, const char *from, size_t len) {
         good = take_column(&list, &out) == 0;
         skip_blanks(&list);
         if (good && list.at < list.end && *list.at != ',') {
-            mistake_add(c->mistakes, place_of(&list, list.at), "key_columns", "key=(a,b) names columns of the table",
-                        "found \"%.*s\" where a comma or the end was expected", word_len(&list, list.at), list.at);
+            mistake_add(c->mistakes, place_of(&list, list.at), "key_columns",
+                        "key=(a,b) names columns of the table",
+                        "found \"%.*s\" where a comma or the end was expected",
+                        word_len(&list, list.at), list.at);
             good = false;
         }
     } while (good && list.at++ < list.end);
@@ -341,7 +364,8 @@ static char *parse_key(struct cursor *c, const char *from, size_t len) {
     return key;
 }
 
-/* The value behind '='. *text: of a quoted one, owned. -1 = a mistake was added and the line's rest is lost. */
+/* The value behind '='. *text: of a quoted one, owned. -1 = a mistake was added and the line's rest
+ * is lost. */
 static int take_value(struct cursor *c, const char **from, size_t *len, char **text) {
     *text = NULL;
     *from = c->at;
@@ -360,8 +384,8 @@ static int take_value(struct cursor *c, const char **from, size_t *len, char **t
     return 0;
 }
 
-static void add_rule(struct cursor *c, struct job_text *out, const struct pattern *p, enum rule_action action,
-                     char *take_key) {
+static void add_rule(struct cursor *c, struct job_text *out, const struct pattern *p,
+                     enum rule_action action, char *take_key) {
     if (out->rule_count == JOB_RULES_MAX) {
         free(take_key);
         mistake_add(c->mistakes, p->place, "too_long", NULL, "more than %u rules", JOB_RULES_MAX);
@@ -376,17 +400,20 @@ static void add_rule(struct cursor *c, struct job_text *out, const struct patter
     const struct pattern_part *name = &p->parts[p->count - 1];
     rule->name = (struct pattern_part){ xstrdup(name->text), name->exact };
     if (p->count > 1) {
-        rule->space = (struct pattern_part){ xstrdup(p->parts[p->count - 2].text), p->parts[p->count - 2].exact };
+        rule->space = (struct pattern_part){ xstrdup(p->parts[p->count - 2].text),
+                                             p->parts[p->count - 2].exact };
     }
     rule->pattern = xstrndup(p->from, (size_t)(p->to - p->from));
 }
 
 /* A known action with its value, if it has one. */
-static void judge_action(struct cursor *c, struct job_text *out, const struct pattern *p, const struct action_word *a,
-                         const char *from, const char *value, size_t value_len) {
+static void judge_action(struct cursor *c, struct job_text *out, const struct pattern *p,
+                         const struct action_word *a, const char *from, const char *value,
+                         size_t value_len) {
     struct place place = place_of(c, from);
     if (!a->built) {
-        mistake_add(c->mistakes, place, "not_built", "remove it: this version has skip, keep, append and key=(column,...)",
+        mistake_add(c->mistakes, place, "not_built",
+                    "remove it: this version has skip, keep, append and key=(column,...)",
                     "action \"%s\": not built yet in this version", a->word);
         return;
     }
@@ -397,7 +424,8 @@ static void judge_action(struct cursor *c, struct job_text *out, const struct pa
     }
     if (a->wants_value != (value != NULL)) {
         mistake_add(c->mistakes, place, "action_value", a->wants_value ? "key=(a,b)" : NULL,
-                    a->wants_value ? "action \"%s\" needs a value" : "action \"%s\" takes no value", a->word);
+                    a->wants_value ? "action \"%s\" needs a value" : "action \"%s\" takes no value",
+                    a->word);
         return;
     }
     char *key = NULL;
@@ -432,7 +460,8 @@ static void parse_actions(struct cursor *c, struct job_text *out, const struct p
         const struct action_word *a = action_find(word);
         if (!lost && c->at < c->end && !is_blank(*c->at)) {
             mistake_add(c->mistakes, place_of(c, c->at), "action_value", NULL,
-                        "found \"%.*s\" right after a value: a blank is missing", word_len(c, c->at), c->at);
+                        "found \"%.*s\" right after a value: a blank is missing",
+                        word_len(c, c->at), c->at);
             lost = -1;
         } else if (!a) {
             action_unknown(c, from, word);
@@ -472,7 +501,8 @@ static void parse_rule(struct cursor *c, struct job_text *out) {
     pattern_release(&p);
 }
 
-/* --- lines -------------------------------------------------------------------------------------- */
+/* --- lines --------------------------------------------------------------------------------------
+ */
 
 /* Bytes that are not UTF-8, and control characters: one mistake a line. */
 static bool line_is_text(struct cursor *c) {
@@ -480,11 +510,13 @@ static bool line_is_text(struct cursor *c) {
         int n = utf8_length((const uint8_t *)p, (const uint8_t *)c->end);
         unsigned char b = (unsigned char)*p;
         if (n < 0) {
-            mistake_add(c->mistakes, place_of(c, p), "not_utf8", "save the file as UTF-8", "a byte that is not UTF-8 (0x%02x)", b);
+            mistake_add(c->mistakes, place_of(c, p), "not_utf8", "save the file as UTF-8",
+                        "a byte that is not UTF-8 (0x%02x)", b);
             return false;
         }
         if ((b < 0x20 && b != '\t') || b == 0x7F) {
-            mistake_add(c->mistakes, place_of(c, p), "control_character", NULL, "a control character (0x%02x)", b);
+            mistake_add(c->mistakes, place_of(c, p), "control_character", NULL,
+                        "a control character (0x%02x)", b);
             return false;
         }
         p += n;
@@ -496,7 +528,8 @@ void job_text_parse(const char *text, size_t len, struct mistakes *mistakes, str
     *out = (struct job_text){ .rules = NULL };
     struct cursor c = { .line = 0, .mistakes = mistakes };
     if (len > JOB_TEXT_BYTES_MAX) {
-        mistake_add(mistakes, (struct place){ 1, 1 }, "too_long", NULL, "a job text of more than 1 MiB");
+        mistake_add(mistakes, (struct place){ 1, 1 }, "too_long", NULL,
+                    "a job text of more than 1 MiB");
         return;
     }
     const char *at = text;
@@ -523,7 +556,8 @@ void job_text_parse(const char *text, size_t len, struct mistakes *mistakes, str
         }
     }
     if (!seen) {
-        mistake_add(mistakes, (struct place){ c.line ? c.line : 1, 1 }, "job_line", JOB_FORM, "no job in this text");
+        mistake_add(mistakes, (struct place){ c.line ? c.line : 1, 1 }, "job_line", JOB_FORM,
+                    "no job in this text");
     }
 }
 

@@ -3,11 +3,13 @@
  *   file    = { blank | comment } job { rule | blank | comment }
  *   job     = SOURCE " -> " SINK
  *   rule    = pattern ":" action { " " action }
- *   pattern = part { "." part }              matched from the right; part = glob (* ?) or "quoted name" ("" = one ")
- *   action  = word | word "=" value          value = bare word | 'text' ('' = one ') | ( balanced )
+ *   pattern = part { "." part }              matched from the right; part = glob (* ?) or "quoted
+ * name" ("" = one ") action  = word | word "=" value          value = bare word | 'text' ('' = one
+ * ') | ( balanced )
  *
- * UTF-8; `#` at line start or after a blank opens a comment. All mistakes are found in one pass, line by line, without
- * recursion. The URLs stay spans here: url.h takes them apart. Pure. Thread: any. */
+ * UTF-8; `#` at line start or after a blank opens a comment. All mistakes are found in one pass,
+ * line by line, without recursion. The URLs stay spans here: url.h takes them apart. Pure. Thread:
+ * any. */
 #pragma once
 #include <stdbool.h>
 

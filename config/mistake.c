@@ -30,7 +30,8 @@ static struct mistake *mistake_new(struct mistakes *m, struct place place, const
     return one;
 }
 
-void mistake_add(struct mistakes *m, struct place place, const char *code, const char *cure, const char *fmt, ...) {
+void mistake_add(struct mistakes *m, struct place place, const char *code, const char *cure,
+                 const char *fmt, ...) {
     struct mistake *one = mistake_new(m, place, code);
     if (!one) {
         return;

@@ -1,6 +1,6 @@
-/* Mistakes of a job text, all of them at once: each with its place, what was found, and what was meant.
- * Places count from 1; columns count characters, not bytes. Texts never quote what was put in for ${..}.
- * Thread: one owner. */
+/* Mistakes of a job text, all of them at once: each with its place, what was found, and what was
+ * meant. Places count from 1; columns count characters, not bytes. Texts never quote what was put
+ * in for ${..}. Thread: one owner. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -27,8 +27,8 @@ struct mistakes {
 void mistakes_init(struct mistakes *m);
 void mistakes_release(struct mistakes *m);
 /* cure may be NULL; it is taken as it is. */
-void mistake_add(struct mistakes *m, struct place place, const char *code, const char *cure, const char *fmt, ...)
-    TR_PRINTF(5, 6);
+void mistake_add(struct mistakes *m, struct place place, const char *code, const char *cure,
+                 const char *fmt, ...) TR_PRINTF(5, 6);
 /* The text, code and cure of an error. */
 void mistake_add_err(struct mistakes *m, struct place place, const struct err *err);
 void mistakes_sort(struct mistakes *m);

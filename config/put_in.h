@@ -1,5 +1,6 @@
-/* Where ${env:X} and ${file:/p} of a job text come from: a table of functions, so that tests and fuzzing need neither.
- * What they give is put in after the URL is split, never parsed again, never printed. Thread: the main thread. */
+/* Where ${env:X} and ${file:/p} of a job text come from: a table of functions, so that tests and
+ * fuzzing need neither. What they give is put in after the URL is split, never parsed again, never
+ * printed. Thread: the main thread. */
 #pragma once
 #include "cdc/base/buf.h"
 

@@ -9,7 +9,8 @@
 #include "sinks/inspect/stdout.h"
 #include "sinks/jsonl/jsonl.h"
 
-static const char *const pgsrc_taken[] = { "application_name", "replication", "client_encoding", "fallback_application_name", NULL };
+static const char *const pgsrc_taken[] = { "application_name", "replication", "client_encoding",
+                                           "fallback_application_name", NULL };
 
 const struct source_door source_doors[] = {
     { "postgres", &pgsrc_ops, "libpq", pgsrc_client_key, pgsrc_taken },
@@ -25,7 +26,7 @@ const struct sink_door sink_doors[] = {
 const size_t sink_door_count = ARRAY_COUNT(sink_doors);
 
 static const char *const planned[] = {
-    "mysql",     "mariadb", "iceberg", "kafka",     "parquet",   "s3",     "file",   "delta",
+    "mysql",     "mariadb",  "iceberg",  "kafka",      "parquet",   "s3",    "file",   "delta",
     "snowflake", "bigquery", "redshift", "clickhouse", "starrocks", "doris", "duckdb", "sqlite",
 };
 

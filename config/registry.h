@@ -1,4 +1,5 @@
-/* The doors that this build knows, by scheme, and the schemes that it knows of but does not have yet. Constant. Thread: any. */
+/* The doors that this build knows, by scheme, and the schemes that it knows of but does not have
+ * yet. Constant. Thread: any. */
 #pragma once
 #include "cdc/sink.h"
 #include "cdc/source.h"
@@ -6,9 +7,9 @@
 struct source_door {
     const char *scheme;
     const struct source_ops *ops;
-    const char *client;                       /* the library that takes further keys, NULL = none */
-    bool (*client_key)(const char *key);      /* does that library know this key? */
-    const char *const *taken;                 /* its keys that tailrace sets itself, NULL-terminated */
+    const char *client;                  /* the library that takes further keys, NULL = none */
+    bool (*client_key)(const char *key); /* does that library know this key? */
+    const char *const *taken;            /* its keys that tailrace sets itself, NULL-terminated */
 };
 struct sink_door {
     const char *scheme;

@@ -1,5 +1,5 @@
-/* Matching of rules. The glob matcher goes back to the last star only, so its time is bounded by the product of the two
- * lengths whatever the pattern. Pure. */
+/* Matching of rules. The glob matcher goes back to the last star only, so its time is bounded by
+ * the product of the two lengths whatever the pattern. Pure. */
 #include "config/rules.h"
 
 #include <string.h>
@@ -47,7 +47,8 @@ bool rule_matches(const struct rule *rule, const char *space, const char *name) 
     return part_matches(&rule->name, name) && part_matches(&rule->space, space);
 }
 
-void rules_select(const void *job_text, const char *space, const char *name, struct table_choice *out) {
+void rules_select(const void *job_text, const char *space, const char *name,
+                  struct table_choice *out) {
     const struct job_text *t = job_text;
     *out = (struct table_choice){ .skip = false };
     for (uint32_t i = 0; i < t->rule_count; i++) {

@@ -1,4 +1,5 @@
-/* The URL of a SOURCE or SINK: see url.h. One pass from left to right; nothing is decoded before the split is done. */
+/* The URL of a SOURCE or SINK: see url.h. One pass from left to right; nothing is decoded before
+ * the split is done. */
 #include "config/url.h"
 
 #include <stdio.h>
@@ -36,10 +37,14 @@ static const char *find_last(const char *at, const char *end, const char *stop) 
 }
 
 static int hex_digit(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
-/* ${env:X} or ${file:/p}: [from, to) is what stands between the braces. -1 = a mistake was added. */
+/* ${env:X} or ${file:/p}: [from, to) is what stands between the braces. -1 = a mistake was added.
+ */
 static int put_in_value(struct reader *r, const char *from, const char *to, struct buf *out) {
     struct place place = span_place(r->whole, from - 2);
     char name[512];
@@ -52,17 +57,20 @@ static int put_in_value(struct reader *r, const char *from, const char *to, stru
     if (strncmp(name, "env:", 4) == 0) {
         const char *value = r->put_in->env(r->put_in->ctx, name + 4);
         if (!value) {
-            mistake_add(r->mistakes, place, "env_missing", NULL, "${%s}: the environment has no variable \"%s\"", name, name + 4);
+            mistake_add(r->mistakes, place, "env_missing", NULL,
+                        "${%s}: the environment has no variable \"%s\"", name, name + 4);
             return -1;
         }
         if (buf_add(out, value, strlen(value))) {
-            mistake_add(r->mistakes, place, "put_in", NULL, "${%s}: it is longer than 64 KiB", name);
+            mistake_add(r->mistakes, place, "put_in", NULL, "${%s}: it is longer than 64 KiB",
+                        name);
             return -1;
         }
         return 0;
     }
     if (strncmp(name, "file:/", 6) != 0) {
-        mistake_add(r->mistakes, place, "put_in", "${env:NAME} or ${file:/path}", "\"${%.80s}\" is neither ${env:..} nor ${file:/..}", name);
+        mistake_add(r->mistakes, place, "put_in", "${env:NAME} or ${file:/path}",
+                    "\"${%.80s}\" is neither ${env:..} nor ${file:/..}", name);
         return -1;
     }
     struct buf bytes;
@@ -94,7 +102,8 @@ static int percent(struct reader *r, const char *at, const char *end, struct buf
     int high = end - at > 2 ? hex_digit(at[1]) : -1;
     int low = end - at > 2 ? hex_digit(at[2]) : -1;
     if (high < 0 || low < 0) {
-        mistake_add(r->mistakes, span_place(r->whole, at), "percent", "write a percent sign as %25", "a \"%%\" without two hex digits");
+        mistake_add(r->mistakes, span_place(r->whole, at), "percent", "write a percent sign as %25",
+                    "a \"%%\" without two hex digits");
         return -1;
     }
     if (high == 0 && low == 0) {
@@ -115,7 +124,8 @@ static void take_part(struct reader *r, const char *from, const char *to, struct
         if (to - p > 1 && p[0] == '$' && p[1] == '{') {
             const char *close = memchr(p, '}', (size_t)(to - p));
             if (!close) {
-                mistake_add(r->mistakes, span_place(r->whole, p), "put_in", "${env:NAME} or ${file:/path}", "this ${ has no }");
+                mistake_add(r->mistakes, span_place(r->whole, p), "put_in",
+                            "${env:NAME} or ${file:/path}", "this ${ has no }");
                 failed = -1;
                 break;
             }
@@ -162,10 +172,12 @@ static void take_keys(struct reader *r, const char *from, const char *to, struct
         struct place place = span_place(r->whole, from);
         if (equals == end || equals == from) {
             mistake_add(r->mistakes, place, "option_form", "options are ?key=value&key=value",
-                        equals == end ? "the option \"%.*s\" has no value" : "an option without a name",
+                        equals == end ? "the option \"%.*s\" has no value"
+                                      : "an option without a name",
                         (int)(end - from < 80 ? end - from : 80), from);
         } else if (out->key_count == URL_KEYS_MAX) {
-            mistake_add(r->mistakes, place, "option_form", NULL, "more than %u options", URL_KEYS_MAX);
+            mistake_add(r->mistakes, place, "option_form", NULL, "more than %u options",
+                        URL_KEYS_MAX);
             return;
         } else {
             struct url_key *key = &out->keys[out->key_count++];
@@ -177,7 +189,8 @@ static void take_keys(struct reader *r, const char *from, const char *to, struct
     }
 }
 
-void url_parse(const struct span *text, const struct put_in *put_in, struct mistakes *mistakes, struct url *out) {
+void url_parse(const struct span *text, const struct put_in *put_in, struct mistakes *mistakes,
+               struct url *out) {
     *out = (struct url){ .place = text->place };
     struct reader r = { .whole = text, .put_in = put_in, .mistakes = mistakes };
     const char *at = text->at;
@@ -187,11 +200,13 @@ void url_parse(const struct span *text, const struct put_in *put_in, struct mist
         return;
     }
     size_t n = 0;
-    while (n < text->len && ((at[n] >= 'a' && at[n] <= 'z') || (n > 0 && ((at[n] >= '0' && at[n] <= '9') || strchr("+-.", at[n]))))) {
+    while (n < text->len && ((at[n] >= 'a' && at[n] <= 'z') ||
+                             (n > 0 && ((at[n] >= '0' && at[n] <= '9') || strchr("+-.", at[n]))))) {
         n++;
     }
     if (n == 0 || n == text->len || at[n] != ':') {
-        mistake_add(mistakes, text->place, "scheme", "e.g. postgres://user@host/db or jsonl:///var/lib/changes",
+        mistake_add(mistakes, text->place, "scheme",
+                    "e.g. postgres://user@host/db or jsonl:///var/lib/changes",
                     "no scheme (letters and \":\") at the beginning of the URL");
         return;
     }
@@ -208,7 +223,8 @@ void url_parse(const struct span *text, const struct put_in *put_in, struct mist
         at = stop;
     }
     if (at < end && *at != '?') {
-        mistake_add(mistakes, span_place(text, at), "url_form", NULL, "after \"%s:\" comes //host, /path or ?key=value", out->scheme);
+        mistake_add(mistakes, span_place(text, at), "url_form", NULL,
+                    "after \"%s:\" comes //host, /path or ?key=value", out->scheme);
         return;
     }
     if (at < end) {

@@ -1,5 +1,6 @@
-/* A SOURCE or SINK taken apart, in this order: split, then percent-decode, then ${env:X} and ${file:/p} are put in (never
- * parsed again: what they give may hold any byte but NUL, and cannot become another part).
+/* A SOURCE or SINK taken apart, in this order: split, then percent-decode, then ${env:X} and
+ * ${file:/p} are put in (never parsed again: what they give may hold any byte but NUL, and cannot
+ * become another part).
  *
  *   scheme ":" [ "//" [user[:secret]@] hosts ] [ "/" path ] [ "?" key=value { "&" key=value } ]
  *
@@ -12,8 +13,8 @@
 #define URL_BYTES_MAX (8u << 10) /* of the text */
 
 struct url_part {
-    char *text;        /* owned; NULL = not given */
-    bool put_in;       /* ${..} gave some of it: never printed */
+    char *text;  /* owned; NULL = not given */
+    bool put_in; /* ${..} gave some of it: never printed */
     struct place place;
 };
 struct url_key {
@@ -30,8 +31,10 @@ struct url {
     uint32_t key_count;
 };
 /* Adds mistakes for what is wrong; out is filled as far as it could be read. */
-void url_parse(const struct span *text, const struct put_in *put_in, struct mistakes *mistakes, struct url *out);
+void url_parse(const struct span *text, const struct put_in *put_in, struct mistakes *mistakes,
+               struct url *out);
 /* Secrets are overwritten first. */
 void url_release(struct url *url);
-/* The text of a URL with its secret replaced by ${env:PASSWORD}, for messages that quote what the user wrote. Appends. */
+/* The text of a URL with its secret replaced by ${env:PASSWORD}, for messages that quote what the
+ * user wrote. Appends. */
 void url_put_without_secret(struct buf *out, const char *text, size_t len);

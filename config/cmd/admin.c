@@ -1,5 +1,6 @@
-/* `slots` and `drop`: what tailrace has made on a server, and its end. Only drop removes slots and publications; it says what
- * it will do and wants --yes. The target and its position stay. Thread: main. */
+/* `slots` and `drop`: what tailrace has made on a server, and its end. Only drop removes slots and
+ * publications; it says what it will do and wants --yes. The target and its position stay. Thread:
+ * main. */
 #include <stdlib.h>
 
 #include "config/cmd/control.h"
@@ -15,7 +16,8 @@ static int slots_of(struct command_line *line, const struct job_spec *spec) {
         return code;
     }
     buf_init(&out, SIZE_MAX);
-    if (ends_source(&ends, spec, rules_select, &spec->rules, &err) || ends.source->ops->slots(ends.source, &out, &err)) {
+    if (ends_source(&ends, spec, rules_select, &spec->rules, &err) ||
+        ends.source->ops->slots(ends.source, &out, &err)) {
         code = report_error(&ends.world.log, "ctl", &err);
     } else {
         if (out.len > 0 && out.data[out.len - 1] != '\n') {
@@ -67,14 +69,16 @@ static int drop_job(struct command_line *line, const struct job_spec *spec) {
         return code;
     }
     if (yes && is_running(line, spec)) {
-        err_set(&err, ERR_FATAL, "instance_running", "drop \"%s\": it is running on this machine", spec->name);
+        err_set(&err, ERR_FATAL, "instance_running", "drop \"%s\": it is running on this machine",
+                spec->name);
         err_cure(&err, "stop it first");
         err_exit(&err, EXIT_FENCED);
         ends_release(&ends);
         return report_error(&ends.world.log, "ctl", &err);
     }
     buf_init(&out, SIZE_MAX);
-    if (ends_source(&ends, spec, rules_select, &spec->rules, &err) || ends.source->ops->drop_plan(ends.source, &out, &err)) {
+    if (ends_source(&ends, spec, rules_select, &spec->rules, &err) ||
+        ends.source->ops->drop_plan(ends.source, &out, &err)) {
         code = report_error(&ends.world.log, "ctl", &err);
     } else if (out.len == 0) {
         buf_putf(&out, "-- the server has neither slot nor publication of job %s\n", spec->name);
@@ -85,11 +89,14 @@ static int drop_job(struct command_line *line, const struct job_spec *spec) {
         }
         code = put_answer(&ends.world.log, &out);
         if (code == EXIT_DONE && !yes) {
-            code = usage_error(&ends.world.log, "yes_missing", "tailrace drop JOB --yes", "drop \"%s\": this would run; nothing was done", spec->name);
+            code = usage_error(&ends.world.log, "yes_missing", "tailrace drop JOB --yes",
+                               "drop \"%s\": this would run; nothing was done", spec->name);
         } else if (code == EXIT_DONE && ends.source->ops->drop(ends.source, &err)) {
             code = report_error(&ends.world.log, "ctl", &err);
         } else if (code == EXIT_DONE) {
-            log_info(&ends.world.log, "ctl", "dropped", "the target keeps its rows and position; without the slot the job does not go on from there");
+            log_info(&ends.world.log, "ctl", "dropped",
+                     "the target keeps its rows and position; without the slot the job does not go "
+                     "on from there");
         }
     }
     buf_release(&out);
@@ -104,7 +111,8 @@ int cmd_drop(struct command_line *line) {
     for (uint32_t i = 0; i < jobs.count; i++) {
         const struct job_spec *spec = jobs.at[i];
         if (!spec->sink) {
-            code = worse(code, usage_error(&line->log, "job_missing", "tailrace drop JOB --yes", "drop needs the whole job: its name says which slot"));
+            code = worse(code, usage_error(&line->log, "job_missing", "tailrace drop JOB --yes",
+                                           "drop needs the whole job: its name says which slot"));
             continue;
         }
         code = worse(code, drop_job(line, spec));

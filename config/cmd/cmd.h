@@ -1,5 +1,5 @@
-/* What the commands share: the command line taken apart, the jobs it names, and the folders of this machine.
- * Thread: the main thread. */
+/* What the commands share: the command line taken apart, the jobs it names, and the folders of this
+ * machine. Thread: the main thread. */
 #pragma once
 #include "cdc/base/env.h"
 #include "config/job_spec.h"
@@ -35,7 +35,8 @@ int cmd_help(struct command_line *line);
 int cmd_not_built(struct command_line *line);
 
 /* Logs `what` as an error of usage and returns EXIT_USAGE. cure may be NULL. */
-int usage_error(struct log *log, const char *code, const char *cure, const char *fmt, ...) TR_PRINTF(4, 5);
+int usage_error(struct log *log, const char *code, const char *cure, const char *fmt, ...)
+    TR_PRINTF(4, 5);
 /* Logs the error and returns its exit code. */
 int report_error(struct log *log, const char *part, const struct err *err);
 static inline int worse(int a, int b) { return a > b ? a : b; }
@@ -50,12 +51,14 @@ struct jobs {
 };
 void jobs_load(struct command_line *line, enum job_spec_need need, struct jobs *out);
 void jobs_release(struct jobs *jobs);
-/* -> EXIT_USAGE with the line to paste, if the shell took an unquoted arrow for a redirection; else EXIT_DONE. */
+/* -> EXIT_USAGE with the line to paste, if the shell took an unquoted arrow for a redirection; else
+ * EXIT_DONE. */
 int arrow_was_taken(struct command_line *line);
 
 /* Folders. Strings are owned by the caller. NULL with err when there is none (no HOME). */
 char *state_root(const struct command_line *line, struct err *err);
-/* Where <job>.sock may lie, in the order in which a server tries them; NULL ends the list, at most 4 entries. state may be NULL. */
+/* Where <job>.sock may lie, in the order in which a server tries them; NULL ends the list, at most
+ * 4 entries. state may be NULL. */
 void socket_dirs(const char *state, char *dirs[5]);
 void socket_dirs_free(char *dirs[5]);
 
@@ -67,6 +70,7 @@ struct job_world {
     char *state_dir;
 };
 /* share: the part of --memory for it. */
-int job_world_init(struct job_world *w, const struct command_line *line, const struct job_spec *spec,
-                   struct failpoints *failpoints, uint64_t memory_bytes, struct err *err);
+int job_world_init(struct job_world *w, const struct command_line *line,
+                   const struct job_spec *spec, struct failpoints *failpoints,
+                   uint64_t memory_bytes, struct err *err);
 void job_world_release(struct job_world *w);

@@ -1,5 +1,5 @@
-/* The command line: `tailrace [--option value]... command word...`, options anywhere. Each option is also an environment
- * variable, which the command line overrides. Thread: main. */
+/* The command line: `tailrace [--option value]... command word...`, options anywhere. Each option
+ * is also an environment variable, which the command line overrides. Thread: main. */
 #include "config/cmd/command_line.h"
 
 #include <ctype.h>
@@ -10,12 +10,24 @@
 #include <unistd.h>
 
 const struct opt_spec command_options[] = {
-    { .key = "memory", .type = OPT_BYTES, .fallback = "256MiB", .min = INT64_C(64) << 20,
+    { .key = "memory",
+      .type = OPT_BYTES,
+      .fallback = "256MiB",
+      .min = INT64_C(64) << 20,
       .doc = "ceiling on the anonymous memory of the process; several jobs share it" },
-    { .key = "state", .type = OPT_TEXT,
-      .doc = "folder of local state (default: /var/lib/tailrace for root, else ${XDG_STATE_HOME:-~/.local/state}/tailrace)" },
-    { .key = "log", .type = OPT_CHOICE, .fallback = "text", .choices = "text|json", .doc = "form of the lines on standard error" },
-    { .key = "log-level", .type = OPT_CHOICE, .fallback = "info", .choices = "error|warn|info|debug",
+    { .key = "state",
+      .type = OPT_TEXT,
+      .doc = "folder of local state (default: /var/lib/tailrace for root, else "
+             "${XDG_STATE_HOME:-~/.local/state}/tailrace)" },
+    { .key = "log",
+      .type = OPT_CHOICE,
+      .fallback = "text",
+      .choices = "text|json",
+      .doc = "form of the lines on standard error" },
+    { .key = "log-level",
+      .type = OPT_CHOICE,
+      .fallback = "info",
+      .choices = "error|warn|info|debug",
       .doc = "least important lines that are written" },
     { .key = "json", .type = OPT_BOOL, .fallback = "off", .doc = "plan and status answer in JSON" },
     { .key = "yes", .type = OPT_BOOL, .fallback = "off", .doc = "drop does what it says" },
@@ -25,12 +37,15 @@ const struct opt_spec command_options[] = {
 const struct command commands[] = {
     { "run", "run JOB...", "snapshot or go on, then stream until a signal", cmd_run },
     { "once", "once JOB...", "snapshot or go on, catch up with now, end", cmd_once },
-    { "plan", "plan JOB", "tables, keys and what is missing; starts and changes nothing", cmd_plan },
+    { "plan", "plan JOB", "tables, keys and what is missing; starts and changes nothing",
+      cmd_plan },
     { "backfill", "backfill JOB TABLE [--where SQL]", "not built yet", cmd_not_built },
-    { "status", "status [JOB]", "phase, position, lag, log kept by the slot, what it waits for", cmd_status },
+    { "status", "status [JOB]", "phase, position, lag, log kept by the slot, what it waits for",
+      cmd_status },
     { "verify", "verify JOB [TABLE]", "not built yet", cmd_not_built },
     { "slots", "slots JOB|SOURCE", "what tailrace has made on a server", cmd_slots },
-    { "drop", "drop JOB --yes", "removes slot and publications of a job from its server", cmd_drop },
+    { "drop", "drop JOB --yes", "removes slot and publications of a job from its server",
+      cmd_drop },
     { "help", "help [TOPIC]", "this, or a topic", cmd_help },
 };
 const size_t command_count = ARRAY_COUNT(commands);
@@ -124,7 +139,9 @@ static int take_option(struct command_line *line, char **argv, int *at, struct e
 }
 
 static void log_settings(struct command_line *line) {
-    static const char *const levels[] = { [LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug" };
+    static const char *const levels[] = {
+        [LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"
+    };
     line->log.json = strcmp(opts_text(line->opts, "log"), "json") == 0;
     for (size_t i = 0; i < ARRAY_COUNT(levels); i++) {
         if (strcmp(levels[i], opts_text(line->opts, "log-level")) == 0) {
@@ -149,7 +166,8 @@ int command_line_init(struct command_line *line, int argc, char **argv, struct e
         } else if (!only_words && strncmp(argv[i], "--", 2) == 0) {
             rc = take_option(line, argv, &i, err);
         } else if (!only_words && argv[i][0] == '-' && argv[i][1] != '\0') {
-            err_set(err, ERR_FATAL, "option_unknown", "unknown option \"%s\": options are long ones", argv[i]);
+            err_set(err, ERR_FATAL, "option_unknown",
+                    "unknown option \"%s\": options are long ones", argv[i]);
             err_cure(err, "tailrace help lists them");
             rc = err_exit(err, EXIT_USAGE);
         } else if (!line->command) {
@@ -179,10 +197,12 @@ static int unknown_command(struct command_line *line) {
     }
     const char *nearest = opt_nearest(line->command, words, ARRAY_COUNT(words));
     if (nearest) {
-        return usage_error(&line->log, "command_unknown", "tailrace help", "unknown command \"%.80s\" (did you mean \"%s\"?)",
-                           line->command, nearest);
+        return usage_error(&line->log, "command_unknown", "tailrace help",
+                           "unknown command \"%.80s\" (did you mean \"%s\"?)", line->command,
+                           nearest);
     }
-    return usage_error(&line->log, "command_unknown", "tailrace help", "unknown command \"%.80s\"", line->command);
+    return usage_error(&line->log, "command_unknown", "tailrace help", "unknown command \"%.80s\"",
+                       line->command);
 }
 
 int command_line_run(struct command_line *line) {

@@ -1,5 +1,6 @@
-/* The control socket: see control.h. The server is one task a job that serves one question at a time, each bounded in bytes
- * and in time, so that a client that hangs delays only other clients. Thread: server: its task; client: main. */
+/* The control socket: see control.h. The server is one task a job that serves one question at a
+ * time, each bounded in bytes and in time, so that a client that hangs delays only other clients.
+ * Thread: server: its task; client: main. */
 #include "config/cmd/control.h"
 
 #include <errno.h>
@@ -53,7 +54,8 @@ static int send_all(int fd, const char *p, size_t len, int64_t deadline_us) {
     return 0;
 }
 
-/* Reads up to a line feed (or the end, if it has none) into out. -1 = silence, too long, or broken. */
+/* Reads up to a line feed (or the end, if it has none) into out. -1 = silence, too long, or broken.
+ */
 static int receive_line(int fd, struct buf *out, int64_t deadline_us) {
     char piece[16384];
     for (;;) {
@@ -83,10 +85,12 @@ static void serve_one(struct control_socket *s, int fd) {
         if (ask.len == strlen(ASK) && memcmp(ask.data, ASK, ask.len) == 0) {
             job_status_json(s->job, &answer);
         } else {
-            buf_puts(&answer, "{\"error\":\"this version answers {\\\"get\\\":\\\"status\\\"} only\"}");
+            buf_puts(&answer,
+                     "{\"error\":\"this version answers {\\\"get\\\":\\\"status\\\"} only\"}");
         }
         buf_putc(&answer, '\n');
-        (void)send_all(fd, answer.data, answer.len, deadline); /* a client that left needs no answer */
+        (void)send_all(fd, answer.data, answer.len,
+                       deadline); /* a client that left needs no answer */
     }
     buf_release(&ask);
     buf_release(&answer);
@@ -113,7 +117,8 @@ static bool is_alive(const struct sockaddr_un *address) {
     if (fd < 0) {
         return true;
     }
-    bool alive = connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 || errno == EAGAIN;
+    bool alive =
+        connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 || errno == EAGAIN;
     close(fd);
     return alive;
 }
@@ -121,7 +126,8 @@ static bool is_alive(const struct sockaddr_un *address) {
 /* The socket in that folder, listening, or -1. */
 static int bind_in(const char *dir, const char *name, struct sockaddr_un *address) {
     struct err err = ERR_INIT;
-    if (address_of(dir, name, address) || files_mkdirs(files_os(), dir, 0700, &err) != FILES_OK || is_alive(address)) {
+    if (address_of(dir, name, address) || files_mkdirs(files_os(), dir, 0700, &err) != FILES_OK ||
+        is_alive(address)) {
         return -1;
     }
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -129,21 +135,24 @@ static int bind_in(const char *dir, const char *name, struct sockaddr_un *addres
         return -1;
     }
     unlink(address->sun_path); /* of an instance that was killed */
-    if (fchmod(fd, 0600) == 0 && bind(fd, (const struct sockaddr *)address, sizeof *address) == 0 && listen(fd, 16) == 0) {
+    if (fchmod(fd, 0600) == 0 && bind(fd, (const struct sockaddr *)address, sizeof *address) == 0 &&
+        listen(fd, 16) == 0) {
         return fd;
     }
     close(fd);
     return -1;
 }
 
-struct control_socket *control_socket_open(const char *name, struct job *job, char *const dirs[5], struct log *log) {
+struct control_socket *control_socket_open(const char *name, struct job *job, char *const dirs[5],
+                                           struct log *log) {
     struct sockaddr_un address;
     int fd = -1;
     for (size_t i = 0; dirs[i] && fd < 0; i++) {
         fd = bind_in(dirs[i], name, &address);
     }
     if (fd < 0) {
-        log_warn(log, "job", "no_control_socket", "no folder for the control socket: `tailrace status` will not see this job run");
+        log_warn(log, "job", "no_control_socket",
+                 "no folder for the control socket: `tailrace status` will not see this job run");
         return NULL;
     }
     struct control_socket *s = xcalloc(1, sizeof *s);
@@ -185,7 +194,8 @@ enum control_answer control_socket_ask(const char *dir, const char *name, struct
         struct buf line;
         buf_init(&line, ANSWER_BYTES_MAX);
         answer = CONTROL_SILENT;
-        if (send_all(fd, ASK, strlen(ASK), deadline) == 0 && receive_line(fd, &line, deadline) == 0) {
+        if (send_all(fd, ASK, strlen(ASK), deadline) == 0 &&
+            receive_line(fd, &line, deadline) == 0) {
             buf_put(out, line.data, line.len);
             answer = CONTROL_ANSWERED;
         }

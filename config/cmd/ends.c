@@ -5,13 +5,16 @@ void ends_init(struct ends *e, struct command_line *line, const struct job_spec 
     struct err err = ERR_INIT;
     *e = (struct ends){ .source = NULL };
     *code = EXIT_DONE;
-    if (job_world_init(&e->world, line, spec, NULL, (uint64_t)opts_int(line->opts, "memory"), &err)) {
+    if (job_world_init(&e->world, line, spec, NULL, (uint64_t)opts_int(line->opts, "memory"),
+                       &err)) {
         *code = report_error(&line->log, "cli", &err);
     }
 }
 
-int ends_source(struct ends *e, const struct job_spec *spec, table_select_fn select, const void *rules, struct err *err) {
-    if (spec->source->ops->open(&spec->source_address, &e->world.env, select, rules, &e->source, err)) {
+int ends_source(struct ends *e, const struct job_spec *spec, table_select_fn select,
+                const void *rules, struct err *err) {
+    if (spec->source->ops->open(&spec->source_address, &e->world.env, select, rules, &e->source,
+                                err)) {
         e->source = NULL;
         return -1;
     }
@@ -49,5 +52,7 @@ static void put_url(struct buf *out, const struct url *url) {
     }
 }
 
-void put_source_name(struct buf *out, const struct job_spec *spec) { put_url(out, &spec->source_url); }
+void put_source_name(struct buf *out, const struct job_spec *spec) {
+    put_url(out, &spec->source_url);
+}
 void put_sink_name(struct buf *out, const struct job_spec *spec) { put_url(out, &spec->sink_url); }

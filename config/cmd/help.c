@@ -1,5 +1,5 @@
-/* `help`: everything from the tables (commands, options, doors, metrics), so that no text can say something else than the
- * program does. `help --docs` prints config/OPTIONS.md. Thread: main. */
+/* `help`: everything from the tables (commands, options, doors, metrics), so that no text can say
+ * something else than the program does. `help --docs` prints config/OPTIONS.md. Thread: main. */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,15 +12,19 @@ static const char grammar[] =
     "    PATTERN: ACTION ACTION ...\n"
     "\n"
     "    SOURCE, SINK  scheme:[//[user[:secret]@]hosts][/path][?key=value&key=value]\n"
-    "    PATTERN       [schema.]table, matched from the right; * and ? are wildcards, \"a name\" is taken as it is\n"
+    "    PATTERN       [schema.]table, matched from the right; * and ? are wildcards, \"a name\" "
+    "is taken as it is\n"
     "    ACTION        skip            leave the table out\n"
     "                  keep            take it after all (undoes a skip above)\n"
     "                  append          only its inserts: for tables without a usable identity\n"
     "                  key=(a,b)       these columns identify its rows\n"
     "\n"
-    "The last match wins, for each action by itself (skip and keep are one). `#` at line start or after a blank opens a comment.\n"
-    "Sizes are 64KiB MiB GiB (1024) or kB MB GB (1000), durations 20ms 10s 5m 1h, bare numbers only count.\n"
-    "A percent sign and other bytes are written %25. ${env:NAME} and ${file:/path} are put in after the URL is split; what they\n"
+    "The last match wins, for each action by itself (skip and keep are one). `#` at line start or "
+    "after a blank opens a comment.\n"
+    "Sizes are 64KiB MiB GiB (1024) or kB MB GB (1000), durations 20ms 10s 5m 1h, bare numbers "
+    "only count.\n"
+    "A percent sign and other bytes are written %25. ${env:NAME} and ${file:/path} are put in "
+    "after the URL is split; what they\n"
     "give is never printed.\n"
     "\n"
     "    # shop.sync\n"
@@ -28,15 +32,17 @@ static const char grammar[] =
     "    audit.*: skip\n"
     "    *.events: append\n";
 
-static const char exit_codes[] = "0  done, or stopped by a signal after a clean commit\n"
-                                 "1  stopped by an error of source, target or data\n"
-                                 "2  usage or job text\n"
-                                 "3  something is missing; plan prints its SQL\n"
-                                 "4  fenced, or another instance runs\n"
-                                 "5  the source cannot go on from the position: slot lost or recreated, other server\n"
-                                 "6  difference found\n"
-                                 "Several jobs in one process do not stop each other; the highest code counts.\n"
-                                 "TERM and INT commit what is whole, at most 20 s, and end with 0; a second one ends at once with 1, which is safe.\n";
+static const char exit_codes[] =
+    "0  done, or stopped by a signal after a clean commit\n"
+    "1  stopped by an error of source, target or data\n"
+    "2  usage or job text\n"
+    "3  something is missing; plan prints its SQL\n"
+    "4  fenced, or another instance runs\n"
+    "5  the source cannot go on from the position: slot lost or recreated, other server\n"
+    "6  difference found\n"
+    "Several jobs in one process do not stop each other; the highest code counts.\n"
+    "TERM and INT commit what is whole, at most 20 s, and end with 0; a second one ends at once "
+    "with 1, which is safe.\n";
 
 static const char *kind_of(const struct opt_spec *o) {
     switch (o->type) {
@@ -69,11 +75,13 @@ static void put_options(struct buf *out, const struct opt_spec *table, const cha
 }
 
 static void put_commands(struct buf *out) {
-    buf_puts(out, "tailrace copies a database into a changelog and keeps it current, each change exactly once.\n\n");
+    buf_puts(out, "tailrace copies a database into a changelog and keeps it current, each change "
+                  "exactly once.\n\n");
     for (size_t i = 0; i < command_count; i++) {
         buf_putf(out, "  tailrace %-32s %s\n", commands[i].form, commands[i].doc);
     }
-    buf_puts(out, "\nJOB is a file, a folder (*.sync), 'SOURCE -> SINK' in quotes, or SOURCE and SINK as two arguments.\n"
+    buf_puts(out, "\nJOB is a file, a folder (*.sync), 'SOURCE -> SINK' in quotes, or SOURCE and "
+                  "SINK as two arguments.\n"
                   "Options, each also TAILRACE_<NAME> in the environment:\n");
     put_options(out, command_options, "--");
     buf_puts(out, "\ntailrace help job | options | exit | metrics");
@@ -90,22 +98,29 @@ static void put_promise(struct buf *out, const struct sink_door *door) {
     if (door->ops->owns_position) {
         buf_puts(out, "Keeps the position of the job with the rows: exactly once.\n");
     } else {
-        buf_puts(out, "Keeps no position: at-least-once. Every start uses a temporary slot and begins with a snapshot;\n"
-                      "?slot=NAME&snapshot=never on the source streams from an existing slot's confirmed position.\n");
+        buf_puts(out, "Keeps no position: at-least-once. Every start uses a temporary slot and "
+                      "begins with a snapshot;\n"
+                      "?slot=NAME&snapshot=never on the source streams from an existing slot's "
+                      "confirmed position.\n");
     }
 }
 
 static void put_source(struct buf *out, const struct source_door *door) {
-    buf_putf(out, "SOURCE %s://[user[:secret]@]host[:port]/database[?key=value&...]\n", door->scheme);
+    buf_putf(out, "SOURCE %s://[user[:secret]@]host[:port]/database[?key=value&...]\n",
+             door->scheme);
     put_options(out, door->ops->opts, "?");
     put_options(out, job_source_options, "?");
     if (door->client) {
-        buf_putf(out, "Every other key goes to %s, which knows for instance sslmode, sslrootcert, host and port.\n", door->client);
+        buf_putf(out,
+                 "Every other key goes to %s, which knows for instance sslmode, sslrootcert, host "
+                 "and port.\n",
+                 door->client);
     }
 }
 
 static void put_sink(struct buf *out, const struct sink_door *door) {
-    buf_putf(out, "SINK %s:%s[?key=value&...]\n", door->scheme, door->ops->owns_position ? "///folder" : "");
+    buf_putf(out, "SINK %s:%s[?key=value&...]\n", door->scheme,
+             door->ops->owns_position ? "///folder" : "");
     put_promise(out, door);
     put_options(out, door->ops->opts, "?");
     put_options(out, job_sink_options, "?");
@@ -113,11 +128,13 @@ static void put_sink(struct buf *out, const struct sink_door *door) {
 
 static void put_metrics(struct buf *out) {
     for (int k = 0; k < METRIC_COUNT; k++) {
-        buf_putf(out, "  %-20s %-6s %s\n", metric_name((enum metric)k), metric_unit((enum metric)k), metric_doc((enum metric)k));
+        buf_putf(out, "  %-20s %-6s %s\n", metric_name((enum metric)k), metric_unit((enum metric)k),
+                 metric_doc((enum metric)k));
     }
 }
 
-/* --- config/OPTIONS.md ---------------------------------------------------------------------------- */
+/* --- config/OPTIONS.md
+ * ---------------------------------------------------------------------------- */
 
 /* A cell of a table: | would end it. */
 static void put_cell(struct buf *out, const char *text) {
@@ -128,8 +145,10 @@ static void put_cell(struct buf *out, const char *text) {
 }
 
 static void put_table(struct buf *out, const struct opt_spec *table, bool command) {
-    buf_puts(out, command ? "| option | environment | value | default | |\n| --- | --- | --- | --- | --- |\n"
-                          : "| key | value | default | |\n| --- | --- | --- | --- |\n");
+    buf_puts(out,
+             command
+                 ? "| option | environment | value | default | |\n| --- | --- | --- | --- | --- |\n"
+                 : "| key | value | default | |\n| --- | --- | --- | --- |\n");
     for (const struct opt_spec *o = table; o->key; o++) {
         char name[64];
         command_env_name(o->key, name);
@@ -145,7 +164,8 @@ static void put_table(struct buf *out, const struct opt_spec *table, bool comman
 }
 
 static void put_docs(struct buf *out) {
-    buf_puts(out, "# Options\n\nGenerated from the program's own tables: `build/tailrace help --docs > config/OPTIONS.md`.\n\n"
+    buf_puts(out, "# Options\n\nGenerated from the program's own tables: `build/tailrace help "
+                  "--docs > config/OPTIONS.md`.\n\n"
                   "## Command line\n\n");
     put_table(out, command_options, true);
     buf_puts(out, "\n## Job text\n\n");
@@ -179,11 +199,13 @@ static void put_docs(struct buf *out) {
     buf_puts(out, exit_codes);
     buf_puts(out, "```\n\n## Metrics\n\n| name | unit | |\n| --- | --- | --- |\n");
     for (int k = 0; k < METRIC_COUNT; k++) {
-        buf_putf(out, "| `%s` | %s | %s |\n", metric_name((enum metric)k), metric_unit((enum metric)k), metric_doc((enum metric)k));
+        buf_putf(out, "| `%s` | %s | %s |\n", metric_name((enum metric)k),
+                 metric_unit((enum metric)k), metric_doc((enum metric)k));
     }
 }
 
-/* --- the command -------------------------------------------------------------------------------- */
+/* --- the command --------------------------------------------------------------------------------
+ */
 
 static int put_topic(struct command_line *line, const char *topic, struct buf *out) {
     const struct source_door *source = source_door_find(topic);
@@ -207,7 +229,8 @@ static int put_topic(struct command_line *line, const char *topic, struct buf *o
                 return EXIT_DONE;
             }
         }
-        return usage_error(&line->log, "topic_unknown", "tailrace help", "no help on \"%.80s\"", topic);
+        return usage_error(&line->log, "topic_unknown", "tailrace help", "no help on \"%.80s\"",
+                           topic);
     }
     return EXIT_DONE;
 }

@@ -1,5 +1,6 @@
-/* From words of the command line to jobs. A word is a file, a folder of *.sync files, a job line (it holds an arrow), or a
- * SOURCE followed by a SINK. Mistakes are logged here, all of them; the jobs without one are kept. Thread: main. */
+/* From words of the command line to jobs. A word is a file, a folder of *.sync files, a job line
+ * (it holds an arrow), or a SOURCE followed by a SINK. Mistakes are logged here, all of them; the
+ * jobs without one are kept. Thread: main. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,9 +10,11 @@
 
 #include "config/cmd/cmd.h"
 
-/* --- an arrow that the shell took ----------------------------------------------------------------- */
+/* --- an arrow that the shell took
+ * ----------------------------------------------------------------- */
 
-/* What standard output was redirected to, if that looks like a sink: the shell opened "discard:" or "jsonl:..". */
+/* What standard output was redirected to, if that looks like a sink: the shell opened "discard:" or
+ * "jsonl:..". */
 static void guess_sink(char *out, size_t cap) {
     char path[512];
     char cwd[512];
@@ -56,32 +59,36 @@ int arrow_was_taken(struct command_line *line) {
     return code;
 }
 
-/* --- texts ---------------------------------------------------------------------------------------- */
+/* --- texts
+ * ---------------------------------------------------------------------------------------- */
 
 static bool looks_like_url(const char *word) {
     size_t n = strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789+.-");
     return n > 1 && word[n] == ':';
 }
 
-static void log_mistakes(struct command_line *line, const char *origin, const struct job_spec *spec, const struct mistakes *m) {
+static void log_mistakes(struct command_line *line, const char *origin, const struct job_spec *spec,
+                         const struct mistakes *m) {
     struct log log = line->log;
     log.job = spec->name;
     for (uint32_t i = 0; i < m->count; i++) {
         const struct mistake *one = &m->at[i];
         struct err err = ERR_INIT;
-        err_set(&err, ERR_FATAL, one->code, "%s:%u:%u: %s", origin, one->place.line, one->place.column, one->text);
+        err_set(&err, ERR_FATAL, one->code, "%s:%u:%u: %s", origin, one->place.line,
+                one->place.column, one->text);
         if (one->cure[0]) {
             err_cure(&err, "%s", one->cure);
         }
         log_err(&log, "job", &err);
     }
     if (m->more > 0) {
-        log_write(&log, LOG_ERROR, "job", "more_mistakes", "%s: and %u more mistakes", origin, m->more);
+        log_write(&log, LOG_ERROR, "job", "more_mistakes", "%s: and %u more mistakes", origin,
+                  m->more);
     }
 }
 
-static void add_text(struct command_line *line, struct jobs *out, enum job_spec_need need, const char *text, size_t len,
-                     const char *file) {
+static void add_text(struct command_line *line, struct jobs *out, enum job_spec_need need,
+                     const char *text, size_t len, const char *file) {
     struct mistakes mistakes;
     mistakes_init(&mistakes);
     struct job_spec *spec = job_spec_new(text, len, file, need, &put_in_os, &mistakes);
@@ -96,13 +103,17 @@ static void add_text(struct command_line *line, struct jobs *out, enum job_spec_
     mistakes_release(&mistakes);
 }
 
-static void add_file(struct command_line *line, struct jobs *out, enum job_spec_need need, const char *path) {
+static void add_file(struct command_line *line, struct jobs *out, enum job_spec_need need,
+                     const char *path) {
     struct err err = ERR_INIT;
     struct file *file = NULL;
     enum files_result r = files_open_read(files_os(), path, &file, &err);
     if (r == FILES_ABSENT) {
-        out->code = worse(out->code, usage_error(&line->log, "job_missing", "a job is a file, a folder, 'SOURCE -> SINK' in quotes, or SOURCE and SINK",
-                                                 "job \"%.200s\": no such file or folder", path));
+        out->code = worse(
+            out->code,
+            usage_error(&line->log, "job_missing",
+                        "a job is a file, a folder, 'SOURCE -> SINK' in quotes, or SOURCE and SINK",
+                        "job \"%.200s\": no such file or folder", path));
         return;
     }
     char *text = NULL;
@@ -125,7 +136,8 @@ static void add_file(struct command_line *line, struct jobs *out, enum job_spec_
     }
 }
 
-static void add_folder(struct command_line *line, struct jobs *out, enum job_spec_need need, const char *path) {
+static void add_folder(struct command_line *line, struct jobs *out, enum job_spec_need need,
+                       const char *path) {
     struct buf names;
     struct err err = ERR_INIT;
     uint32_t found = 0;
@@ -137,7 +149,8 @@ static void add_folder(struct command_line *line, struct jobs *out, enum job_spe
         err_exit(&err, EXIT_USAGE);
         out->code = worse(out->code, report_error(&line->log, "job", &err));
     } else {
-        for (const char *p = names.data; names.len > 0 && p < names.data + names.len; p += strlen(p) + 1) {
+        for (const char *p = names.data; names.len > 0 && p < names.data + names.len;
+             p += strlen(p) + 1) {
             size_t len = strlen(p);
             if (len > 5 && p[0] != '.' && strcmp(p + len - 5, ".sync") == 0) {
                 char *file = xasprintf("%s/%s", path, p);
@@ -147,7 +160,9 @@ static void add_folder(struct command_line *line, struct jobs *out, enum job_spe
             }
         }
         if (found == 0) {
-            out->code = worse(out->code, usage_error(&line->log, "job_missing", NULL, "folder \"%.200s\" holds no *.sync file", path));
+            out->code =
+                worse(out->code, usage_error(&line->log, "job_missing", NULL,
+                                             "folder \"%.200s\" holds no *.sync file", path));
         }
     }
     buf_release(&names);
@@ -161,8 +176,11 @@ static void refuse_doubles(struct command_line *line, struct jobs *out) {
                 j++;
                 continue;
             }
-            out->code = worse(out->code, usage_error(&line->log, "job_twice", "name one of them with ?job=NAME on its sink",
-                                                     "two jobs have the name \"%s\": the second is left out", out->at[i]->name));
+            out->code = worse(out->code,
+                              usage_error(&line->log, "job_twice",
+                                          "name one of them with ?job=NAME on its sink",
+                                          "two jobs have the name \"%s\": the second is left out",
+                                          out->at[i]->name));
             job_spec_free(out->at[j]);
             memmove(&out->at[j], &out->at[j + 1], (out->count - j - 1) * sizeof *out->at);
             out->count--;
@@ -173,8 +191,10 @@ static void refuse_doubles(struct command_line *line, struct jobs *out) {
 void jobs_load(struct command_line *line, enum job_spec_need need, struct jobs *out) {
     *out = (struct jobs){ .code = EXIT_DONE };
     if (line->word_count == 0) {
-        out->code = usage_error(&line->log, "job_missing", "a job is a file, a folder, 'SOURCE -> SINK' in quotes, or SOURCE and SINK",
-                                "command \"%s\" needs a job", line->command);
+        out->code =
+            usage_error(&line->log, "job_missing",
+                        "a job is a file, a folder, 'SOURCE -> SINK' in quotes, or SOURCE and SINK",
+                        "command \"%s\" needs a job", line->command);
         return;
     }
     for (int i = 0; i < line->word_count; i++) {

@@ -1,5 +1,5 @@
-/* `plan`: what a job would do and what is missing for it, with the SQL to paste. Starts nothing, writes nothing.
- * Ends with EXIT_PLAN when something is missing. Thread: main. */
+/* `plan`: what a job would do and what is missing for it, with the SQL to paste. Starts nothing,
+ * writes nothing. Ends with EXIT_PLAN when something is missing. Thread: main. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +13,8 @@ struct counting_rules {
     uint32_t *hits; /* one a rule */
 };
 
-static void counting_select(const void *rules, const char *space, const char *name, struct table_choice *out) {
+static void counting_select(const void *rules, const char *space, const char *name,
+                            struct table_choice *out) {
     const struct counting_rules *c = rules;
     for (uint32_t i = 0; i < c->rules->rule_count; i++) {
         c->hits[i] += rule_matches(&c->rules->rules[i], space, name);
@@ -98,12 +99,14 @@ static void put_tables(struct buf *out, const struct plan *p) {
         int n = (int)strlen(p->catalogue.tables[i].schema->label);
         width = n > width && n <= 60 ? n : width;
     }
-    buf_putf(out, "%-*s  %12s  %10s  %-10s  %s\n", width, "table", "rows (about)", "size", "first read", "key");
+    buf_putf(out, "%-*s  %12s  %10s  %-10s  %s\n", width, "table", "rows (about)", "size",
+             "first read", "key");
     for (uint32_t i = 0; i < p->catalogue.count; i++) {
         const struct source_table *t = &p->catalogue.tables[i];
         buf_clear(&cell);
         escape_put(&cell, t->schema->label, strlen(t->schema->label));
-        buf_putf(out, "%-*s  %12llu  ", width, buf_cstr(&cell), (unsigned long long)t->rows_estimate);
+        buf_putf(out, "%-*s  %12llu  ", width, buf_cstr(&cell),
+                 (unsigned long long)t->rows_estimate);
         buf_clear(&cell);
         put_size(&cell, t->bytes_estimate);
         buf_putf(out, "%10s  %-10s  ", buf_cstr(&cell), first_read(p, t));
@@ -145,8 +148,10 @@ static const char *rule_warning(const struct plan *p, uint32_t i) {
     if (p->counting.hits[i] == 0) {
         return "matches no table";
     }
-    return rule_keeps_for_nothing(&p->spec->rules, i) ? "keeps what no rule before it skips; to copy only some tables put `*.*: skip` first"
-                                                      : NULL;
+    return rule_keeps_for_nothing(&p->spec->rules, i)
+               ? "keeps what no rule before it skips; to copy only some tables put `*.*: skip` "
+                 "first"
+               : NULL;
 }
 
 static const char *target_knows(const struct plan *p) {
@@ -171,8 +176,10 @@ static void put_text(struct buf *out, const struct plan *p) {
     if (!p->spec->sink->ops->owns_position) {
         buf_puts(out, "\ntarget: keeps no position: every start begins anew, at-least-once\n\n");
     } else if (p->state.knows == TARGET_POSITION) {
-        buf_putf(out, "\ntarget: has a position (epoch %llu, commit %llu): the job goes on from there\n\n",
-                 (unsigned long long)p->state.epoch, (unsigned long long)p->state.seq);
+        buf_putf(
+            out,
+            "\ntarget: has a position (epoch %llu, commit %llu): the job goes on from there\n\n",
+            (unsigned long long)p->state.epoch, (unsigned long long)p->state.seq);
     } else {
         buf_puts(out, "\ntarget: has no position yet: the tables are read first\n\n");
     }
@@ -183,7 +190,9 @@ static void put_text(struct buf *out, const struct plan *p) {
     for (uint32_t i = 0; i < p->catalogue.count; i++) {
         const struct source_table *t = &p->catalogue.tables[i];
         if (!t->usable) {
-            buf_puts(out, "missing: ");
+            buf_puts(out, "missing: table \"");
+            escape_put(out, t->schema->label, strlen(t->schema->label));
+            buf_puts(out, "\": ");
             escape_put(out, t->why, strlen(t->why));
             buf_puts(out, "; one of:\n");
             put_lines(out, t->cure);
@@ -224,14 +233,15 @@ static void put_json_tables(struct buf *out, const struct plan *p) {
         const struct source_table *t = &p->catalogue.tables[i];
         buf_puts(out, i ? ",{" : "{");
         put_member(out, "table", t->schema->label);
-        buf_putf(out, ",\"rows\":%llu,\"bytes\":%llu,\"key\":[", (unsigned long long)t->rows_estimate,
-                 (unsigned long long)t->bytes_estimate);
+        buf_putf(out, ",\"rows\":%llu,\"bytes\":%llu,\"key\":[",
+                 (unsigned long long)t->rows_estimate, (unsigned long long)t->bytes_estimate);
         for (uint16_t k = 0; k < t->schema->key_count; k++) {
             const char *name = t->schema->columns[t->schema->key[k]].name;
             buf_puts(out, k ? "," : "");
             (void)json_put_string(out, name, strlen(name));
         }
-        buf_putf(out, "],\"append\":%s,\"usable\":%s,", t->schema->append ? "true" : "false", t->usable ? "true" : "false");
+        buf_putf(out, "],\"append\":%s,\"usable\":%s,", t->schema->append ? "true" : "false",
+                 t->usable ? "true" : "false");
         put_member(out, "first_read", first_read(p, t));
         buf_putc(out, ',');
         put_member(out, "note", t->usable ? t->note : t->why);

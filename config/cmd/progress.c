@@ -1,5 +1,6 @@
-/* Progress of the first reading, from the job's own status. On a terminal a line that is drawn over, and the job's log lines go
- * between; elsewhere a log line a table each 10 s, only for tables that are still read. Thread: main. */
+/* Progress of the first reading, from the job's own status. On a terminal a line that is drawn
+ * over, and the job's log lines go between; elsewhere a log line a table each 10 s, only for tables
+ * that are still read. Thread: main. */
 #include "config/cmd/progress.h"
 
 #include <jansson.h>
@@ -72,8 +73,8 @@ static void draw(struct progress *p, json_t *tables) {
     bar[20] = '\0';
     struct buf line;
     buf_init(&line, SIZE_MAX);
-    buf_putf(&line, "%s [%s] %lld of about %lld rows, %zu of %zu tables left", p->log->job, bar, (long long)rows,
-             (long long)estimate, left, json_array_size(tables));
+    buf_putf(&line, "%s [%s] %lld of about %lld rows, %zu of %zu tables left", p->log->job, bar,
+             (long long)rows, (long long)estimate, left, json_array_size(tables));
     ssize_t n = write(p->log->fd, line.data, line.len);
     (void)n;
     p->drawn = true;
@@ -87,7 +88,8 @@ static void say(struct progress *p, json_t *tables) {
     json_array_foreach(tables, i, table) {
         if (is_read(table) && said++ < TABLES_MAX) {
             log_info(p->log, "job", "progress", "table=%s phase=%s rows=%lld of about %lld",
-                     json_string_value(json_object_get(table, "table")), json_string_value(json_object_get(table, "phase")),
+                     json_string_value(json_object_get(table, "table")),
+                     json_string_value(json_object_get(table, "phase")),
                      (long long)json_integer_value(json_object_get(table, "rows_read")),
                      (long long)json_integer_value(json_object_get(table, "rows_estimate")));
         }

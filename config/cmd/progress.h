@@ -1,10 +1,10 @@
-/* How far the first reading of tables is, said every 10 s: a line a table; on a terminal one line that is drawn over.
- * Thread: main. */
+/* How far the first reading of tables is, said every 10 s: a line a table; on a terminal one line
+ * that is drawn over. Thread: main. */
 #pragma once
 #include "cdc/base/log.h"
 #include "engine/job.h"
 
 struct progress;
 struct progress *progress_new(struct job *job, struct log *log);
-void progress_free(struct progress *p);          /* NULL is fine */
+void progress_free(struct progress *p);                 /* NULL is fine */
 void progress_look(struct progress *p, int64_t now_us); /* call it about once a second */

@@ -1,5 +1,6 @@
-/* `run` and `once`: each job in a task of its own, none stops another; the main task waits for signals and for their ends.
- * A first TERM or INT asks all jobs to commit and end, a second one to end at once. Thread: main, and one task a job. */
+/* `run` and `once`: each job in a task of its own, none stops another; the main task waits for
+ * signals and for their ends. A first TERM or INT asks all jobs to commit and end, a second one to
+ * end at once. Thread: main, and one task a job. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -66,17 +67,24 @@ static void configure(struct running *r, enum job_mode mode) {
     const struct job_spec *spec = r->spec;
     const struct opts *source = spec->source_opts;
     r->config = (struct job_config){
-        .name = spec->name, .source = spec->source->ops, .source_address = spec->source_address,
-        .sink = spec->sink->ops, .sink_address = spec->sink_address, .select = rules_select, .rules = &spec->rules,
-        .lanes = (unsigned)opts_int(source, "lanes"), .mode = mode,
+        .name = spec->name,
+        .source = spec->source->ops,
+        .source_address = spec->source_address,
+        .sink = spec->sink->ops,
+        .sink_address = spec->sink_address,
+        .select = rules_select,
+        .rules = &spec->rules,
+        .lanes = (unsigned)opts_int(source, "lanes"),
+        .mode = mode,
         .snapshot_never = strcmp(opts_text(source, "snapshot"), "never") == 0,
         .chunk_rows = (uint32_t)opts_int(spec->job_opts, "chunk_rows"),
-        .freshness_us = opts_is_set(spec->sink_opts, "freshness") ? opts_int(spec->sink_opts, "freshness") : 0,
+        .freshness_us =
+            opts_is_set(spec->sink_opts, "freshness") ? opts_int(spec->sink_opts, "freshness") : 0,
     };
 }
 
-static void start_job(struct running *r, struct command_line *line, enum job_mode mode, struct failpoints *failpoints,
-                      uint64_t memory_bytes) {
+static void start_job(struct running *r, struct command_line *line, enum job_mode mode,
+                      struct failpoints *failpoints, uint64_t memory_bytes) {
     struct err err = ERR_INIT;
     char *dirs[5];
     if (job_world_init(&r->world, line, r->spec, failpoints, memory_bytes, &err)) {
@@ -123,7 +131,8 @@ static void take_signals(struct running *jobs, uint32_t count, unsigned *seen) {
             if (!jobs[i].job || atomic_load(&jobs[i].ended)) {
                 continue;
             }
-            log_info(&jobs[i].world.log, "job", *seen == 1 ? "stopping" : "stopping_now", "signal=%d", byte);
+            log_info(&jobs[i].world.log, "job", *seen == 1 ? "stopping" : "stopping_now",
+                     "signal=%d", byte);
             if (*seen == 1) {
                 job_stop(jobs[i].job);
             } else {
@@ -172,7 +181,8 @@ static int run_jobs(struct command_line *line, enum job_mode mode) {
     for (uint32_t i = 0; i < specs.count; i++) {
         jobs[i].spec = specs.at[i];
         jobs[i].main_waker = waker;
-        start_job(&jobs[i], line, mode, failpoints, (uint64_t)opts_int(line->opts, "memory") / specs.count);
+        start_job(&jobs[i], line, mode, failpoints,
+                  (uint64_t)opts_int(line->opts, "memory") / specs.count);
     }
     serve(jobs, specs.count, waker);
     for (uint32_t i = 0; i < specs.count; i++) {

@@ -1,5 +1,5 @@
-/* `status`: of a running job what its control socket says; of one that does not run what its target and its server know.
- * Reads only. With --json one object a line and job. Thread: main. */
+/* `status`: of a running job what its control socket says; of one that does not run what its target
+ * and its server know. Reads only. With --json one object a line and job. Thread: main. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,8 @@
 #include "config/cmd/control.h"
 #include "config/cmd/ends.h"
 
-/* --- running ------------------------------------------------------------------------------------ */
+/* --- running ------------------------------------------------------------------------------------
+ */
 
 static const char *text_of(json_t *object, const char *key) {
     const char *text = json_string_value(json_object_get(object, key));
@@ -38,7 +39,8 @@ static void put_running_tables(struct buf *out, json_t *tables) {
         put_safe(out, text_of(t, "phase"));
         json_int_t holes = json_integer_value(json_object_get(t, "holes"));
         if (strcmp(text_of(t, "phase"), "stream") != 0) {
-            buf_putf(out, ", %lld of about %lld rows", (long long)json_integer_value(json_object_get(t, "rows_read")),
+            buf_putf(out, ", %lld of about %lld rows",
+                     (long long)json_integer_value(json_object_get(t, "rows_read")),
                      (long long)json_integer_value(json_object_get(t, "rows_estimate")));
         }
         if (holes > 0) {
@@ -74,7 +76,8 @@ static void put_running(struct buf *out, json_t *status) {
         buf_puts(out, ", log kept by the slot ");
         put_bytes(out, json_integer_value(retained));
     }
-    buf_putf(out, "\n  epoch %lld, commit %lld\n", (long long)json_integer_value(json_object_get(status, "epoch")),
+    buf_putf(out, "\n  epoch %lld, commit %lld\n",
+             (long long)json_integer_value(json_object_get(status, "epoch")),
              (long long)json_integer_value(json_object_get(status, "seq")));
     if (error) {
         buf_puts(out, "  last error: ");
@@ -111,7 +114,8 @@ static enum control_answer ask_job(struct command_line *line, const char *name, 
     enum control_answer result = CONTROL_ABSENT;
     char *root = state_root(line, &err);
     buf_init(&answer, SIZE_MAX);
-    if (opts_is_set(line->opts, "state") && root) { /* this one was meant: another of its name may run elsewhere */
+    if (opts_is_set(line->opts, "state") &&
+        root) { /* this one was meant: another of its name may run elsewhere */
         result = control_socket_ask(root, name, &answer);
     }
     socket_dirs(root, dirs);
@@ -129,11 +133,13 @@ static enum control_answer ask_job(struct command_line *line, const char *name, 
 
 static int report_silent(struct command_line *line, const char *name) {
     struct err err = ERR_INIT;
-    err_set(&err, ERR_FATAL, "control_silent", "status of \"%s\": it runs on this machine and does not answer within 5 s", name);
+    err_set(&err, ERR_FATAL, "control_silent",
+            "status of \"%s\": it runs on this machine and does not answer within 5 s", name);
     return report_error(&line->log, "cli", &err);
 }
 
-/* --- not running -------------------------------------------------------------------------------- */
+/* --- not running --------------------------------------------------------------------------------
+ */
 
 struct asleep {
     struct sink_state target;
@@ -141,21 +147,24 @@ struct asleep {
     bool target_known, source_known;
 };
 
-static void put_asleep(struct buf *out, const struct job_spec *spec, const struct asleep *a, const struct ends *ends) {
+static void put_asleep(struct buf *out, const struct job_spec *spec, const struct asleep *a,
+                       const struct ends *ends) {
     buf_putf(out, "job %s: not running here\n", spec->name);
     if (a->target_known && a->target.knows == TARGET_POSITION) {
-        buf_putf(out, "  target: epoch %llu, commit %llu, position ", (unsigned long long)a->target.epoch,
-                 (unsigned long long)a->target.seq);
+        buf_putf(out, "  target: epoch %llu, commit %llu, position ",
+                 (unsigned long long)a->target.epoch, (unsigned long long)a->target.seq);
         put_safe(out, a->target.position ? a->target.position : "null");
         buf_putc(out, '\n');
     } else if (a->target_known) {
-        buf_puts(out, a->target.knows == TARGET_CLAIM ? "  target: claimed, no position yet\n" : "  target: nothing yet\n");
+        buf_puts(out, a->target.knows == TARGET_CLAIM ? "  target: claimed, no position yet\n"
+                                                      : "  target: nothing yet\n");
     }
     if (a->source_known) {
         struct buf end;
         buf_init(&end, SIZE_MAX);
         buf_puts(out, "  source: log end ");
-        (void)ends->source->ops->put_logpos(&end, a->source.log_end); /* text of a position always fits */
+        (void)ends->source->ops->put_logpos(&end,
+                                            a->source.log_end); /* text of a position always fits */
         put_safe(out, buf_cstr(&end));
         buf_release(&end);
         if (a->source.retained_bytes >= 0) {
@@ -170,14 +179,18 @@ static void put_asleep(struct buf *out, const struct job_spec *spec, const struc
     }
 }
 
-static void put_asleep_json(struct buf *out, const struct job_spec *spec, const struct asleep *a, const struct ends *ends) {
-    static const char *const knows[] = { [TARGET_NOTHING] = "nothing", [TARGET_CLAIM] = "claim", [TARGET_POSITION] = "position" };
+static void put_asleep_json(struct buf *out, const struct job_spec *spec, const struct asleep *a,
+                            const struct ends *ends) {
+    static const char *const knows[] = {
+        [TARGET_NOTHING] = "nothing", [TARGET_CLAIM] = "claim", [TARGET_POSITION] = "position"
+    };
     buf_puts(out, "{\"job\":");
     json_put_cstr(out, spec->name);
     buf_puts(out, ",\"running\":false");
     if (a->target_known) {
-        buf_putf(out, ",\"target\":{\"knows\":\"%s\",\"epoch\":%llu,\"seq\":%llu,\"position\":%s}", knows[a->target.knows],
-                 (unsigned long long)a->target.epoch, (unsigned long long)a->target.seq,
+        buf_putf(out, ",\"target\":{\"knows\":\"%s\",\"epoch\":%llu,\"seq\":%llu,\"position\":%s}",
+                 knows[a->target.knows], (unsigned long long)a->target.epoch,
+                 (unsigned long long)a->target.seq,
                  a->target.position ? a->target.position : "null");
     }
     if (a->source_known) {
@@ -213,7 +226,8 @@ static int status_asleep(struct command_line *line, const struct job_spec *spec,
         a.target_known = true;
     }
     a.source.retained_bytes = -1;
-    if (ends_source(&ends, spec, rules_select, &spec->rules, &err) || ends.source->ops->status(ends.source, &a.source, &err)) {
+    if (ends_source(&ends, spec, rules_select, &spec->rules, &err) ||
+        ends.source->ops->status(ends.source, &a.source, &err)) {
         code = worse(code, report_error(&ends.world.log, "ctl", &err));
     } else {
         a.source_known = true;
@@ -228,7 +242,8 @@ static int status_asleep(struct command_line *line, const struct job_spec *spec,
     return code;
 }
 
-/* --- the command -------------------------------------------------------------------------------- */
+/* --- the command --------------------------------------------------------------------------------
+ */
 
 /* All that run on this machine. */
 static int status_all(struct command_line *line, struct buf *out) {
@@ -244,7 +259,8 @@ static int status_all(struct command_line *line, struct buf *out) {
         if (files_list(files_os(), dirs[i], &names, &err) != FILES_OK) {
             continue; /* no such folder, or not ours: no job of ours runs there */
         }
-        for (const char *p = names.data; names.len > 0 && p < names.data + names.len; p += strlen(p) + 1) {
+        for (const char *p = names.data; names.len > 0 && p < names.data + names.len;
+             p += strlen(p) + 1) {
             size_t len = strlen(p);
             if (len <= 5 || strcmp(p + len - 5, ".sock") != 0) {
                 continue;
@@ -253,7 +269,8 @@ static int status_all(struct command_line *line, struct buf *out) {
             struct buf answer;
             buf_init(&answer, SIZE_MAX);
             enum control_answer result = control_socket_ask(dirs[i], name, &answer);
-            if (result == CONTROL_SILENT || (result == CONTROL_ANSWERED && put_answer_of(line, out, &answer))) {
+            if (result == CONTROL_SILENT ||
+                (result == CONTROL_ANSWERED && put_answer_of(line, out, &answer))) {
                 code = worse(code, report_silent(line, name));
             }
             found += result != CONTROL_ABSENT;
@@ -293,8 +310,10 @@ int cmd_status(struct command_line *line) {
     } else if (is_name(line)) {
         enum control_answer answer = ask_job(line, line->words[0], &out);
         if (answer == CONTROL_ABSENT) {
-            code = usage_error(&line->log, "job_missing", "name its file or text: of a job that does not run only source and target know",
-                               "no job \"%s\" runs on this machine", line->words[0]);
+            code = usage_error(
+                &line->log, "job_missing",
+                "name its file or text: of a job that does not run only source and target know",
+                "no job \"%s\" runs on this machine", line->words[0]);
         } else if (answer == CONTROL_SILENT) {
             code = report_silent(line, line->words[0]);
         }

@@ -1,5 +1,5 @@
-/* The world of a job: its folders on this machine, its log, its share of memory. Creates nothing: who needs a folder makes
- * it. Thread: main. */
+/* The world of a job: its folders on this machine, its log, its share of memory. Creates nothing:
+ * who needs a folder makes it. Thread: main. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,7 +16,8 @@ static char *home_path(const char *variable, const char *below_home) {
         return xasprintf("%s/tailrace", base);
     }
     const char *home = getenv("HOME");
-    return below_home && home && home[0] == '/' ? xasprintf("%s/%s/tailrace", home, below_home) : NULL;
+    return below_home && home && home[0] == '/' ? xasprintf("%s/%s/tailrace", home, below_home)
+                                                : NULL;
 }
 
 char *state_root(const struct command_line *line, struct err *err) {
@@ -81,8 +82,9 @@ static uint64_t quarter_of_disk(const char *dir) {
     return total / 4;
 }
 
-int job_world_init(struct job_world *w, const struct command_line *line, const struct job_spec *spec,
-                   struct failpoints *failpoints, uint64_t memory_bytes, struct err *err) {
+int job_world_init(struct job_world *w, const struct command_line *line,
+                   const struct job_spec *spec, struct failpoints *failpoints,
+                   uint64_t memory_bytes, struct err *err) {
     *w = (struct job_world){ .log = line->log };
     w->log.job = spec->name;
     char *root = state_root(line, err);
@@ -103,8 +105,14 @@ int job_world_init(struct job_world *w, const struct command_line *line, const s
         spill_max = (uint64_t)opts_int(spec->job_opts, "spill_max");
     }
     w->env = (struct env){
-        .files = files_os(), .log = &w->log, .failpoints = failpoints, .metrics = &w->metrics, .state_dir = w->state_dir,
-        .memory_bytes = memory_bytes, .spill_bytes_max = spill_max, .row_bytes_max = row_max,
+        .files = files_os(),
+        .log = &w->log,
+        .failpoints = failpoints,
+        .metrics = &w->metrics,
+        .state_dir = w->state_dir,
+        .memory_bytes = memory_bytes,
+        .spill_bytes_max = spill_max,
+        .row_bytes_max = row_max,
     };
     return 0;
 }
