@@ -1,12 +1,13 @@
-/* pgoutput messages of protocol version 1 to segments: transactions, relations and rows. Layouts: protocols.md 4.2, PostgreSQL's
- * "Logical Replication Message Formats". Pure: no clock, no socket; a message is decoded whole or fails whole, and after a failure
- * nothing more is given out, because what was built may hold half a change. Thread: the log reader's.
+/* pgoutput messages of protocol version 1 to segments: transactions, relations and rows. Layouts:
+ * protocols.md 4.2, PostgreSQL's "Logical Replication Message Formats". Pure: no clock, no socket;
+ * a message is decoded whole or fails whole, and after a failure nothing more is given out, because
+ * what was built may hold half a change. Thread: the log reader's.
  *
  *         Begin                 Commit
  *   IDLE --------> OPEN ---------------------> IDLE     rows, truncates: only in OPEN
  *    |                                           ^
- *    +-----------> SKIPPED ----------------------+      its end is at or below what is applied: rows passed over, relations kept
- *   (any malformed message) --> BROKEN */
+ *    +-----------> SKIPPED ----------------------+      its end is at or below what is applied:
+ * rows passed over, relations kept (any malformed message) --> BROKEN */
 #include "connectors/postgres/pgsrc_pgoutput.h"
 
 #include <stdlib.h>
@@ -15,9 +16,10 @@
 #include "connectors/postgres/pgsrc_plan.h"
 
 enum {
-    ROWS_CAP_FIRST = 64,        /* of a table's batches: small at first, since a segment may touch very many tables */
+    ROWS_CAP_FIRST =
+        64, /* of a table's batches: small at first, since a segment may touch very many tables */
     ROWS_CAP_GROWTH = 4,
-    COLUMNS_MAX = 1664,         /* MaxTupleAttributeNumber */
+    COLUMNS_MAX = 1664, /* MaxTupleAttributeNumber */
     HEX_BYTES_SHOWN = 16,
 };
 
@@ -42,8 +44,8 @@ struct rel {
 
 struct pgsrc_pgoutput {
     struct pgsrc_pgoutput_calls calls;
-    struct map *rels;      /* oid -> struct rel */
-    struct rel *last;      /* most recently used */
+    struct map *rels; /* oid -> struct rel */
+    struct rel *last; /* most recently used */
     enum state state;
     uint64_t near;         /* last widened transaction id */
     struct tx tx;          /* of the open transaction */
@@ -53,11 +55,11 @@ struct pgsrc_pgoutput {
     struct logpos skip_to; /* what was applied when it was skipped */
     struct segment *segment;
     struct txlist *txs;
-    struct rel **open;     /* relations with a batch being built, in order of their first row */
+    struct rel **open; /* relations with a batch being built, in order of their first row */
     size_t open_count, open_cap;
-    size_t open_bytes;     /* held by them, about */
+    size_t open_bytes; /* held by them, about */
     struct logpos to;
-    bool news;             /* something to take */
+    bool news; /* something to take */
 };
 
 static void rel_free(void *p) {
@@ -103,7 +105,8 @@ static uint64_t widen(struct pgsrc_pgoutput *d, uint32_t xid) {
     return wide;
 }
 
-static void malformed(const struct pgsrc_pgoutput *d, const uint8_t *p, size_t len, const char *why, struct err *err) {
+static void malformed(const struct pgsrc_pgoutput *d, const uint8_t *p, size_t len, const char *why,
+                      struct err *err) {
     char hex[2 * HEX_BYTES_SHOWN + 1] = "";
     for (size_t i = 0; i < len && i < HEX_BYTES_SHOWN; i++) {
         static const char digits[] = "0123456789abcdef";
@@ -112,11 +115,13 @@ static void malformed(const struct pgsrc_pgoutput *d, const uint8_t *p, size_t l
         hex[2 * i + 2] = '\0';
     }
     uint64_t at = d->state == STATE_IDLE ? d->to.offset : d->tx.commit.offset;
-    err_set(err, ERR_FATAL, "protocol_malformed", "the log after %X/%X: %s, in a message of %zu bytes: %s%s", (unsigned)(at >> 32), (unsigned)at, why,
-            len, hex, len > HEX_BYTES_SHOWN ? "..." : "");
+    err_set(err, ERR_FATAL, "protocol_malformed",
+            "the log after %X/%X: %s, in a message of %zu bytes: %s%s", (unsigned)(at >> 32),
+            (unsigned)at, why, len, hex, len > HEX_BYTES_SHOWN ? "..." : "");
 }
 
-/* What a message's handler needs: the decoder, the rest of the message, and the whole of it for errors. */
+/* What a message's handler needs: the decoder, the rest of the message, and the whole of it for
+ * errors. */
 struct message {
     struct pgsrc_pgoutput *d;
     struct view v;
@@ -130,7 +135,9 @@ static int bad(const struct message *m, const char *why) {
     return -1;
 }
 
-/* --- batches ------------------------------------------------------------------------------------------------ */
+/* --- batches
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void rel_seal(struct pgsrc_pgoutput *d, struct rel *rel) {
     struct batch *batch = rel->batch;
@@ -203,7 +210,8 @@ static uint32_t tx_index(struct pgsrc_pgoutput *d) {
 /* The ordinal of a change, wanted or not, so that it does not depend on what is captured. */
 static int next_n(struct message *m, uint32_t *n) {
     if (m->d->tx_n == UINT32_MAX) {
-        err_set(m->err, ERR_FATAL, "transaction_too_large", "transaction %llu has more than 4294967294 changes",
+        err_set(m->err, ERR_FATAL, "transaction_too_large",
+                "transaction %llu has more than 4294967294 changes",
                 (unsigned long long)m->d->tx.id);
         return -1;
     }
@@ -211,12 +219,14 @@ static int next_n(struct message *m, uint32_t *n) {
     return 0;
 }
 
-/* --- tuples --------------------------------------------------------------------------------------------------- */
+/* --- tuples
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 /* The old row that a new row's unchanged cells may be taken from. */
 struct old {
     bool given;
-    bool full;     /* 'O': all columns; 'K': those of the identity */
+    bool full; /* 'O': all columns; 'K': those of the identity */
     uint32_t row;
 };
 
@@ -238,7 +248,8 @@ static void copy_cell(struct batch *b, uint16_t col, uint32_t from) {
 }
 
 /* An unchanged cell, stored out of line and not sent. */
-static int put_unchanged(struct message *m, struct rel *rel, struct batch *b, uint16_t col, const struct old *old) {
+static int put_unchanged(struct message *m, struct rel *rel, struct batch *b, uint16_t col,
+                         const struct old *old) {
     bool key = rel->key[col];
     if (old && old->given && (old->full || key)) {
         copy_cell(b, col, old->row);
@@ -252,7 +263,8 @@ static int put_unchanged(struct message *m, struct rel *rel, struct batch *b, ui
 }
 
 /* kind: N, K or O. old: of an update's new row, else NULL. */
-static int take_cells(struct message *m, struct rel *rel, struct batch *b, char kind, const struct old *old) {
+static int take_cells(struct message *m, struct rel *rel, struct batch *b, char kind,
+                      const struct old *old) {
     for (uint16_t col = 0; col < rel->column_count; col++) {
         uint8_t form;
         uint32_t len;
@@ -275,15 +287,18 @@ static int take_cells(struct message *m, struct rel *rel, struct batch *b, char 
             if (put_unchanged(m, rel, b, col, old) != 0) {
                 return -1;
             }
-        } else if (form == 't' ? pgsrc_cell_text(rel->plan, b, col, p, len, m->err) : pgsrc_cell_binary(rel->plan, b, col, p, len, m->err)) {
+        } else if (form == 't' ? pgsrc_cell_text(rel->plan, b, col, p, len, m->err)
+                               : pgsrc_cell_binary(rel->plan, b, col, p, len, m->err)) {
             uint64_t at = m->d->tx.commit.offset;
-            return err_wrap(m->err, "transaction %llu, committed at %X/%X", (unsigned long long)m->d->tx.id, (unsigned)(at >> 32), (unsigned)at);
+            return err_wrap(m->err, "transaction %llu, committed at %X/%X",
+                            (unsigned long long)m->d->tx.id, (unsigned)(at >> 32), (unsigned)at);
         }
     }
     return 0;
 }
 
-static int take_row(struct message *m, struct rel *rel, char kind, enum row_kind row, uint32_t n, const struct old *old) {
+static int take_row(struct message *m, struct rel *rel, char kind, enum row_kind row, uint32_t n,
+                    const struct old *old) {
     uint16_t count;
     struct batch *b = rel->batch;
     if (take_u16be(&m->v, &count) != 0) {
@@ -300,7 +315,9 @@ static int take_row(struct message *m, struct rel *rel, char kind, enum row_kind
     return 0;
 }
 
-/* --- rows ------------------------------------------------------------------------------------------------------- */
+/* --- rows
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 static struct rel *rel_find(struct pgsrc_pgoutput *d, uint32_t oid) {
     if (!d->last || d->last->oid != oid) {
@@ -367,7 +384,9 @@ static int on_insert(struct message *m) {
 }
 
 static int check_identity(const struct message *m, const struct rel *rel) {
-    return rel->identity == IDENTITY_NOTHING ? bad(m, "an update or delete of a relation without replica identity") : 0;
+    return rel->identity == IDENTITY_NOTHING
+               ? bad(m, "an update or delete of a relation without replica identity")
+               : 0;
 }
 
 static int on_update(struct message *m) {
@@ -387,7 +406,8 @@ static int on_update(struct message *m) {
     struct old old = { 0 };
     if (kind == 'K' || kind == 'O') {
         old = (struct old){ .given = true, .full = kind == 'O', .row = b->rows };
-        if (take_row(m, rel, (char)kind, ROW_UPDATE_BEFORE, n, NULL) != 0 || take_kind(m, &kind) != 0) {
+        if (take_row(m, rel, (char)kind, ROW_UPDATE_BEFORE, n, NULL) != 0 ||
+            take_kind(m, &kind) != 0) {
             return -1;
         }
     }
@@ -427,8 +447,8 @@ static int on_truncate(struct message *m) {
     if (m->d->state != STATE_OPEN) {
         return bad(m, "a truncate outside of a transaction");
     }
-    if (take_u32be(&m->v, &count) != 0 || take_u8(&m->v, &options) != 0 || view_left(&m->v) != (size_t)count * 4 ||
-        take_bytes(&m->v, (size_t)count * 4, &oids) != 0) {
+    if (take_u32be(&m->v, &count) != 0 || take_u8(&m->v, &options) != 0 ||
+        view_left(&m->v) != (size_t)count * 4 || take_bytes(&m->v, (size_t)count * 4, &oids) != 0) {
         return bad(m, "a truncate of another length than its count of relations says");
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -452,7 +472,9 @@ static int on_truncate(struct message *m) {
     return 0;
 }
 
-/* --- relations --------------------------------------------------------------------------------------------------- */
+/* --- relations
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 /* The columns of a Relation message; an array that the caller frees, NULL if malformed. */
 static struct pgsrc_relation_column *take_columns(struct message *m, uint16_t count) {
@@ -460,8 +482,8 @@ static struct pgsrc_relation_column *take_columns(struct message *m, uint16_t co
     for (uint16_t i = 0; i < count; i++) {
         uint8_t flags;
         uint32_t mod;
-        if (take_u8(&m->v, &flags) != 0 || take_cstr(&m->v, &columns[i].name) != 0 || take_u32be(&m->v, &columns[i].type_oid) != 0 ||
-            take_u32be(&m->v, &mod) != 0) {
+        if (take_u8(&m->v, &flags) != 0 || take_cstr(&m->v, &columns[i].name) != 0 ||
+            take_u32be(&m->v, &columns[i].type_oid) != 0 || take_u32be(&m->v, &mod) != 0) {
             free(columns);
             return NULL;
         }
@@ -479,7 +501,8 @@ static int rel_set(struct message *m, const struct pgsrc_relation *sent) {
     if (d->calls.relation(d->calls.arg, sent, &schema, &plan, m->err) != 0) {
         return -1;
     }
-    CHECK(!schema || (plan && schema->column_count == sent->column_count && plan->column_count == sent->column_count));
+    CHECK(!schema || (plan && schema->column_count == sent->column_count &&
+                      plan->column_count == sent->column_count));
     struct rel *rel = rel_find(d, sent->oid);
     if (!rel) {
         rel = xcalloc(1, sizeof(*rel));
@@ -507,7 +530,8 @@ static int rel_set(struct message *m, const struct pgsrc_relation *sent) {
 static int on_relation(struct message *m) {
     struct pgsrc_relation sent = { 0 };
     uint8_t identity;
-    if (take_u32be(&m->v, &sent.oid) != 0 || take_cstr(&m->v, &sent.space) != 0 || take_cstr(&m->v, &sent.name) != 0 || take_u8(&m->v, &identity) != 0 ||
+    if (take_u32be(&m->v, &sent.oid) != 0 || take_cstr(&m->v, &sent.space) != 0 ||
+        take_cstr(&m->v, &sent.name) != 0 || take_u8(&m->v, &identity) != 0 ||
         take_u16be(&m->v, &sent.column_count) != 0) {
         return bad(m, "it ends within a relation");
     }
@@ -524,7 +548,9 @@ static int on_relation(struct message *m) {
     return status;
 }
 
-/* --- transactions -------------------------------------------------------------------------------------------------- */
+/* --- transactions
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static int on_begin(struct message *m, struct logpos applied) {
     struct pgsrc_pgoutput *d = m->d;
@@ -534,15 +560,19 @@ static int on_begin(struct message *m, struct logpos applied) {
     if (d->state != STATE_IDLE) {
         return bad(m, "a transaction begins within another");
     }
-    if (take_u64be(&m->v, &lsn) != 0 || take_u64be(&m->v, &time) != 0 || take_u32be(&m->v, &xid) != 0 || view_left(&m->v) != 0) {
+    if (take_u64be(&m->v, &lsn) != 0 || take_u64be(&m->v, &time) != 0 ||
+        take_u32be(&m->v, &xid) != 0 || view_left(&m->v) != 0) {
         return bad(m, "a begin of another length than 21");
     }
     d->to = logpos_max(d->to, applied);
-    d->tx = (struct tx){ .id = widen(d, xid), .commit = { 0, lsn }, .end = LOGPOS_NONE, .time_us = (int64_t)time };
+    d->tx = (struct tx){
+        .id = widen(d, xid), .commit = { 0, lsn }, .end = LOGPOS_NONE, .time_us = (int64_t)time
+    };
     d->tx_at = TX_NOT_LISTED;
     d->tx_n = 0;
     d->tx_rows = false;
-    /* lsn is where the commit record begins and commits do not overlap, so it lies below what is applied exactly if its end does not lie above. */
+    /* lsn is where the commit record begins and commits do not overlap, so it lies below what is
+     * applied exactly if its end does not lie above. */
     d->skip_to = applied;
     d->state = lsn < applied.offset ? STATE_SKIPPED : STATE_OPEN;
     return 0;
@@ -557,8 +587,8 @@ static int on_commit(struct message *m) {
     if (d->state != STATE_OPEN && d->state != STATE_SKIPPED) {
         return bad(m, "a commit without its begin");
     }
-    if (take_u8(&m->v, &flags) != 0 || take_u64be(&m->v, &commit) != 0 || take_u64be(&m->v, &end) != 0 || take_u64be(&m->v, &time) != 0 ||
-        view_left(&m->v) != 0) {
+    if (take_u8(&m->v, &flags) != 0 || take_u64be(&m->v, &commit) != 0 ||
+        take_u64be(&m->v, &end) != 0 || take_u64be(&m->v, &time) != 0 || view_left(&m->v) != 0) {
         return bad(m, "a commit of another length than 26");
     }
     if (commit != d->tx.commit.offset || end <= commit) {
@@ -595,10 +625,15 @@ static int on_passed_over(struct message *m, uint8_t type) {
     uint64_t lsn;
     bool good = true;
     switch (type) {
-    case 'O': good = take_u64be(&m->v, &lsn) == 0 && take_cstr(&m->v, &s) == 0; break;
-    case 'Y': good = take_u32be(&m->v, &n) == 0 && take_cstr(&m->v, &s) == 0 && take_cstr(&m->v, &s) == 0; break;
+    case 'O':
+        good = take_u64be(&m->v, &lsn) == 0 && take_cstr(&m->v, &s) == 0;
+        break;
+    case 'Y':
+        good = take_u32be(&m->v, &n) == 0 && take_cstr(&m->v, &s) == 0 && take_cstr(&m->v, &s) == 0;
+        break;
     case 'M':
-        good = take_u8(&m->v, &flags) == 0 && take_u64be(&m->v, &lsn) == 0 && take_cstr(&m->v, &s) == 0 && take_u32be(&m->v, &n) == 0 &&
+        good = take_u8(&m->v, &flags) == 0 && take_u64be(&m->v, &lsn) == 0 &&
+               take_cstr(&m->v, &s) == 0 && take_u32be(&m->v, &n) == 0 &&
                take_bytes(&m->v, n, &bytes) == 0;
         break;
     default: /* a stray abort: with or without the position and time of later versions */
@@ -611,22 +646,32 @@ static int on_passed_over(struct message *m, uint8_t type) {
 
 static int on_message(struct message *m, uint8_t type, struct logpos applied) {
     switch (type) {
-    case 'B': return on_begin(m, applied);
-    case 'C': return on_commit(m);
-    case 'R': return on_relation(m);
-    case 'I': return on_insert(m);
-    case 'U': return on_update(m);
-    case 'D': return on_delete(m);
-    case 'T': return on_truncate(m);
+    case 'B':
+        return on_begin(m, applied);
+    case 'C':
+        return on_commit(m);
+    case 'R':
+        return on_relation(m);
+    case 'I':
+        return on_insert(m);
+    case 'U':
+        return on_update(m);
+    case 'D':
+        return on_delete(m);
+    case 'T':
+        return on_truncate(m);
     case 'O':
     case 'Y':
     case 'M':
-    case 'A': return on_passed_over(m, type);
-    default: return bad(m, "a type that protocol version 1 does not have");
+    case 'A':
+        return on_passed_over(m, type);
+    default:
+        return bad(m, "a type that protocol version 1 does not have");
     }
 }
 
-int pgsrc_pgoutput_message(struct pgsrc_pgoutput *d, const uint8_t *p, size_t len, struct logpos applied, struct err *err) {
+int pgsrc_pgoutput_message(struct pgsrc_pgoutput *d, const uint8_t *p, size_t len,
+                           struct logpos applied, struct err *err) {
     CHECK(d->state != STATE_BROKEN);
     struct message m = { .d = d, .v = view_of(p, len), .p = p, .len = len, .err = err };
     uint8_t type;
@@ -644,9 +689,13 @@ void pgsrc_pgoutput_progress(struct pgsrc_pgoutput *d, struct logpos end) {
     }
 }
 
-bool pgsrc_pgoutput_in_transaction(const struct pgsrc_pgoutput *d) { return d->state == STATE_OPEN || d->state == STATE_SKIPPED; }
+bool pgsrc_pgoutput_in_transaction(const struct pgsrc_pgoutput *d) {
+    return d->state == STATE_OPEN || d->state == STATE_SKIPPED;
+}
 
-size_t pgsrc_pgoutput_bytes(const struct pgsrc_pgoutput *d) { return d->open_bytes + (d->segment ? d->segment->bytes : 0); }
+size_t pgsrc_pgoutput_bytes(const struct pgsrc_pgoutput *d) {
+    return d->open_bytes + (d->segment ? d->segment->bytes : 0);
+}
 
 struct segment *pgsrc_pgoutput_take(struct pgsrc_pgoutput *d) {
     if (!d->news || d->state == STATE_BROKEN) {

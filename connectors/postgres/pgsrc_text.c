@@ -1,6 +1,7 @@
-/* Cells from PostgreSQL's text form, with the session settings that the connector pins: DateStyle ISO, IntervalStyle postgres,
- * extra_float_digits 3, bytea_output hex, TimeZone UTC. The cells are byte for byte those of the binary form. Only what the
- * server writes is read: no blanks, no alternative spellings. Numbers and plain types here; times and arrays beside. */
+/* Cells from PostgreSQL's text form, with the session settings that the connector pins: DateStyle
+ * ISO, IntervalStyle postgres, extra_float_digits 3, bytea_output hex, TimeZone UTC. The cells are
+ * byte for byte those of the binary form. Only what the server writes is read: no blanks, no
+ * alternative spellings. Numbers and plain types here; times and arrays beside. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -12,7 +13,9 @@ enum { FLOAT_TEXT_MAX = 64, UINT64_DIGITS_MAX = 20 };
 
 static bool is_digit(uint8_t c) { return c >= '0' && c <= '9'; }
 
-static bool is_word(const uint8_t *p, size_t len, const char *word) { return len == strlen(word) && memcmp(p, word, len) == 0; }
+static bool is_word(const uint8_t *p, size_t len, const char *word) {
+    return len == strlen(word) && memcmp(p, word, len) == 0;
+}
 
 static int hex_value(uint8_t c) {
     if (is_digit(c)) {
@@ -29,7 +32,8 @@ static int parse_u64(const uint8_t *p, size_t len, uint64_t max, uint64_t *out) 
     }
     uint64_t v = 0;
     for (size_t i = 0; i < len; i++) {
-        if (!is_digit(p[i]) || __builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (uint64_t)(p[i] - '0'), &v)) {
+        if (!is_digit(p[i]) || __builtin_mul_overflow(v, 10u, &v) ||
+            __builtin_add_overflow(v, (uint64_t)(p[i] - '0'), &v)) {
             return -1;
         }
     }
@@ -119,7 +123,8 @@ static int float32_cell(const uint8_t *p, size_t len, uint8_t *out) {
 
 /* numeric_out writes -digits.digits without exponent, or a special word. */
 static int numeric_cell(const uint8_t *p, size_t len, uint8_t *out, size_t *used) {
-    bool special = is_word(p, len, "NaN") || is_word(p, len, "Infinity") || is_word(p, len, "-Infinity");
+    bool special =
+        is_word(p, len, "NaN") || is_word(p, len, "Infinity") || is_word(p, len, "-Infinity");
     size_t i = len > 0 && p[0] == '-';
     size_t whole = i;
     while (!special && i < len && is_digit(p[i])) {
@@ -204,11 +209,13 @@ static int bit_cell(const uint8_t *p, size_t len, uint8_t *out, size_t *used) {
     return 0;
 }
 
-/* "char": servers before 16 write a byte beyond ASCII as it is, later ones as \ooo; the cell holds the latter. */
+/* "char": servers before 16 write a byte beyond ASCII as it is, later ones as \ooo; the cell holds
+ * the latter. */
 static int char_cell(const uint8_t *p, size_t len, uint8_t *out, size_t *used) {
     if (len == 1 && p[0] >= 0x80) {
         uint8_t c = p[0];
-        const uint8_t octal[4] = { '\\', (uint8_t)('0' + (c >> 6)), (uint8_t)('0' + ((c >> 3) & 7)), (uint8_t)('0' + (c & 7)) };
+        const uint8_t octal[4] = { '\\', (uint8_t)('0' + (c >> 6)), (uint8_t)('0' + ((c >> 3) & 7)),
+                                   (uint8_t)('0' + (c & 7)) };
         memcpy(out, octal, 4);
         *used = 4;
         return 0;
@@ -256,12 +263,23 @@ static int time_cell(const struct pgsrc_step *step, const uint8_t *p, size_t len
         status = pgsrc_text_date(p, len, &a);
         memcpy(out, &a, 4);
         return status;
-    case DECODE_TIME: status = pgsrc_text_time(p, len, &us); break;
-    case DECODE_TIMETZ: status = pgsrc_text_timetz(p, len, &us, &a); break;
-    case DECODE_TIMESTAMP: status = pgsrc_text_timestamp(p, len, false, &us); break;
-    case DECODE_TIMESTAMPTZ: status = pgsrc_text_timestamp(p, len, true, &us); break;
-    case DECODE_INTERVAL: status = pgsrc_text_interval(p, len, &us, &a, &b); break;
-    default: break;
+    case DECODE_TIME:
+        status = pgsrc_text_time(p, len, &us);
+        break;
+    case DECODE_TIMETZ:
+        status = pgsrc_text_timetz(p, len, &us, &a);
+        break;
+    case DECODE_TIMESTAMP:
+        status = pgsrc_text_timestamp(p, len, false, &us);
+        break;
+    case DECODE_TIMESTAMPTZ:
+        status = pgsrc_text_timestamp(p, len, true, &us);
+        break;
+    case DECODE_INTERVAL:
+        status = pgsrc_text_interval(p, len, &us, &a, &b);
+        break;
+    default:
+        break;
     }
     memcpy(out, &us, 8);
     if (step->width == 16) {
@@ -272,53 +290,73 @@ static int time_cell(const struct pgsrc_step *step, const uint8_t *p, size_t len
 }
 
 size_t pgsrc_scalar_text_bound(const struct pgsrc_step *step, size_t len) {
-    if (step->decode == DECODE_ARRAY || step->decode == DECODE_MISMATCH || len > PGSRC_VALUE_BYTES_MAX) {
+    if (step->decode == DECODE_ARRAY || step->decode == DECODE_MISMATCH ||
+        len > PGSRC_VALUE_BYTES_MAX) {
         return SIZE_MAX;
     }
     switch ((enum pgsrc_decode)step->decode) {
     case DECODE_RAW:
     case DECODE_VERSIONED:
     case DECODE_NUMERIC:
-    case DECODE_TEXT_ONLY: return len;
-    case DECODE_BYTES: return len / 2;
-    case DECODE_BIT: return 4 + (len + 7) / 8;
-    default: return step->width ? step->width : len + 32;
+    case DECODE_TEXT_ONLY:
+        return len;
+    case DECODE_BYTES:
+        return len / 2;
+    case DECODE_BIT:
+        return 4 + (len + 7) / 8;
+    default:
+        return step->width ? step->width : len + 32;
     }
 }
 
-int pgsrc_scalar_text(const struct pgsrc_step *step, const uint8_t *p, size_t len, uint8_t *out, size_t *used) {
+int pgsrc_scalar_text(const struct pgsrc_step *step, const uint8_t *p, size_t len, uint8_t *out,
+                      size_t *used) {
     *used = step->width;
     uint64_t u;
     switch ((enum pgsrc_decode)step->decode) {
     case DECODE_BOOL:
         *out = len == 1 && p[0] == 't';
         return len == 1 && (p[0] == 't' || p[0] == 'f') ? 0 : -1;
-    case DECODE_INT16: return int_cell(p, len, 2, out);
-    case DECODE_INT32: return int_cell(p, len, 4, out);
-    case DECODE_INT64: return int_cell(p, len, 8, out);
+    case DECODE_INT16:
+        return int_cell(p, len, 2, out);
+    case DECODE_INT32:
+        return int_cell(p, len, 4, out);
+    case DECODE_INT64:
+        return int_cell(p, len, 8, out);
     case DECODE_UINT32:
         if (parse_u64(p, len, UINT32_MAX, &u) != 0) {
             return -1;
         }
         memcpy(out, &u, 4);
         return 0;
-    case DECODE_FLOAT32: return float32_cell(p, len, out);
-    case DECODE_FLOAT64: return float64_cell(p, len, out);
-    case DECODE_DECIMAL: return value_decimal_from_text(&step->type, (const char *)p, len, out);
-    case DECODE_NUMERIC: return numeric_cell(p, len, out, used);
-    case DECODE_BYTES: return bytes_cell(p, len, out, used);
+    case DECODE_FLOAT32:
+        return float32_cell(p, len, out);
+    case DECODE_FLOAT64:
+        return float64_cell(p, len, out);
+    case DECODE_DECIMAL:
+        return value_decimal_from_text(&step->type, (const char *)p, len, out);
+    case DECODE_NUMERIC:
+        return numeric_cell(p, len, out, used);
+    case DECODE_BYTES:
+        return bytes_cell(p, len, out, used);
     case DECODE_DATE:
     case DECODE_TIME:
     case DECODE_TIMETZ:
     case DECODE_TIMESTAMP:
     case DECODE_TIMESTAMPTZ:
-    case DECODE_INTERVAL: return time_cell(step, p, len, out);
-    case DECODE_UUID: return uuid_cell(p, len, out);
-    case DECODE_BIT: return bit_cell(p, len, out, used);
-    case DECODE_CHAR: return char_cell(p, len, out, used);
-    case DECODE_LSN: return lsn_cell(p, len, out, used);
+    case DECODE_INTERVAL:
+        return time_cell(step, p, len, out);
+    case DECODE_UUID:
+        return uuid_cell(p, len, out);
+    case DECODE_BIT:
+        return bit_cell(p, len, out, used);
+    case DECODE_CHAR:
+        return char_cell(p, len, out, used);
+    case DECODE_LSN:
+        return lsn_cell(p, len, out, used);
     case DECODE_ARRAY:
-    case DECODE_MISMATCH: return -1;
+    case DECODE_MISMATCH:
+        return -1;
     default: /* the text is the cell */
         memmove(out, p, len);
         *used = len;

@@ -1,17 +1,19 @@
-/* Arrays from the text that array_out writes, to the array image of cdc/type.h: bounds if one is not 1, braces, elements quoted where they
- * must be. The number of dimensions is the number of braces it begins with, so one pass writes the image in place. No recursion:
- * the depth is a number. Pure; thread: any. */
+/* Arrays from the text that array_out writes, to the array image of cdc/type.h: bounds if one is
+ * not 1, braces, elements quoted where they must be. The number of dimensions is the number of
+ * braces it begins with, so one pass writes the image in place. No recursion: the depth is a
+ * number. Pure; thread: any. */
 #include "connectors/postgres/pgsrc_plan.h"
 
-/* The room between where an element's unescaped text is put and its cell: text decoders read before they write. */
+/* The room between where an element's unescaped text is put and its cell: text decoders read before
+ * they write. */
 enum { UNESCAPE_GAP = 16 };
 
 struct shape {
     uint32_t ndim;
-    int64_t length[PGSRC_ARRAY_DIMENSIONS_MAX];  /* -1: not known yet */
-    int64_t given[PGSRC_ARRAY_DIMENSIONS_MAX];   /* by the bounds, or -1 */
+    int64_t length[PGSRC_ARRAY_DIMENSIONS_MAX]; /* -1: not known yet */
+    int64_t given[PGSRC_ARRAY_DIMENSIONS_MAX];  /* by the bounds, or -1 */
     int32_t lower[PGSRC_ARRAY_DIMENSIONS_MAX];
-    int64_t here[PGSRC_ARRAY_DIMENSIONS_MAX];    /* members so far of the braces that are open */
+    int64_t here[PGSRC_ARRAY_DIMENSIONS_MAX]; /* members so far of the braces that are open */
 };
 
 static int take_bound(struct view *v, int64_t *out) {
@@ -35,7 +37,8 @@ static int take_char(struct view *v, uint8_t c) {
     return 0;
 }
 
-/* [lower:upper]... = before the braces, then how many braces there are. Leaves the view at the first brace. */
+/* [lower:upper]... = before the braces, then how many braces there are. Leaves the view at the
+ * first brace. */
 static int take_shape(struct view *v, struct shape *s) {
     uint32_t bounds = 0;
     *s = (struct shape){ 0 };
@@ -48,8 +51,9 @@ static int take_shape(struct view *v, struct shape *s) {
         int64_t lower;
         int64_t upper;
         v->at++;
-        if (bounds == PGSRC_ARRAY_DIMENSIONS_MAX || take_bound(v, &lower) != 0 || take_char(v, ':') != 0 || take_bound(v, &upper) != 0 ||
-            take_char(v, ']') != 0 || upper < lower) {
+        if (bounds == PGSRC_ARRAY_DIMENSIONS_MAX || take_bound(v, &lower) != 0 ||
+            take_char(v, ':') != 0 || take_bound(v, &upper) != 0 || take_char(v, ']') != 0 ||
+            upper < lower) {
             return -1;
         }
         s->lower[bounds] = (int32_t)lower;
@@ -83,7 +87,8 @@ size_t pgsrc_array_text_bound(const struct pgsrc_step *element, const uint8_t *p
     return bound;
 }
 
-/* A quoted element: from after the opening quote to after the closing one. The text is left in the source, or, if it has escapes, at `spare`. */
+/* A quoted element: from after the opening quote to after the closing one. The text is left in the
+ * source, or, if it has escapes, at `spare`. */
 static int take_quoted(struct view *v, uint8_t *spare, const uint8_t **text, size_t *len) {
     const uint8_t *from = v->at;
     while (v->at < v->end && *v->at != '"' && *v->at != '\\') {
@@ -160,7 +165,8 @@ static int close_braces(struct shape *s, uint32_t depth) {
 }
 
 /* Everything from the first brace to the last. */
-static int take_members(const struct pgsrc_step *element, struct view *v, struct shape *s, uint8_t **to) {
+static int take_members(const struct pgsrc_step *element, struct view *v, struct shape *s,
+                        uint8_t **to) {
     uint32_t depth = 0; /* braces open */
     uint32_t count = 0;
     for (;;) {
@@ -191,7 +197,8 @@ static int take_members(const struct pgsrc_step *element, struct view *v, struct
     }
 }
 
-int pgsrc_array_text(const struct pgsrc_step *element, const uint8_t *p, size_t len, uint8_t *out, size_t *used) {
+int pgsrc_array_text(const struct pgsrc_step *element, const uint8_t *p, size_t len, uint8_t *out,
+                     size_t *used) {
     struct view v = view_of(p, len);
     struct shape s;
     if (len == 2 && memcmp(p, "{}", 2) == 0) {

@@ -1,5 +1,6 @@
-/* Dates, times and intervals from the text that PostgreSQL writes with DateStyle ISO and IntervalStyle postgres, to the
- * integers of cdc/type.h. Every part is range-checked, every sum is checked for overflow. Pure; thread: any. */
+/* Dates, times and intervals from the text that PostgreSQL writes with DateStyle ISO and
+ * IntervalStyle postgres, to the integers of cdc/type.h. Every part is range-checked, every sum is
+ * checked for overflow. Pure; thread: any. */
 #include "cdc/value.h"
 #include "connectors/postgres/pgsrc_plan.h"
 
@@ -9,7 +10,9 @@
 
 enum { YEAR_DIGITS_MAX = 7, ZONE_HOURS_MAX = 15, HOUR_DIGITS_MAX = 10 };
 
-static bool at_digit(const struct view *v) { return v->at < v->end && *v->at >= '0' && *v->at <= '9'; }
+static bool at_digit(const struct view *v) {
+    return v->at < v->end && *v->at >= '0' && *v->at <= '9';
+}
 
 static bool skip(struct view *v, const char *text) {
     size_t len = strlen(text);
@@ -37,7 +40,8 @@ static int take_number(struct view *v, int min, int max, int64_t *out) {
 
 /* year-month-day, without the era, which ends the whole value. */
 static int take_ymd(struct view *v, int64_t *year, int64_t *month, int64_t *day) {
-    if (take_number(v, 4, YEAR_DIGITS_MAX, year) != 0 || !skip(v, "-") || take_number(v, 2, 2, month) != 0 || !skip(v, "-")) {
+    if (take_number(v, 4, YEAR_DIGITS_MAX, year) != 0 || !skip(v, "-") ||
+        take_number(v, 2, 2, month) != 0 || !skip(v, "-")) {
         return -1;
     }
     return take_number(v, 2, 2, day);
@@ -83,12 +87,15 @@ static int take_clock(struct view *v, int hour_digits_max, uint64_t *us) {
     int64_t minutes;
     int64_t seconds;
     int64_t fraction;
-    if (take_number(v, 2, hour_digits_max, &hours) != 0 || !skip(v, ":") || take_number(v, 2, 2, &minutes) != 0 || !skip(v, ":") ||
-        take_number(v, 2, 2, &seconds) != 0 || take_fraction(v, &fraction) != 0 || minutes > 59 || seconds > 60) {
+    if (take_number(v, 2, hour_digits_max, &hours) != 0 || !skip(v, ":") ||
+        take_number(v, 2, 2, &minutes) != 0 || !skip(v, ":") ||
+        take_number(v, 2, 2, &seconds) != 0 || take_fraction(v, &fraction) != 0 || minutes > 59 ||
+        seconds > 60) {
         return -1;
     }
     uint64_t rest = (uint64_t)(minutes * 60 + seconds) * SECOND_US + (uint64_t)fraction;
-    if (__builtin_mul_overflow((uint64_t)hours, (uint64_t)HOUR_US, us) || __builtin_add_overflow(*us, rest, us)) {
+    if (__builtin_mul_overflow((uint64_t)hours, (uint64_t)HOUR_US, us) ||
+        __builtin_add_overflow(*us, rest, us)) {
         return -1;
     }
     return 0;
@@ -113,7 +120,8 @@ static int take_zone(struct view *v, int32_t *seconds_east) {
         return -1;
     }
     if (skip(v, ":")) {
-        if (take_number(v, 2, 2, &minutes) != 0 || (skip(v, ":") && take_number(v, 2, 2, &seconds) != 0)) {
+        if (take_number(v, 2, 2, &minutes) != 0 ||
+            (skip(v, ":") && take_number(v, 2, 2, &seconds) != 0)) {
             return -1;
         }
     }
@@ -152,7 +160,9 @@ int pgsrc_text_time(const uint8_t *p, size_t len, int64_t *us) {
 
 int pgsrc_text_timetz(const uint8_t *p, size_t len, int64_t *us, int32_t *seconds_east) {
     struct view v = view_of(p, len);
-    return take_day_clock(&v, us) == 0 && take_zone(&v, seconds_east) == 0 && view_left(&v) == 0 ? 0 : -1;
+    return take_day_clock(&v, us) == 0 && take_zone(&v, seconds_east) == 0 && view_left(&v) == 0
+               ? 0
+               : -1;
 }
 
 int pgsrc_text_timestamp(const uint8_t *p, size_t len, bool zoned, int64_t *us) {
@@ -167,8 +177,9 @@ int pgsrc_text_timestamp(const uint8_t *p, size_t len, bool zoned, int64_t *us) 
         *us = p[0] == '-' ? INT64_MIN : INT64_MAX;
         return 0;
     }
-    if (take_ymd(&v, &year, &month, &day) != 0 || !skip(&v, " ") || take_day_clock(&v, &clock) != 0 ||
-        (zoned && take_zone(&v, &east) != 0) || end_date(&v, year, month, day, &days) != 0) {
+    if (take_ymd(&v, &year, &month, &day) != 0 || !skip(&v, " ") ||
+        take_day_clock(&v, &clock) != 0 || (zoned && take_zone(&v, &east) != 0) ||
+        end_date(&v, year, month, day, &days) != 0) {
         return -1;
     }
     int64_t t;
@@ -182,13 +193,17 @@ int pgsrc_text_timestamp(const uint8_t *p, size_t len, bool zoned, int64_t *us) 
 
 /* The unit after a count in an interval: its size in months or days is added. */
 static int add_unit(struct view *v, int64_t count, int64_t *days, int64_t *months) {
-    static const struct { const char *name; int64_t in_months; } units[] = { { "year", 12 }, { "mon", 1 }, { "day", 0 } };
+    static const struct {
+        const char *name;
+        int64_t in_months;
+    } units[] = { { "year", 12 }, { "mon", 1 }, { "day", 0 } };
     for (size_t i = 0; i < ARRAY_COUNT(units); i++) {
         if (skip(v, units[i].name)) {
             if (count != 1 && !skip(v, "s")) {
                 return -1;
             }
-            *(units[i].in_months ? months : days) += count * (units[i].in_months ? units[i].in_months : 1);
+            *(units[i].in_months ? months : days) +=
+                count * (units[i].in_months ? units[i].in_months : 1);
             return 0;
         }
     }
@@ -198,7 +213,8 @@ static int add_unit(struct view *v, int64_t count, int64_t *days, int64_t *month
 /* [-]hh:mm:ss[.f] at the end of an interval; its sign holds for all of it. */
 static int end_interval_clock(struct view *v, bool negative, int64_t *us) {
     uint64_t t;
-    if (take_clock(v, HOUR_DIGITS_MAX, &t) != 0 || view_left(v) != 0 || t > (uint64_t)INT64_MAX + negative) {
+    if (take_clock(v, HOUR_DIGITS_MAX, &t) != 0 || view_left(v) != 0 ||
+        t > (uint64_t)INT64_MAX + negative) {
         return -1;
     }
     *us = negative ? (int64_t)(0 - t) : (int64_t)t;
@@ -242,7 +258,8 @@ int pgsrc_text_interval(const uint8_t *p, size_t len, int64_t *us, int32_t *days
             return -1;
         }
     }
-    if (day_sum < INT32_MIN || day_sum > INT32_MAX || month_sum < INT32_MIN || month_sum > INT32_MAX) {
+    if (day_sum < INT32_MIN || day_sum > INT32_MAX || month_sum < INT32_MIN ||
+        month_sum > INT32_MAX) {
         return -1;
     }
     *days = (int32_t)day_sum;

@@ -1,5 +1,6 @@
-/* Arrays from PostgreSQL's binary form (array_send) to the array image of cdc/type.h. One pass measures and checks every
- * length, one writes, so that the cell is written in place however large it is. Pure; thread: any. */
+/* Arrays from PostgreSQL's binary form (array_send) to the array image of cdc/type.h. One pass
+ * measures and checks every length, one writes, so that the cell is written in place however large
+ * it is. Pure; thread: any. */
 #include "connectors/postgres/pgsrc_plan.h"
 
 struct array {
@@ -10,15 +11,18 @@ struct array {
     struct view rest; /* the elements */
 };
 
-/* i32 dimensions, i32 has nulls, u32 element type, then for each dimension i32 length and i32 lower bound. */
+/* i32 dimensions, i32 has nulls, u32 element type, then for each dimension i32 length and i32 lower
+ * bound. */
 static int array_open(struct array *a, const uint8_t *p, size_t len) {
     struct view v = view_of(p, len);
     uint32_t has_null;
     const uint8_t *dims;
-    if (take_u32be(&v, &a->ndim) != 0 || take_u32be(&v, &has_null) != 0 || take_u32be(&v, &a->element_oid) != 0) {
+    if (take_u32be(&v, &a->ndim) != 0 || take_u32be(&v, &has_null) != 0 ||
+        take_u32be(&v, &a->element_oid) != 0) {
         return -1;
     }
-    if (a->ndim > PGSRC_ARRAY_DIMENSIONS_MAX || has_null > 1 || take_bytes(&v, 8 * (size_t)a->ndim, &dims) != 0) {
+    if (a->ndim > PGSRC_ARRAY_DIMENSIONS_MAX || has_null > 1 ||
+        take_bytes(&v, 8 * (size_t)a->ndim, &dims) != 0) {
         return -1;
     }
     uint64_t count = a->ndim > 0 ? 1 : 0;
@@ -53,9 +57,11 @@ static int take_element(struct view *v, const uint8_t **p, size_t *len) {
     return take_bytes(v, size, p);
 }
 
-size_t pgsrc_array_binary_bound(const struct pgsrc_step *array, const struct pgsrc_step *element, const uint8_t *p, size_t len) {
+size_t pgsrc_array_binary_bound(const struct pgsrc_step *array, const struct pgsrc_step *element,
+                                const uint8_t *p, size_t len) {
     struct array a;
-    if (array_open(&a, p, len) != 0 || (array->element_oid != 0 && a.element_oid != array->element_oid)) {
+    if (array_open(&a, p, len) != 0 ||
+        (array->element_oid != 0 && a.element_oid != array->element_oid)) {
         return SIZE_MAX;
     }
     size_t bound = 4 + 8 * (size_t)a.ndim;
@@ -74,7 +80,8 @@ size_t pgsrc_array_binary_bound(const struct pgsrc_step *array, const struct pgs
     return view_left(&a.rest) == 0 ? bound : SIZE_MAX;
 }
 
-int pgsrc_array_binary(const struct pgsrc_step *element, const uint8_t *p, size_t len, uint8_t *out, size_t *used) {
+int pgsrc_array_binary(const struct pgsrc_step *element, const uint8_t *p, size_t len, uint8_t *out,
+                       size_t *used) {
     struct array a;
     if (array_open(&a, p, len) != 0) {
         return -1;

@@ -1,11 +1,16 @@
-/* Cells from PostgreSQL's binary form. Every length is checked against the bytes there are; a value that the server could
- * not have sent is malformed, never adjusted. Pure; thread: any. */
+/* Cells from PostgreSQL's binary form. Every length is checked against the bytes there are; a value
+ * that the server could not have sent is malformed, never adjusted. Pure; thread: any. */
 #include <math.h>
 
 #include "cdc/value.h"
 #include "connectors/postgres/pgsrc_plan.h"
 
-enum { NUMERIC_HEADER_BYTES = 8, NUMERIC_POSITIVE = 0, NUMERIC_NEGATIVE = 0x4000, NUMERIC_NAN = 0xc000 };
+enum {
+    NUMERIC_HEADER_BYTES = 8,
+    NUMERIC_POSITIVE = 0,
+    NUMERIC_NEGATIVE = 0x4000,
+    NUMERIC_NAN = 0xc000
+};
 enum { NUMERIC_INFINITY = 0xd000, NUMERIC_MINUS_INFINITY = 0xf000, NUMERIC_DSCALE_MAX = 0x3fff };
 enum { ZONE_SECONDS_MAX = 16 * 3600 - 1 };
 
@@ -40,10 +45,14 @@ static int numeric_open(struct numeric *n, const uint8_t *p, size_t len) {
 
 static const char *numeric_special(unsigned sign) {
     switch (sign) {
-    case NUMERIC_NAN: return "NaN";
-    case NUMERIC_INFINITY: return "Infinity";
-    case NUMERIC_MINUS_INFINITY: return "-Infinity";
-    default: return NULL;
+    case NUMERIC_NAN:
+        return "NaN";
+    case NUMERIC_INFINITY:
+        return "Infinity";
+    case NUMERIC_MINUS_INFINITY:
+        return "-Infinity";
+    default:
+        return NULL;
     }
 }
 
@@ -59,7 +68,8 @@ static int decimal_cell(const struct type *type, const uint8_t *p, size_t len, u
     if (n.sign != NUMERIC_POSITIVE && n.sign != NUMERIC_NEGATIVE) {
         return -1;
     }
-    return value_decimal_from_base10000(type, n.sign == NUMERIC_NEGATIVE, n.weight, n.digits, n.count, out);
+    return value_decimal_from_base10000(type, n.sign == NUMERIC_NEGATIVE, n.weight, n.digits,
+                                        n.count, out);
 }
 
 static size_t numeric_text_bound(const uint8_t *p, size_t len) {
@@ -201,21 +211,28 @@ size_t pgsrc_scalar_binary_bound(const struct pgsrc_step *step, const uint8_t *p
         return SIZE_MAX;
     }
     switch ((enum pgsrc_decode)step->decode) {
-    case DECODE_NUMERIC: return numeric_text_bound(p, len);
+    case DECODE_NUMERIC:
+        return numeric_text_bound(p, len);
     case DECODE_RAW:
     case DECODE_BYTES:
     case DECODE_BIT:
-    case DECODE_VERSIONED: return len;
-    case DECODE_DECIMAL: return step->width;
+    case DECODE_VERSIONED:
+        return len;
+    case DECODE_DECIMAL:
+        return step->width;
     case DECODE_TEXT_ONLY:
     case DECODE_MISMATCH:
-    case DECODE_ARRAY: return SIZE_MAX;
-    default: return step->width ? step->width : 64;
+    case DECODE_ARRAY:
+        return SIZE_MAX;
+    default:
+        return step->width ? step->width : 64;
     }
 }
 
-/* Long because it is a table: one line for each kind of value. The bound was asked before, so fixed lengths are right. */
-int pgsrc_scalar_binary(const struct pgsrc_step *step, const uint8_t *p, size_t len, uint8_t *out, size_t *used) {
+/* Long because it is a table: one line for each kind of value. The bound was asked before, so fixed
+ * lengths are right. */
+int pgsrc_scalar_binary(const struct pgsrc_step *step, const uint8_t *p, size_t len, uint8_t *out,
+                        size_t *used) {
     *used = step->width;
     switch ((enum pgsrc_decode)step->decode) {
     case DECODE_RAW:
@@ -230,38 +247,59 @@ int pgsrc_scalar_binary(const struct pgsrc_step *step, const uint8_t *p, size_t 
         memcpy(out, p + 1, len - 1);
         *used = len - 1;
         return 0;
-    case DECODE_CHAR: return char_cell(p[0], out, used);
-    case DECODE_BOOL: *out = p[0]; return p[0] <= 1 ? 0 : -1;
-    case DECODE_INT16: put16(out, pgsrc_be16(p)); return 0;
+    case DECODE_CHAR:
+        return char_cell(p[0], out, used);
+    case DECODE_BOOL:
+        *out = p[0];
+        return p[0] <= 1 ? 0 : -1;
+    case DECODE_INT16:
+        put16(out, pgsrc_be16(p));
+        return 0;
     case DECODE_INT32:
     case DECODE_UINT32:
-    case DECODE_DATE: put32(out, pgsrc_be32(p)); return 0;
+    case DECODE_DATE:
+        put32(out, pgsrc_be32(p));
+        return 0;
     case DECODE_INT64:
     case DECODE_TIME:
     case DECODE_TIMESTAMP:
-    case DECODE_TIMESTAMPTZ: put64(out, pgsrc_be64(p)); return 0;
-    case DECODE_FLOAT32: float32_cell(pgsrc_be32(p), out); return 0;
-    case DECODE_FLOAT64: float64_cell(pgsrc_be64(p), out); return 0;
-    case DECODE_DECIMAL: return decimal_cell(&step->type, p, len, out);
-    case DECODE_NUMERIC: return numeric_text(p, len, out, used);
-    case DECODE_TIMETZ: return timetz_cell(p, out);
+    case DECODE_TIMESTAMPTZ:
+        put64(out, pgsrc_be64(p));
+        return 0;
+    case DECODE_FLOAT32:
+        float32_cell(pgsrc_be32(p), out);
+        return 0;
+    case DECODE_FLOAT64:
+        float64_cell(pgsrc_be64(p), out);
+        return 0;
+    case DECODE_DECIMAL:
+        return decimal_cell(&step->type, p, len, out);
+    case DECODE_NUMERIC:
+        return numeric_text(p, len, out, used);
+    case DECODE_TIMETZ:
+        return timetz_cell(p, out);
     case DECODE_INTERVAL:
         put64(out, pgsrc_be64(p));
         put32(out + 8, pgsrc_be32(p + 8));
         put32(out + 12, pgsrc_be32(p + 12));
         return 0;
-    case DECODE_UUID: memcpy(out, p, 16); return 0;
-    case DECODE_BIT: return bit_cell(p, len, out, used);
+    case DECODE_UUID:
+        memcpy(out, p, 16);
+        return 0;
+    case DECODE_BIT:
+        return bit_cell(p, len, out, used);
     case DECODE_XID:
     case DECODE_XID8:
     case DECODE_LSN:
     case DECODE_TID:
     case DECODE_INET:
     case DECODE_MACADDR:
-    case DECODE_MACADDR8: return pgsrc_other_binary((enum pgsrc_decode)step->decode, p, len, out, used);
+    case DECODE_MACADDR8:
+        return pgsrc_other_binary((enum pgsrc_decode)step->decode, p, len, out, used);
     case DECODE_ARRAY:
     case DECODE_TEXT_ONLY:
-    case DECODE_MISMATCH: return -1;
+    case DECODE_MISMATCH:
+        return -1;
     }
     return -1;
 }

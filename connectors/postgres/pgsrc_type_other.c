@@ -1,6 +1,7 @@
-/* The server's text of small types that the change model keeps as text, made from their binary form, so that such a column
- * does not force the whole stream into text. Only types whose text is short, certain and the same in every supported
- * server version are here; the models are PostgreSQL's *out functions. Pure; thread: any. */
+/* The server's text of small types that the change model keeps as text, made from their binary
+ * form, so that such a column does not force the whole stream into text. Only types whose text is
+ * short, certain and the same in every supported server version are here; the models are
+ * PostgreSQL's *out functions. Pure; thread: any. */
 #include <stdio.h>
 
 #include "connectors/postgres/pgsrc_plan.h"
@@ -14,7 +15,8 @@ size_t pgsrc_put_lsn(uint64_t lsn, uint8_t *out) {
     return (size_t)n;
 }
 
-/* The address with the longest run of two or more zero words as "::", and the last two words of embedded IPv4 addresses dotted. */
+/* The address with the longest run of two or more zero words as "::", and the last two words of
+ * embedded IPv4 addresses dotted. */
 static int put_v6(char *out, size_t cap, const uint8_t *p) {
     unsigned words[V6_WORDS];
     for (int i = 0; i < V6_WORDS; i++) {
@@ -41,7 +43,8 @@ static int put_v6(char *out, size_t cap, const uint8_t *p) {
         }
         n += i > 0 ? snprintf(out + n, cap - (size_t)n, ":") : 0;
         if (i == 6 && best == 0 && (best_len == 6 || (best_len == 5 && words[5] == 0xffff))) {
-            return n + snprintf(out + n, cap - (size_t)n, "%u.%u.%u.%u", p[12], p[13], p[14], p[15]);
+            return n +
+                   snprintf(out + n, cap - (size_t)n, "%u.%u.%u.%u", p[12], p[13], p[14], p[15]);
         }
         n += snprintf(out + n, cap - (size_t)n, "%x", words[i]);
     }
@@ -61,7 +64,8 @@ static int put_inet(char *out, size_t cap, const uint8_t *p, size_t len) {
     if (!v4 && !v6) {
         return -1;
     }
-    int n = v4 ? snprintf(out, cap, "%u.%u.%u.%u", p[4], p[5], p[6], p[7]) : put_v6(out, cap, p + 4);
+    int n =
+        v4 ? snprintf(out, cap, "%u.%u.%u.%u", p[4], p[5], p[6], p[7]) : put_v6(out, cap, p + 4);
     if (p[2] || p[1] != (v4 ? 32 : 128)) {
         n += snprintf(out + n, cap - (size_t)n, "/%u", p[1]);
     }
@@ -76,18 +80,32 @@ static int put_mac(char *out, size_t cap, const uint8_t *p, size_t len) {
     return n;
 }
 
-int pgsrc_other_binary(enum pgsrc_decode decode, const uint8_t *p, size_t len, uint8_t *out, size_t *used) {
+int pgsrc_other_binary(enum pgsrc_decode decode, const uint8_t *p, size_t len, uint8_t *out,
+                       size_t *used) {
     char text[OTHER_TEXT_MAX];
     int n = -1;
     switch (decode) {
-    case DECODE_XID: n = snprintf(text, sizeof(text), "%u", pgsrc_be32(p)); break;
-    case DECODE_XID8: n = snprintf(text, sizeof(text), "%llu", (unsigned long long)pgsrc_be64(p)); break;
-    case DECODE_TID: n = snprintf(text, sizeof(text), "(%u,%u)", pgsrc_be32(p), pgsrc_be16(p + 4)); break;
-    case DECODE_LSN: *used = pgsrc_put_lsn(pgsrc_be64(p), out); return 0;
-    case DECODE_INET: n = put_inet(text, sizeof(text), p, len); break;
+    case DECODE_XID:
+        n = snprintf(text, sizeof(text), "%u", pgsrc_be32(p));
+        break;
+    case DECODE_XID8:
+        n = snprintf(text, sizeof(text), "%llu", (unsigned long long)pgsrc_be64(p));
+        break;
+    case DECODE_TID:
+        n = snprintf(text, sizeof(text), "(%u,%u)", pgsrc_be32(p), pgsrc_be16(p + 4));
+        break;
+    case DECODE_LSN:
+        *used = pgsrc_put_lsn(pgsrc_be64(p), out);
+        return 0;
+    case DECODE_INET:
+        n = put_inet(text, sizeof(text), p, len);
+        break;
     case DECODE_MACADDR:
-    case DECODE_MACADDR8: n = put_mac(text, sizeof(text), p, len); break;
-    default: break;
+    case DECODE_MACADDR8:
+        n = put_mac(text, sizeof(text), p, len);
+        break;
+    default:
+        break;
     }
     if (n < 0) {
         return -1;

@@ -1,7 +1,9 @@
-/* How long pgsrc_decode_rows takes for a cell: rows like TPC-H's lineitem, as complete data rows in memory, into batches of
- * the size that lanes use, which are made and freed within the time. Medians of five rounds, in nanoseconds of this thread's processor
- * time: fresh_ns_cell with the C library's defaults, where each batch is memory new from the system and its page faults are a third of
- * the time; ns_cell with freed batches' memory kept by the allocator, which is the decoder itself. */
+/* How long pgsrc_decode_rows takes for a cell: rows like TPC-H's lineitem, as complete data rows in
+ * memory, into batches of the size that lanes use, which are made and freed within the time.
+ * Medians of five rounds, in nanoseconds of this thread's processor time: fresh_ns_cell with the C
+ * library's defaults, where each batch is memory new from the system and its page faults are a
+ * third of the time; ns_cell with freed batches' memory kept by the allocator, which is the decoder
+ * itself. */
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,11 +13,27 @@
 
 enum { ROWS = 100000, ROUNDS = 5, PASSES = 5, COLUMNS = 16, NUMERIC_15_2 = 15 << 16 | (2 + 4) };
 
-static const struct { const char *name; uint32_t oid; int32_t mod; } columns[COLUMNS] = {
-    { "l_orderkey", 20, -1 },         { "l_partkey", 23, -1 },           { "l_suppkey", 23, -1 },          { "l_linenumber", 23, -1 },
-    { "l_quantity", 1700, NUMERIC_15_2 }, { "l_extendedprice", 1700, NUMERIC_15_2 }, { "l_discount", 1700, NUMERIC_15_2 }, { "l_tax", 1700, NUMERIC_15_2 },
-    { "l_returnflag", 1042, 5 },      { "l_linestatus", 1042, 5 },       { "l_shipdate", 1082, -1 },       { "l_commitdate", 1082, -1 },
-    { "l_receiptdate", 1082, -1 },    { "l_shipinstruct", 1042, 29 },    { "l_shipmode", 1042, 14 },       { "l_comment", 1043, 48 },
+static const struct {
+    const char *name;
+    uint32_t oid;
+    int32_t mod;
+} columns[COLUMNS] = {
+    { "l_orderkey", 20, -1 },
+    { "l_partkey", 23, -1 },
+    { "l_suppkey", 23, -1 },
+    { "l_linenumber", 23, -1 },
+    { "l_quantity", 1700, NUMERIC_15_2 },
+    { "l_extendedprice", 1700, NUMERIC_15_2 },
+    { "l_discount", 1700, NUMERIC_15_2 },
+    { "l_tax", 1700, NUMERIC_15_2 },
+    { "l_returnflag", 1042, 5 },
+    { "l_linestatus", 1042, 5 },
+    { "l_shipdate", 1082, -1 },
+    { "l_commitdate", 1082, -1 },
+    { "l_receiptdate", 1082, -1 },
+    { "l_shipinstruct", 1042, 29 },
+    { "l_shipmode", 1042, 14 },
+    { "l_comment", 1043, 48 },
 };
 
 static uint64_t seed = 88172645463325252u;
@@ -73,8 +91,12 @@ static void put_cents(struct buf *out, uint64_t cents) {
 }
 
 static void put_row(struct buf *out, uint32_t number) {
-    static const char *const instructions[] = { "DELIVER IN PERSON        ", "COLLECT COD              ", "NONE                     ", "TAKE BACK RETURN         " };
-    static const char *const modes[] = { "REG AIR   ", "AIR       ", "RAIL      ", "SHIP      ", "TRUCK     ", "MAIL      ", "FOB       " };
+    static const char *const instructions[] = { "DELIVER IN PERSON        ",
+                                                "COLLECT COD              ",
+                                                "NONE                     ",
+                                                "TAKE BACK RETURN         " };
+    static const char *const modes[] = { "REG AIR   ", "AIR       ", "RAIL      ", "SHIP      ",
+                                         "TRUCK     ", "MAIL      ", "FOB       " };
     static const char comment[] = "carefully final deposits nag quickly against the re";
     size_t start = out->len;
     buf_putc(out, 'D');
@@ -104,7 +126,11 @@ static struct schema *lineitem(void) {
     struct schema *s = schema_new(1, "public", "lineitem", COLUMNS);
     for (int i = 0; i < COLUMNS; i++) {
         struct column_def *c = &s->columns[i];
-        *c = (struct column_def){ .name = columns[i].name, .source_oid = columns[i].oid, .source_mod = columns[i].mod, .source_type = "?", .key_pos = -1 };
+        *c = (struct column_def){ .name = columns[i].name,
+                                  .source_oid = columns[i].oid,
+                                  .source_mod = columns[i].mod,
+                                  .source_type = "?",
+                                  .key_pos = -1 };
         pgsrc_type_map(c->source_oid, c->source_mod, NULL, NULL, &c->type);
     }
     schema_finish(s);
@@ -117,7 +143,8 @@ static double thread_ns(void) {
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-static double decode_all(struct schema *s, const struct pgsrc_plan *plan, const struct buf *messages) {
+static double decode_all(struct schema *s, const struct pgsrc_plan *plan,
+                         const struct buf *messages) {
     double from = thread_ns();
     for (int pass = 0; pass < PASSES; pass++) {
         struct view in = view_of(messages->data, messages->len);

@@ -1,5 +1,6 @@
-/* Numerics: a value accepted in binary form as NUMERIC has a text that the text decoder accepts as the same bytes, and as a DECIMAL, if it
- * fits, the three ways to a cell agree: the fast one of rows, the plain one, and the one from text. */
+/* Numerics: a value accepted in binary form as NUMERIC has a text that the text decoder accepts as
+ * the same bytes, and as a DECIMAL, if it fits, the three ways to a cell agree: the fast one of
+ * rows, the plain one, and the one from text. */
 #include "tests/unit/u_pg_kit.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -25,7 +26,8 @@ static void close_column(struct column_of_one *c) {
 
 static bool add(struct column_of_one *c, bool binary, const uint8_t *p, size_t len) {
     struct err err = ERR_INIT;
-    int got = binary ? pgsrc_cell_binary(c->plan, c->batch, 0, p, len, &err) : pgsrc_cell_text(c->plan, c->batch, 0, p, len, &err);
+    int got = binary ? pgsrc_cell_binary(c->plan, c->batch, 0, p, len, &err)
+                     : pgsrc_cell_text(c->plan, c->batch, 0, p, len, &err);
     if (got == 0) {
         batch_row_done(c->batch, ROW_INSERT, 0, 0);
     }
@@ -61,7 +63,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         return 0;
     }
     struct pgk k = { 0 };
-    int32_t mod = (int32_t)((uint32_t)(data[0] % 76 + 1) << 16 | ((uint32_t)(data[1] | data[2] << 8) & 0x7ff)) + 4;
+    int32_t mod = (int32_t)((uint32_t)(data[0] % 76 + 1) << 16 |
+                            ((uint32_t)(data[1] | data[2] << 8) & 0x7ff)) +
+                  4;
     const uint8_t *p = data + 3;
     size_t len = size - 3;
     struct column_of_one decimal = open_column(&k, mod);

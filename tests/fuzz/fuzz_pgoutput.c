@@ -1,4 +1,5 @@
-/* pgoutput messages, each after a big-endian u16 length. The first byte of the input chooses what is wanted and how often segments are taken. */
+/* pgoutput messages, each after a big-endian u16 length. The first byte of the input chooses what
+ * is wanted and how often segments are taken. */
 #include "tests/unit/u_pg_kit.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -13,7 +14,8 @@ static void check_segment(struct segment *s, struct buf *out) {
         const struct batch *b = s->batches[i];
         for (uint32_t row = 0; row < b->rows; row++) {
             CHECK(b->tx[row] < s->txs->count);
-            CHECK(row == 0 || b->tx[row] > b->tx[row - 1] || (b->tx[row] == b->tx[row - 1] && b->n[row] >= b->n[row - 1]));
+            CHECK(row == 0 || b->tx[row] > b->tx[row - 1] ||
+                  (b->tx[row] == b->tx[row - 1] && b->n[row] >= b->n[row - 1]));
         }
     }
     segment_free(s);
@@ -36,7 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint16_t len;
     const uint8_t *p;
     while (take_u16be(&in, &len) == 0 && take_bytes(&in, len, &p) == 0) {
-        if (pgsrc_pgoutput_message(d, p, len, (struct logpos){ 0, mode & 1 ? 256 : 0 }, &err) != 0) {
+        if (pgsrc_pgoutput_message(d, p, len, (struct logpos){ 0, mode & 1 ? 256 : 0 }, &err) !=
+            0) {
             CHECK(err.kind != ERR_NONE && err.code[0] && err.text[0]);
             CHECK(pgsrc_pgoutput_take(d) == NULL);
             break;

@@ -1,6 +1,7 @@
-/* Bytes of a real PostgreSQL server (capture_postgres.py) through the decoders. Values: the binary and the text form of one value must give
- * the same cell, and the cell's text must be the expected one. pgoutput: whole scripts, to rows.
- * GOLDEN_WRITE=1 in the environment writes the .expected.txt files anew; read the difference before it is committed. */
+/* Bytes of a real PostgreSQL server (capture_postgres.py) through the decoders. Values: the binary
+ * and the text form of one value must give the same cell, and the cell's text must be the expected
+ * one. pgoutput: whole scripts, to rows. GOLDEN_WRITE=1 in the environment writes the .expected.txt
+ * files anew; read the difference before it is committed. */
 #include <string.h>
 
 #include "tests/unit/kit.h"
@@ -73,7 +74,8 @@ static bool catalog_line(struct pgk *k, const char *line) {
     int32_t mod;
     char kind;
     char element_kind;
-    if (sscanf(line, "catalog %" SCNu32 " %c %" SCNu32 " %" SCNd32 " %" SCNu32 " %c", &oid, &kind, &base, &mod, &element, &element_kind) == 6) {
+    if (sscanf(line, "catalog %" SCNu32 " %c %" SCNu32 " %" SCNd32 " %" SCNu32 " %c", &oid, &kind,
+               &base, &mod, &element, &element_kind) == 6) {
         pgk_add_type(k, oid, kind, base, mod, element, element_kind);
         return true;
     }
@@ -95,8 +97,10 @@ static bool same_text(const struct type *t) {
     case TYPE_ENUM:
     case TYPE_UUID:
     case TYPE_BIT:
-    case TYPE_OTHER: return true;
-    default: return false;
+    case TYPE_OTHER:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -119,8 +123,11 @@ static bool value_line(char *line, struct value_line *v) {
     if (!field[4] || rest) {
         return false;
     }
-    *v = (struct value_line){ .name = field[0], .oid = (uint32_t)strtoul(field[1], NULL, 10), .mod = (int32_t)strtol(field[2], NULL, 10),
-                              .binary = field[3], .text = field[4] };
+    *v = (struct value_line){ .name = field[0],
+                              .oid = (uint32_t)strtoul(field[1], NULL, 10),
+                              .mod = (int32_t)strtol(field[2], NULL, 10),
+                              .binary = field[3],
+                              .text = field[4] };
     v->binary_len = strcmp(field[3], ".") == 0 ? 0 : unhex(field[3]);
     v->text_len = strcmp(field[4], ".") == 0 ? 0 : unescape(field[4]);
     return true;
@@ -214,7 +221,8 @@ static void decode_messages(const char *name, bool every, struct buf *out) {
                 buf_putf(out, "error %s: %s; %s\n", err.code, err.text, err.cure);
                 break;
             }
-            struct segment *s = every || !pgsrc_pgoutput_in_transaction(d) ? pgsrc_pgoutput_take(d) : NULL;
+            struct segment *s =
+                every || !pgsrc_pgoutput_in_transaction(d) ? pgsrc_pgoutput_take(d) : NULL;
             if (s) {
                 pgk_put_segment(out, s);
                 segment_free(s);
@@ -266,4 +274,6 @@ TEST(golden_changes_as_binary) { check_messages("changes_binary"); }
 TEST(golden_identities_as_text) { check_messages("identities_text"); }
 TEST(golden_identities_as_binary) { check_messages("identities_binary"); }
 TEST(golden_schema_changes_as_text) { check_messages("schema_changes_text"); }
-TEST(golden_schema_changes_as_binary_end_at_a_type_without_support) { check_messages("schema_changes_binary"); }
+TEST(golden_schema_changes_as_binary_end_at_a_type_without_support) {
+    check_messages("schema_changes_binary");
+}

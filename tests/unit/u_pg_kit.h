@@ -1,5 +1,6 @@
-/* What the tests, golden files and fuzz targets of the PostgreSQL decoders share: a small catalogue, schemas from columns or
- * Relation messages, and batches as text. Header only, since each of those is a program of its own. */
+/* What the tests, golden files and fuzz targets of the PostgreSQL decoders share: a small
+ * catalogue, schemas from columns or Relation messages, and batches as text. Header only, since
+ * each of those is a program of its own. */
 #pragma once
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@ struct pgk {
     size_t type_count;
     struct pgsrc_plan *plans[PGK_PLANS_MAX]; /* of the relations sent so far */
     size_t plan_count;
-    bool unwanted;    /* no relation is */
+    bool unwanted; /* no relation is */
 };
 
 static inline const struct pgsrc_pg_type *pgk_lookup(void *arg, uint32_t oid) {
@@ -30,9 +31,15 @@ static inline const struct pgsrc_pg_type *pgk_lookup(void *arg, uint32_t oid) {
     return NULL;
 }
 
-static inline void pgk_add_type(struct pgk *k, uint32_t oid, char kind, uint32_t base, int32_t base_mod, uint32_t element, char element_kind) {
-    k->types[k->type_count++] = (struct pgsrc_pg_type){ .oid = oid, .kind = kind, .base = base, .base_mod = base_mod,
-                                                        .element = element, .element_kind = element_kind, .has_send = true };
+static inline void pgk_add_type(struct pgk *k, uint32_t oid, char kind, uint32_t base,
+                                int32_t base_mod, uint32_t element, char element_kind) {
+    k->types[k->type_count++] = (struct pgsrc_pg_type){ .oid = oid,
+                                                        .kind = kind,
+                                                        .base = base,
+                                                        .base_mod = base_mod,
+                                                        .element = element,
+                                                        .element_kind = element_kind,
+                                                        .has_send = true };
 }
 
 static inline void pgk_release(struct pgk *k) {
@@ -42,9 +49,12 @@ static inline void pgk_release(struct pgk *k) {
     k->plan_count = 0;
 }
 
-static inline void pgk_set_column(struct pgk *k, struct schema *s, uint16_t i, const char *name, uint32_t oid, int32_t mod, bool key) {
+static inline void pgk_set_column(struct pgk *k, struct schema *s, uint16_t i, const char *name,
+                                  uint32_t oid, int32_t mod, bool key) {
     struct column_def *c = &s->columns[i];
-    *c = (struct column_def){ .source_oid = oid, .source_mod = mod, .nullable = !key, .key_pos = -1 };
+    *c = (struct column_def){
+        .source_oid = oid, .source_mod = mod, .nullable = !key, .key_pos = -1
+    };
     c->name = arena_strdup(&s->arena, name);
     pgsrc_type_map(oid, mod, pgk_lookup, k, &c->type);
     struct buf text;
@@ -63,7 +73,8 @@ static inline struct schema *pgk_schema_of(struct pgk *k, uint32_t oid, int32_t 
 }
 
 /* pgsrc_pgoutput_calls.relation */
-static inline int pgk_relation(void *arg, const struct pgsrc_relation *rel, struct schema **schema, const struct pgsrc_plan **plan, struct err *err) {
+static inline int pgk_relation(void *arg, const struct pgsrc_relation *rel, struct schema **schema,
+                               const struct pgsrc_plan **plan, struct err *err) {
     struct pgk *k = (struct pgk *)arg;
     *schema = NULL;
     *plan = NULL;
@@ -105,34 +116,77 @@ static inline int32_t pgk_i32(const uint8_t *p) {
     return v;
 }
 
-static inline void pgk_put_scalar(struct buf *out, const struct type *t, const uint8_t *p, size_t len) {
+static inline void pgk_put_scalar(struct buf *out, const struct type *t, const uint8_t *p,
+                                  size_t len) {
     int16_t i16;
     float f32;
     double f64;
     switch (t->kind) {
-    case TYPE_BOOL: buf_puts(out, *p ? "true" : "false"); break;
-    case TYPE_INT16: memcpy(&i16, p, 2); buf_put_i64(out, i16); break;
-    case TYPE_INT32: buf_put_i64(out, pgk_i32(p)); break;
-    case TYPE_INT64: buf_put_i64(out, pgk_i64(p)); break;
-    case TYPE_UINT32: buf_put_u64(out, (uint32_t)pgk_i32(p)); break;
-    case TYPE_FLOAT32: memcpy(&f32, p, 4); value_put_float32(out, f32); break;
-    case TYPE_FLOAT64: memcpy(&f64, p, 8); value_put_float64(out, f64); break;
-    case TYPE_DECIMAL: value_put_decimal(out, t, p); break;
-    case TYPE_BYTES: buf_puts(out, "\\x"); pgk_put_hex(out, p, len); break;
-    case TYPE_DATE: value_put_date(out, pgk_i32(p)); break;
-    case TYPE_TIME: value_put_time(out, pgk_i64(p)); break;
-    case TYPE_TIMETZ: value_put_timetz(out, pgk_i64(p), pgk_i32(p + 8)); break;
-    case TYPE_TIMESTAMP: value_put_timestamp(out, pgk_i64(p), false); break;
-    case TYPE_TIMESTAMPTZ: value_put_timestamp(out, pgk_i64(p), true); break;
-    case TYPE_INTERVAL: buf_putf(out, "%" PRId32 "mon %" PRId32 "d %" PRId64 "us", pgk_i32(p + 12), pgk_i32(p + 8), pgk_i64(p)); break;
-    case TYPE_UUID: value_put_uuid(out, p); break;
-    case TYPE_BIT: value_put_bits(out, p, len); break;
-    default: buf_put(out, p, len); break;
+    case TYPE_BOOL:
+        buf_puts(out, *p ? "true" : "false");
+        break;
+    case TYPE_INT16:
+        memcpy(&i16, p, 2);
+        buf_put_i64(out, i16);
+        break;
+    case TYPE_INT32:
+        buf_put_i64(out, pgk_i32(p));
+        break;
+    case TYPE_INT64:
+        buf_put_i64(out, pgk_i64(p));
+        break;
+    case TYPE_UINT32:
+        buf_put_u64(out, (uint32_t)pgk_i32(p));
+        break;
+    case TYPE_FLOAT32:
+        memcpy(&f32, p, 4);
+        value_put_float32(out, f32);
+        break;
+    case TYPE_FLOAT64:
+        memcpy(&f64, p, 8);
+        value_put_float64(out, f64);
+        break;
+    case TYPE_DECIMAL:
+        value_put_decimal(out, t, p);
+        break;
+    case TYPE_BYTES:
+        buf_puts(out, "\\x");
+        pgk_put_hex(out, p, len);
+        break;
+    case TYPE_DATE:
+        value_put_date(out, pgk_i32(p));
+        break;
+    case TYPE_TIME:
+        value_put_time(out, pgk_i64(p));
+        break;
+    case TYPE_TIMETZ:
+        value_put_timetz(out, pgk_i64(p), pgk_i32(p + 8));
+        break;
+    case TYPE_TIMESTAMP:
+        value_put_timestamp(out, pgk_i64(p), false);
+        break;
+    case TYPE_TIMESTAMPTZ:
+        value_put_timestamp(out, pgk_i64(p), true);
+        break;
+    case TYPE_INTERVAL:
+        buf_putf(out, "%" PRId32 "mon %" PRId32 "d %" PRId64 "us", pgk_i32(p + 12), pgk_i32(p + 8),
+                 pgk_i64(p));
+        break;
+    case TYPE_UUID:
+        value_put_uuid(out, p);
+        break;
+    case TYPE_BIT:
+        value_put_bits(out, p, len);
+        break;
+    default:
+        buf_put(out, p, len);
+        break;
     }
 }
 
 /* An array as its dimensions and, in brackets, its elements in order: 2x2@1,1[a|b|c|NULL]. */
-static inline void pgk_put_array(struct buf *out, const struct type *t, const uint8_t *p, size_t len) {
+static inline void pgk_put_array(struct buf *out, const struct type *t, const uint8_t *p,
+                                 size_t len) {
     struct type element = { .kind = t->element };
     size_t width = type_width(&element);
     const uint8_t *end = p + len;
@@ -164,7 +218,8 @@ static inline void pgk_put_array(struct buf *out, const struct type *t, const ui
     buf_putc(out, ']');
 }
 
-static inline void pgk_put_cell(struct buf *out, const struct batch *b, uint16_t col, uint32_t row) {
+static inline void pgk_put_cell(struct buf *out, const struct batch *b, uint16_t col,
+                                uint32_t row) {
     const struct column *c = &b->columns[col];
     const struct type *t = &b->schema->columns[col].type;
     if (cell_absent(c, row)) {
@@ -205,7 +260,8 @@ static inline void pgk_put_segment(struct buf *out, const struct segment *s) {
     }
     for (uint32_t i = 0; s->txs && i < s->txs->count; i++) {
         const struct tx *t = &s->txs->at[i];
-        buf_putf(out, "tx %" PRIu64 " commit %" PRIX64 " end %" PRIX64 " at ", t->id, t->commit.offset, t->end.offset);
+        buf_putf(out, "tx %" PRIu64 " commit %" PRIX64 " end %" PRIX64 " at ", t->id,
+                 t->commit.offset, t->end.offset);
         value_put_timestamp(out, t->time_us, true);
         buf_putc(out, '\n');
     }

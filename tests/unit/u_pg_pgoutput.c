@@ -1,5 +1,5 @@
-/* pgoutput: what is left out, where segments end, how ids are widened, and every kind of message that a server would not send.
- * Messages of real servers are in tests/golden. */
+/* pgoutput: what is left out, where segments end, how ids are widened, and every kind of message
+ * that a server would not send. Messages of real servers are in tests/golden. */
 #include <string.h>
 
 #include "tests/unit/kit.h"
@@ -157,7 +157,8 @@ TEST(pgoutput_leaves_out_what_is_applied_but_keeps_its_relations) {
     EXPECT_EQ_INT(begin(&s, 0x110, 8), 0); /* the next begins right there */
     EXPECT_EQ_INT(insert(&s, 1, "2", "kept"), 0);
     EXPECT_EQ_INT(commit(&s, 0x110, 0x120), 0);
-    EXPECT_EQ_STR(take(&s), "public.t insert 8/0 id=2 a=kept\ntx 8 commit 110 end 120 at " EPOCH "\nto 120\n");
+    EXPECT_EQ_STR(take(&s), "public.t insert 8/0 id=2 a=kept\ntx 8 commit 110 end 120 at " EPOCH
+                            "\nto 120\n");
     s.applied = (struct logpos){ 0, 0x205 };
     EXPECT_EQ_INT(begin(&s, 0x200, 9), 0);
     EXPECT_EQ_INT(commit(&s, 0x200, 0x210), -1); /* ends above what was said to be applied */
@@ -173,10 +174,12 @@ TEST(pgoutput_spreads_a_long_transaction_over_segments) {
     EXPECT_EQ_INT(relation(&s, 1, "t", 'd'), 0);
     EXPECT_EQ_INT(insert(&s, 1, "1", "a"), 0);
     EXPECT_TRUE(pgsrc_pgoutput_bytes(s.d) > 0);
-    EXPECT_EQ_STR(take(&s), "public.t insert 7/0 id=1 a=a\ntx 7 commit 100 end 0 at " EPOCH "\nto 50 within a transaction\n");
+    EXPECT_EQ_STR(take(&s), "public.t insert 7/0 id=1 a=a\ntx 7 commit 100 end 0 at " EPOCH
+                            "\nto 50 within a transaction\n");
     EXPECT_EQ_U64(pgsrc_pgoutput_bytes(s.d), 0);
     EXPECT_EQ_INT(insert(&s, 1, "2", "b"), 0);
-    EXPECT_EQ_STR(take(&s), "public.t insert 7/1 id=2 a=b\ntx 7 commit 100 end 0 at " EPOCH "\nto 50 within a transaction\n");
+    EXPECT_EQ_STR(take(&s), "public.t insert 7/1 id=2 a=b\ntx 7 commit 100 end 0 at " EPOCH
+                            "\nto 50 within a transaction\n");
     EXPECT_EQ_STR(take(&s), "none");
     EXPECT_EQ_INT(commit(&s, 0x100, 0x110), 0);
     EXPECT_EQ_STR(take(&s), "tx 7 commit 100 end 110 at " EPOCH "\nto 110\n");
@@ -186,8 +189,14 @@ TEST(pgoutput_spreads_a_long_transaction_over_segments) {
 TEST(pgoutput_widens_ids_to_the_nearest) {
     struct stream s;
     open_stream(&s);
-    static const struct { uint32_t xid; const char *wide; } ids[] = {
-        { 5, "4294967301" }, { 0xfffffff0u, "4294967280" }, { 0x7fffffe0u, "6442450912" }, { 3, "4294967299" },
+    static const struct {
+        uint32_t xid;
+        const char *wide;
+    } ids[] = {
+        { 5, "4294967301" },
+        { 0xfffffff0u, "4294967280" },
+        { 0x7fffffe0u, "6442450912" },
+        { 3, "4294967299" },
     };
     pgsrc_pgoutput_widen_from(s.d, UINT64_C(0xfffffffa));
     EXPECT_EQ_INT(relation(&s, 1, "t", 'd'), 0);
@@ -231,10 +240,12 @@ TEST(pgoutput_fills_unchanged_cells_from_the_old_row) {
     put_change(&s, 'D', 2);
     put_tuple(&s, 'K', "3", NULL);
     EXPECT_EQ_INT(send(&s), 0);
-    EXPECT_EQ_STR(take(&s), "public.full before 7/0 id=1 a=old text\npublic.full after 7/0 id=2 a=old text\n"
-                            "public.full before 7/1 id=2 a=NULL\npublic.full after 7/1 id=2 a=NULL\n"
-                            "public.key before 7/2 id=3 a=~\npublic.key after 7/2 id=3 a=~\npublic.key after 7/3 id=3 a=~\npublic.key delete 7/4 id=3 a=~\n"
-                            "tx 7 commit 100 end 0 at " EPOCH "\nto 0 within a transaction\n");
+    EXPECT_EQ_STR(take(&s),
+                  "public.full before 7/0 id=1 a=old text\npublic.full after 7/0 id=2 a=old text\n"
+                  "public.full before 7/1 id=2 a=NULL\npublic.full after 7/1 id=2 a=NULL\n"
+                  "public.key before 7/2 id=3 a=~\npublic.key after 7/2 id=3 a=~\npublic.key after "
+                  "7/3 id=3 a=~\npublic.key delete 7/4 id=3 a=~\n"
+                  "tx 7 commit 100 end 0 at " EPOCH "\nto 0 within a transaction\n");
     put_change(&s, 'U', 2);
     put_tuple(&s, 'N', "~", "x"); /* the key neither here nor in an old row */
     EXPECT_EQ_INT(send(&s), -1);
@@ -289,14 +300,21 @@ TEST(pgoutput_truncates_the_wanted_tables) {
     put_be(&s.m, 3, 4);
     EXPECT_EQ_INT(send(&s), 0);
     EXPECT_EQ_INT(insert(&s, 2, "not", "looked at"), 0);
-    EXPECT_EQ_STR(take(&s), "public.t truncate 7/0 id=~ a=~\npublic.u truncate 7/2 id=~ a=~\ntx 7 commit 100 end 0 at " EPOCH "\nto 0 within a transaction\n");
+    EXPECT_EQ_STR(take(&s), "public.t truncate 7/0 id=~ a=~\npublic.u truncate 7/2 id=~ a=~\ntx 7 "
+                            "commit 100 end 0 at " EPOCH "\nto 0 within a transaction\n");
     close_stream(&s);
 }
 
 TEST(pgoutput_passes_over_origins_types_messages_and_stray_aborts) {
-    static const struct { const char *bytes; size_t len; } passed[] = {
-        { "O\0\0\0\0\0\0\0\1origin", 16 }, { "Y\0\0\0\1public\0mood", 17 }, { "M\0\0\0\0\0\0\0\0\1p\0\0\0\0\3abc", 19 },
-        { "A\0\0\0\1\0\0\0\2", 9 },        { "A\0\0\0\1\0\0\0\2\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\1", 25 },
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } passed[] = {
+        { "O\0\0\0\0\0\0\0\1origin", 16 },
+        { "Y\0\0\0\1public\0mood", 17 },
+        { "M\0\0\0\0\0\0\0\0\1p\0\0\0\0\3abc", 19 },
+        { "A\0\0\0\1\0\0\0\2", 9 },
+        { "A\0\0\0\1\0\0\0\2\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\1", 25 },
     };
     struct stream s;
     open_stream(&s);
@@ -308,9 +326,15 @@ TEST(pgoutput_passes_over_origins_types_messages_and_stray_aborts) {
     close_stream(&s);
 }
 
-/* Each on a stream with the open transaction 7 and the relations 1 (t, d), 2 (n, identity n); or idle. */
+/* Each on a stream with the open transaction 7 and the relations 1 (t, d), 2 (n, identity n); or
+ * idle. */
 TEST(pgoutput_refuses_what_a_server_does_not_send) {
-    static const struct { const char *why; bool idle; const char *bytes; size_t len; } bad[] = {
+    static const struct {
+        const char *why;
+        bool idle;
+        const char *bytes;
+        size_t len;
+    } bad[] = {
         { "empty", false, "", 0 },
         { "unknown type", false, "X", 1 },
         { "stream start", false, "S\0\0\0\1\1", 6 },
@@ -319,9 +343,11 @@ TEST(pgoutput_refuses_what_a_server_does_not_send) {
         { "begin within", false, "B\0\0\0\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0\7", 21 },
         { "short begin", true, "B\0\0\0\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0", 20 },
         { "long begin", true, "B\0\0\0\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0\7x", 22 },
-        { "commit without begin", true, "C\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\1\x10\0\0\0\0\0\0\0\0", 26 },
+        { "commit without begin", true, "C\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\1\x10\0\0\0\0\0\0\0\0",
+          26 },
         { "commit elsewhere", false, "C\0\0\0\0\0\0\0\2\0\0\0\0\0\0\0\3\x10\0\0\0\0\0\0\0\0", 26 },
-        { "commit that ends where it begins", false, "C\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\0\0", 26 },
+        { "commit that ends where it begins", false,
+          "C\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\0\0", 26 },
         { "short commit", false, "C\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\1\x10\0\0\0\0\0\0\0", 25 },
         { "row outside", true, "I\0\0\0\1N\0\2nn", 10 },
         { "truncate outside", true, "T\0\0\0\0\0", 6 },
@@ -336,7 +362,10 @@ TEST(pgoutput_refuses_what_a_server_does_not_send) {
         { "cut after the first cell", false, "I\0\0\0\1N\0\2n", 9 },
         { "cell kind x", false, "I\0\0\0\1N\0\2nx", 10 },
         { "cell without length", false, "I\0\0\0\1N\0\2nt\0\0", 12 },
-        { "cell length -5", false, "I\0\0\0\1N\0\2nt\xff\xff\xff\xfb" "abc", 17 },
+        { "cell length -5", false,
+          "I\0\0\0\1N\0\2nt\xff\xff\xff\xfb"
+          "abc",
+          17 },
         { "cell beyond", false, "I\0\0\0\1N\0\2nt\0\0\0\4abc", 17 },
         { "bytes after", false, "I\0\0\0\1N\0\2nnn", 11 },
         { "update without new", false, "U\0\0\0\1K\0\2nn", 10 },
@@ -385,13 +414,15 @@ TEST(pgoutput_errors_tell_place_and_bytes) {
     EXPECT_EQ_INT(relation(&s, 1, "t", 'd'), 0);
     buf_put(&s.m, "I\0\0\0\1N\0\2nxmore than sixteen bytes", 34);
     EXPECT_EQ_INT(send(&s), -1);
-    EXPECT_EQ_STR(s.err.text, "the log after 16/1: a cell of an unknown form, in a message of 34 bytes: 49000000014e00026e786d6f72652074...");
+    EXPECT_EQ_STR(s.err.text, "the log after 16/1: a cell of an unknown form, in a message of 34 "
+                              "bytes: 49000000014e00026e786d6f72652074...");
     close_stream(&s);
     open_stream(&s);
     EXPECT_EQ_INT(begin(&s, UINT64_C(0x1600000001), 7), 0);
     EXPECT_EQ_INT(relation(&s, 1, "t", 'd'), 0);
     EXPECT_EQ_INT(insert(&s, 1, "abc", ""), -1);
     EXPECT_EQ_STR(s.err.code, "value_malformed");
-    EXPECT_EQ_STR(s.err.text, "transaction 7, committed at 16/1: column \"id\" of public.t: a text value of type int32 has 3 bytes that are none: 616263");
+    EXPECT_EQ_STR(s.err.text, "transaction 7, committed at 16/1: column \"id\" of public.t: a text "
+                              "value of type int32 has 3 bytes that are none: 616263");
     close_stream(&s);
 }

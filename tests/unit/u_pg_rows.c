@@ -1,4 +1,5 @@
-/* Data rows of snapshots: the fast path must give what the plain decoders give, and take only whole, right rows. */
+/* Data rows of snapshots: the fast path must give what the plain decoders give, and take only
+ * whole, right rows. */
 #include <string.h>
 
 #include "tests/unit/kit.h"
@@ -22,7 +23,8 @@ struct table {
     struct view view;
 };
 
-static void open_table(struct table *t, size_t columns, const uint32_t *oids, const int32_t *mods, uint32_t rows_cap) {
+static void open_table(struct table *t, size_t columns, const uint32_t *oids, const int32_t *mods,
+                       uint32_t rows_cap) {
     static const char *const names[] = { "c0", "c1", "c2", "c3", "c4" };
     memset(t, 0, sizeof(*t));
     t->schema = schema_new(1, "public", "t", (uint16_t)columns);
@@ -125,18 +127,23 @@ TEST(pg_rows_with_nulls_texts_and_types_without_binary) {
         memcpy(t.in.data + start + 1, &size, 4);
     }
     EXPECT_EQ_INT(decode(&t), 2);
-    EXPECT_EQ_STR(dump(&t), "public.t insert c0=NULL c1=NULL c2=NULL c3=NULL c4=NULL\npublic.t insert c0=7 c1= c2=(1,2) c3=NaN c4=[]\n");
+    EXPECT_EQ_STR(dump(&t), "public.t insert c0=NULL c1=NULL c2=NULL c3=NULL c4=NULL\npublic.t "
+                            "insert c0=7 c1= c2=(1,2) c3=NaN c4=[]\n");
     close_table(&t);
 }
 
 TEST(pg_malformed_rows_are_refused_and_leave_the_batch_as_it_was) {
-    static const struct { const char *bytes; size_t len; const char *code; } bad[] = {
-        { "D\0\0\0\5\0", 6, "protocol_malformed" },                               /* shorter than a count of columns */
-        { "D\0\0\0\6\0\2", 7, "protocol_malformed" },                             /* another number of columns */
-        { "D\0\0\0\6\0\1", 7, "protocol_malformed" },                             /* no cell */
-        { "D\0\0\0\x0a\0\1\0\0\0\4", 11, "protocol_malformed" },                  /* a cell beyond the end */
-        { "D\0\0\0\x0a\0\1\xff\xff\xff\xfb", 11, "protocol_malformed" },          /* length -5 */
-        { "D\0\0\0\x0f\0\1\0\0\0\4\0\0\0\1x", 16, "protocol_malformed" },         /* a byte too many */
+    static const struct {
+        const char *bytes;
+        size_t len;
+        const char *code;
+    } bad[] = {
+        { "D\0\0\0\5\0", 6, "protocol_malformed" },   /* shorter than a count of columns */
+        { "D\0\0\0\6\0\2", 7, "protocol_malformed" }, /* another number of columns */
+        { "D\0\0\0\6\0\1", 7, "protocol_malformed" }, /* no cell */
+        { "D\0\0\0\x0a\0\1\0\0\0\4", 11, "protocol_malformed" },         /* a cell beyond the end */
+        { "D\0\0\0\x0a\0\1\xff\xff\xff\xfb", 11, "protocol_malformed" }, /* length -5 */
+        { "D\0\0\0\x0f\0\1\0\0\0\4\0\0\0\1x", 16, "protocol_malformed" }, /* a byte too many */
         { "D\0\0\0\x0d\0\1\0\0\0\3\0\0\1", 14, "value_malformed" },
         { "D\xff\xff\xff\xff\0\1\0\0\0\3\0\0\1", 14, "protocol_malformed" },
     };
@@ -154,7 +161,8 @@ TEST(pg_malformed_rows_are_refused_and_leave_the_batch_as_it_was) {
 
 TEST(pg_the_fast_decimal_is_the_plain_one) {
     static const uint32_t oids[] = { 1700 };
-    static const int32_t mods[] = { NUMERIC_15_2, (18 << 16) + 4, (18 << 16 | 18) + 4, (5 << 16 | (2048 - 3)) + 4, (9 << 16 | 5) + 4 };
+    static const int32_t mods[] = { NUMERIC_15_2, (18 << 16) + 4, (18 << 16 | 18) + 4,
+                                    (5 << 16 | (2048 - 3)) + 4, (9 << 16 | 5) + 4 };
     uint64_t seed = 4711;
     int accepted = 0;
     for (size_t m = 0; m < ARRAY_COUNT(mods); m++) {
@@ -174,12 +182,15 @@ TEST(pg_the_fast_decimal_is_the_plain_one) {
             put_be(&t.in, round % 50 ? 2 : 0x4002, 2); /* a display scale beyond the greatest */
             for (unsigned i = 0; i < count; i++) {
                 unsigned digit = (unsigned)(seed >> (8 * i)) % 10003;
-                put_be(&t.in, (seed >> (20 + i)) & 1 ? digit : digit / 100 % 10 * 1000 + (round % 3) * 100, 2);
+                put_be(&t.in,
+                       (seed >> (20 + i)) & 1 ? digit : digit / 100 % 10 * 1000 + (round % 3) * 100,
+                       2);
             }
             struct err err = ERR_INIT;
             int fast = decode(&t);
             t.batch->rows = 1;
-            int plain = pgsrc_cell_binary(t.plan, t.batch, 0, (uint8_t *)t.in.data + cell, t.in.len - cell, &err);
+            int plain = pgsrc_cell_binary(t.plan, t.batch, 0, (uint8_t *)t.in.data + cell,
+                                          t.in.len - cell, &err);
             EXPECT_EQ_INT(fast == 1, plain == 0);
             if (fast == 1 && plain == 0) {
                 accepted++;
