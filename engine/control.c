@@ -206,9 +206,8 @@ enum control_end control_serve(struct job *job, struct run *run, struct err *err
         return CONTROL_FAILED;
     }
     for (;;) {
-        char part[16];
         bool done = false;
-        if (run_failed(run, err, part)) {
+        if (run_failed(run, err, job->failed_part)) {
             return CONTROL_FAILED;
         }
         if (atomic_load(&job->stop_now)) {

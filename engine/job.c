@@ -352,6 +352,7 @@ static void tear_down(struct job *job, bool summary) {
 static enum control_end attempt(struct job *job, struct err *err) {
     enum control_end end = CONTROL_FAILED;
     job_enter(job, PHASE_STARTING);
+    snprintf(job->failed_part, sizeof job->failed_part, "ctl");
     if (start_run(job, err) == 0) {
         job_enter(job, PHASE_RUNNING);
         start_tasks(job);
@@ -397,7 +398,7 @@ static int run_attempts(struct job *job, struct err *err) {
         }
         int64_t pause_us = backoff_next_us(&backoff);
         metric_add(job->env->metrics, METRIC_REWINDS, 1);
-        log_warn(job->env->log, "job", "rewind",
+        log_warn(job->env->log, job->failed_part, "rewind",
                  "%s: %s; starting again from the last commit in %lld ms", err->code, err->text,
                  (long long)(pause_us / US_PER_MS));
         job_pause(job, pause_us);
@@ -414,6 +415,9 @@ int job_run(struct job *job, struct err *err) {
         code = run_attempts(job, err);
     }
     job_enter(job, PHASE_ENDED);
+    log_info(job->env->log, "job", "ended", "exit=%d commits=%lld rewinds=%lld", code,
+             (long long)metric_get(job->env->metrics, METRIC_COMMITS),
+             (long long)metric_get(job->env->metrics, METRIC_REWINDS));
     file_close(job->lock);
     job->lock = NULL;
     return code;

@@ -30,6 +30,7 @@ struct job {
     struct source *source;
     struct sink *sink;
     struct run *run;
+    char failed_part[16]; /* the task that ended it, "ctl" for ourselves */
     struct task *log_task, *merge_task, *commit_task;
     struct task *lane_tasks[RUN_LANES_MAX], *writer_tasks[RUN_WRITERS_MAX];
     struct lane_start lane_starts[RUN_LANES_MAX];

@@ -7,6 +7,7 @@
  * that are repeated or missing, and answers UNKNOWN in a fixed rhythm. At the end of every run the
  * target must equal the source at the position that the target states. No sleeps; the seed is
  * fixed, the interleaving is not. */
+#include <jansson.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -922,6 +923,12 @@ static int run_job(const char *dir, enum job_mode mode, unsigned lanes, const ch
     struct buf status;
     buf_init(&status, SIZE_MAX);
     job_status_json(the_job, &status);
+    json_t *json = json_loadb(status.data, status.len, JSON_REJECT_DUPLICATES, NULL);
+    const char *phase = json_string_value(json_object_get(json, "phase"));
+    expect(phase && strcmp(phase, "stopped") == 0, "status",
+           "status is no JSON that says \"stopped\"");
+    expect(json_is_array(json_object_get(json, "tables")), "status", "status has no tables");
+    json_decref(json);
     buf_release(&status);
     job_free(the_job);
     failpoints_free(env.failpoints);
