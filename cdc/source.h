@@ -66,6 +66,8 @@ enum target_knows {
 };
 struct source_start {
     enum target_knows knows;
+    bool temporary; /* TARGET_NOTHING: the target never owns a position; the log is kept for this run
+                       only (PostgreSQL: a temporary slot, unless ?slot= names one) */
     struct logpos applied, resume; /* of TARGET_POSITION */
     const char *lineage; /* of TARGET_POSITION: the JSON object that source_started gave when it was
                             stored */

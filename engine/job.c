@@ -185,6 +185,7 @@ static int ask_target(struct run *run, bool claim, struct err *err) {
  * claimed. */
 static int start_log(struct run *run, enum target_knows knows, struct err *err) {
     struct source_start req = { .knows = knows,
+                                .temporary = !run->sink->ops->owns_position,
                                 .applied = run->stored.applied,
                                 .resume = run->stored.resume,
                                 .lineage = run->stored.lineage };

@@ -12,30 +12,65 @@
 #define NUDGE_US US_PER_S
 
 static const struct opt_spec options[] = {
-    { .key = "slot", .type = OPT_TEXT, .doc = "use this replication slot, which must exist; it is never created or dropped (default: our own, tailrace_<job>)" },
-    { .key = "publication", .type = OPT_TEXT, .doc = "use this publication, which must exist; it is never altered (default: our own, tailrace_<job>)" },
-    { .key = "lanes", .type = OPT_COUNT, .fallback = "2", .min = 1, .max = 64, .doc = "sessions that read snapshots in parallel" },
-    { .key = "on_rewrite", .type = OPT_CHOICE, .fallback = "resnapshot", .choices = "resnapshot|stop", .doc = "when an ALTER changed rows without the log saying so: read the table again, or stop" },
-    { .key = "snapshot", .type = OPT_CHOICE, .fallback = "first", .choices = "first|never", .doc = "read the tables as they are first, or only the changes from the slot's position on" },
-    { .key = "binary", .type = OPT_CHOICE, .fallback = "auto", .choices = "auto|off", .doc = "values of the log in binary form where every captured column can be read so, or always as text" },
+    { .key = "slot",
+      .type = OPT_TEXT,
+      .doc = "use this replication slot, which must exist; it is never created or dropped "
+             "(default: our own, tailrace_<job>)" },
+    { .key = "publication",
+      .type = OPT_TEXT,
+      .doc = "use this publication, which must exist; it is never altered (default: our own, "
+             "tailrace_<job>)" },
+    { .key = "lanes",
+      .type = OPT_COUNT,
+      .fallback = "2",
+      .min = 1,
+      .max = 64,
+      .doc = "sessions that read snapshots in parallel" },
+    { .key = "on_rewrite",
+      .type = OPT_CHOICE,
+      .fallback = "resnapshot",
+      .choices = "resnapshot|stop",
+      .doc =
+          "when an ALTER changed rows without the log saying so: read the table again, or stop" },
+    { .key = "snapshot",
+      .type = OPT_CHOICE,
+      .fallback = "first",
+      .choices = "first|never",
+      .doc = "read the tables as they are first, or only the changes from the slot's position on" },
+    { .key = "binary",
+      .type = OPT_CHOICE,
+      .fallback = "auto",
+      .choices = "auto|off",
+      .doc = "values of the log in binary form where every captured column can be read so, or "
+             "always as text" },
     { .key = NULL },
 };
 
-int pgsrc_connect(const struct pgsrc *s, const char *role, bool replication, struct pgsrc_session **out, struct err *err) {
+int pgsrc_connect(const struct pgsrc *s, const char *role, bool replication,
+                  struct pgsrc_session **out, struct err *err) {
     char application[64];
     snprintf(application, sizeof application, "tailrace:%s:%s", s->addr.job, role);
     const struct pgsrc_login login = {
-        .hosts = s->addr.hosts, .database = s->addr.path, .user = s->addr.user, .secret = s->addr.secret, .extra = s->addr.extra,
-        .application = application, .replication = replication,
+        .hosts = s->addr.hosts,
+        .database = s->addr.path,
+        .user = s->addr.user,
+        .secret = s->addr.secret,
+        .extra = s->addr.extra,
+        .application = application,
+        .replication = replication,
     };
     return pgsrc_session_open(&login, out, err);
 }
 
 struct pgsrc_catalogue_ask pgsrc_ask(const struct pgsrc *s, uint64_t oid) {
-    return (struct pgsrc_catalogue_ask){ .select = s->select, .rules = s->rules, .publication = s->own_publications ? NULL : s->publication, .oid = oid };
+    return (struct pgsrc_catalogue_ask){ .select = s->select,
+                                         .rules = s->rules,
+                                         .publication = s->own_publications ? NULL : s->publication,
+                                         .oid = oid };
 }
 
-int pgsrc_scalar(struct pgsrc_session *session, struct err *err, const char *sql, char *out, size_t cap) {
+int pgsrc_scalar(struct pgsrc_session *session, struct err *err, const char *sql, char *out,
+                 size_t cap) {
     PGresult *r = pgsrc_query(session, err, sql, 0, NULL);
     if (!r) {
         return -1;
@@ -45,16 +80,20 @@ int pgsrc_scalar(struct pgsrc_session *session, struct err *err, const char *sql
     return 0;
 }
 
-uint64_t pgsrc_floor(const struct pgsrc *s, uint64_t lsn) { return pgsrc_lsn_floor(lsn, s->wal_page_bytes, s->wal_segment_bytes); }
+uint64_t pgsrc_floor(const struct pgsrc *s, uint64_t lsn) {
+    return pgsrc_lsn_floor(lsn, s->wal_page_bytes, s->wal_segment_bytes);
+}
 
-int pgsrc_log_end(const struct pgsrc *s, struct pgsrc_session *session, struct logpos *out, struct err *err) {
+int pgsrc_log_end(const struct pgsrc *s, struct pgsrc_session *session, struct logpos *out,
+                  struct err *err) {
     char text[32];
     uint64_t lsn;
     if (pgsrc_scalar(session, err, "SELECT pg_current_wal_insert_lsn()", text, sizeof text)) {
         return -1;
     }
     if (pgsrc_lsn_parse(text, &lsn)) {
-        return err_set(err, ERR_FATAL, "protocol_violation", "the server gave \"%s\" as its log's end", text);
+        return err_set(err, ERR_FATAL, "protocol_violation",
+                       "the server gave \"%s\" as its log's end", text);
     }
     *out = (struct logpos){ 0, pgsrc_floor(s, lsn) };
     return 0;
@@ -67,15 +106,22 @@ int pgsrc_probe(struct pgsrc_session *session, struct snapshot *out, struct err 
     }
     int rc = PQntuples(r) == 1 ? pgsrc_snapshot_parse(PQgetvalue(r, 0, 0), out) : -1;
     PQclear(r);
-    return rc ? err_set(err, ERR_FATAL, "protocol_violation", "the server gave a snapshot that cannot be read") : 0;
+    return rc ? err_set(err, ERR_FATAL, "protocol_violation",
+                        "the server gave a snapshot that cannot be read")
+              : 0;
 }
 
-/* --- open, close ----------------------------------------------------------------------------------------------- */
+/* --- open, close
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static int read_server(struct pgsrc *s, struct err *err) {
     PGresult *r = pgsrc_query(s->ctl, err,
-                              "SELECT (SELECT system_identifier FROM pg_control_system()), current_database(), current_setting('wal_block_size'),"
-                              " pg_size_bytes(current_setting('wal_segment_size')), current_setting('server_version'), pg_is_in_recovery()", 0, NULL);
+                              "SELECT (SELECT system_identifier FROM pg_control_system()), "
+                              "current_database(), current_setting('wal_block_size'),"
+                              " pg_size_bytes(current_setting('wal_segment_size')), "
+                              "current_setting('server_version'), pg_is_in_recovery()",
+                              0, NULL);
     if (!r) {
         return -1;
     }
@@ -88,7 +134,9 @@ static int read_server(struct pgsrc *s, struct err *err) {
     bool standby = PQgetvalue(r, 0, 5)[0] == 't';
     PQclear(r);
     if (standby) {
-        err_set(err, ERR_FATAL, "standby", "the server is a standby: snapshots and the log of a standby are not proven to fit together");
+        err_set(err, ERR_FATAL, "standby",
+                "the server is a standby: snapshots and the log of a standby are not proven to fit "
+                "together");
         return err_cure(err, "name the primary server in the job's URL");
     }
     return 0;
@@ -96,7 +144,8 @@ static int read_server(struct pgsrc *s, struct err *err) {
 
 static int take_name(char *out, size_t cap, const char *key, const char *name, struct err *err) {
     if (!name[0] || strlen(name) >= cap) {
-        err_set(err, ERR_FATAL, "option_value", "the value of ?%s= has no or more than %zu bytes: \"%s\"", key, cap - 1, name);
+        err_set(err, ERR_FATAL, "option_value",
+                "the value of ?%s= has no or more than %zu bytes: \"%s\"", key, cap - 1, name);
         return err_exit(err, EXIT_USAGE);
     }
     snprintf(out, cap, "%s", name);
@@ -104,13 +153,15 @@ static int take_name(char *out, size_t cap, const char *key, const char *name, s
 }
 
 static int take_names(struct pgsrc *s, struct err *err) {
-    const char *slot = opts_text(s->addr.opts, "slot"), *publication = opts_text(s->addr.opts, "publication");
+    const char *slot = opts_text(s->addr.opts, "slot"),
+               *publication = opts_text(s->addr.opts, "publication");
     s->own_slot = !slot;
     s->own_publications = !publication;
     char own[64];
     snprintf(own, sizeof own, "tailrace_%.40s", s->addr.job);
     if (take_name(s->slot, sizeof s->slot, "slot", slot ? slot : own, err) ||
-        take_name(s->publication, sizeof s->publication, "publication", publication ? publication : own, err)) {
+        take_name(s->publication, sizeof s->publication, "publication",
+                  publication ? publication : own, err)) {
         return -1;
     }
     if (s->own_publications) {
@@ -122,13 +173,15 @@ static int take_names(struct pgsrc *s, struct err *err) {
 static void op_close(struct source *source) {
     struct pgsrc *s = (struct pgsrc *)source;
     if (s) {
+        pgsrc_session_close(s->streaming);
         pgsrc_session_close(s->ctl);
         pgsrc_types_free(s->types);
         free(s);
     }
 }
 
-static int op_open(const struct source_address *addr, struct env *env, table_select_fn select, const void *rules, struct source **out, struct err *err) {
+static int op_open(const struct source_address *addr, struct env *env, table_select_fn select,
+                   const void *rules, struct source **out, struct err *err) {
     struct pgsrc *s = xcalloc(1, sizeof *s);
     s->base.ops = &pgsrc_ops;
     s->addr = *addr;
@@ -145,7 +198,9 @@ static int op_open(const struct source_address *addr, struct env *env, table_sel
     return 0;
 }
 
-/* --- questions ------------------------------------------------------------------------------------------------- */
+/* --- questions
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static int op_catalogue(struct source *source, struct source_catalogue *out, struct err *err) {
     struct pgsrc *s = (struct pgsrc *)source;
@@ -154,16 +209,20 @@ static int op_catalogue(struct source *source, struct source_catalogue *out, str
         return -1;
     }
     snprintf(out->server, sizeof out->server, "%s", s->server);
-    if (pgsrc_log_end(s, s->ctl, &out->defined_at, err)) { /* W: a statement of its own, after the definitions */
+    if (pgsrc_log_end(s, s->ctl, &out->defined_at,
+                      err)) { /* W: a statement of its own, after the definitions */
         source_catalogue_release(out);
         return -1;
     }
     return 0;
 }
 
-static int op_probe(struct source *source, struct snapshot *out, struct err *err) { return pgsrc_probe(((struct pgsrc *)source)->ctl, out, err); }
+static int op_probe(struct source *source, struct snapshot *out, struct err *err) {
+    return pgsrc_probe(((struct pgsrc *)source)->ctl, out, err);
+}
 
-/* A transaction with nothing but its number: its commit wakes the server's log writer. It waits for no standby. */
+/* A transaction with nothing but its number: its commit wakes the server's log writer. It waits for
+ * no standby. */
 static int op_nudge(struct source *source, struct err *err) {
     struct pgsrc *s = (struct pgsrc *)source;
     int64_t now = clock_mono_us();
@@ -171,7 +230,9 @@ static int op_nudge(struct source *source, struct err *err) {
         return 0;
     }
     s->nudged_us = now;
-    return pgsrc_run(s->ctl, err, "BEGIN; SET LOCAL transaction_read_only = off; SET LOCAL synchronous_commit = off; SELECT pg_current_xact_id(); COMMIT");
+    return pgsrc_run(s->ctl, err,
+                     "BEGIN; SET LOCAL transaction_read_only = off; SET LOCAL synchronous_commit = "
+                     "off; SELECT pg_current_xact_id(); COMMIT");
 }
 
 static int op_log_end(struct source *source, struct logpos *out, struct err *err) {
@@ -186,9 +247,13 @@ static int op_status(struct source *source, struct source_status *out, struct er
         return -1;
     }
     const char *params[] = { s->slot };
-    PGresult *r = pgsrc_query(s->ctl, err,
-                              "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), restart_lsn)::bigint, coalesce(wal_status, 'unknown'), active, confirmed_flush_lsn,"
-                              " coalesce(safe_wal_size::text, 'unlimited') FROM pg_replication_slots WHERE slot_name = $1", 1, params);
+    PGresult *r =
+        pgsrc_query(s->ctl, err,
+                    "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), restart_lsn)::bigint, "
+                    "coalesce(wal_status, 'unknown'), active, confirmed_flush_lsn,"
+                    " coalesce(safe_wal_size::text, 'unlimited') FROM pg_replication_slots WHERE "
+                    "slot_name = $1",
+                    1, params);
     if (!r) {
         return -1;
     }
@@ -196,8 +261,10 @@ static int op_status(struct source *source, struct source_status *out, struct er
         snprintf(out->detail, sizeof out->detail, "slot %s does not exist", s->slot);
     } else {
         out->retained_bytes = strtoll(PQgetvalue(r, 0, 0), NULL, 10);
-        snprintf(out->detail, sizeof out->detail, "slot %s %s, confirmed %s, log kept: %s, still allowed: %s bytes", s->slot,
-                 PQgetvalue(r, 0, 2)[0] == 't' ? "in use" : "not in use", PQgetvalue(r, 0, 3), PQgetvalue(r, 0, 1), PQgetvalue(r, 0, 4));
+        snprintf(out->detail, sizeof out->detail,
+                 "slot %s %s, confirmed %s, log kept: %s, still allowed: %s bytes", s->slot,
+                 PQgetvalue(r, 0, 2)[0] == 't' ? "in use" : "not in use", PQgetvalue(r, 0, 3),
+                 PQgetvalue(r, 0, 1), PQgetvalue(r, 0, 4));
     }
     PQclear(r);
     return 0;

@@ -1,4 +1,5 @@
-/* Reading the catalogue: see pgsrc_catalogue.h. Plain SELECTs on pg_class and its friends, which take no lock on the tables they describe. */
+/* Reading the catalogue: see pgsrc_catalogue.h. Plain SELECTs on pg_class and its friends, which
+ * take no lock on the tables they describe. */
 #include "connectors/postgres/pgsrc_catalogue.h"
 
 #include <stdio.h>
@@ -7,9 +8,13 @@
 #include "cdc/base/map.h"
 #include "connectors/postgres/pgsrc_identity.h"
 
-/* --- types ----------------------------------------------------------------------------------------------------- */
+/* --- types
+ * -----------------------------------------------------------------------------------------------------
+ */
 
-struct pgsrc_types { struct map *by_oid; };
+struct pgsrc_types {
+    struct map *by_oid;
+};
 
 struct pgsrc_types *pgsrc_types_new(void) {
     struct pgsrc_types *t = xcalloc(1, sizeof *t);
@@ -28,18 +33,28 @@ const struct pgsrc_pg_type *pgsrc_types_lookup(void *types, uint32_t oid) {
     return map_get(((struct pgsrc_types *)types)->by_oid, &oid, sizeof oid);
 }
 
-static uint32_t field_u32(const PGresult *r, int row, int col) { return (uint32_t)strtoul(PQgetvalue(r, row, col), NULL, 10); }
-static uint64_t field_u64(const PGresult *r, int row, int col) { return strtoull(PQgetvalue(r, row, col), NULL, 10); }
-static bool field_bool(const PGresult *r, int row, int col) { return PQgetvalue(r, row, col)[0] == 't'; }
+static uint32_t field_u32(const PGresult *r, int row, int col) {
+    return (uint32_t)strtoul(PQgetvalue(r, row, col), NULL, 10);
+}
+static uint64_t field_u64(const PGresult *r, int row, int col) {
+    return strtoull(PQgetvalue(r, row, col), NULL, 10);
+}
+static bool field_bool(const PGresult *r, int row, int col) {
+    return PQgetvalue(r, row, col)[0] == 't';
+}
 
 static const char types_sql[] =
-    "WITH RECURSIVE need(oid) AS (SELECT unnest($1::oid[]) UNION SELECT v.x FROM need JOIN pg_type t ON t.oid = need.oid, "
+    "WITH RECURSIVE need(oid) AS (SELECT unnest($1::oid[]) UNION SELECT v.x FROM need JOIN pg_type "
+    "t ON t.oid = need.oid, "
     "LATERAL (VALUES (t.typbasetype), (t.typelem)) v(x) WHERE v.x <> 0) "
     "SELECT t.oid, t.typname, n.nspname, t.typtype, t.typcategory, t.typbasetype, t.typtypmod, "
-    "CASE WHEN t.typlen = -1 AND t.typsubscript = 'array_subscript_handler'::regproc THEN t.typelem ELSE 0 END, coalesce(e.typtype, ' '), t.typsend <> 0 "
-    "FROM need JOIN pg_type t ON t.oid = need.oid JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_type e ON e.oid = t.typelem";
+    "CASE WHEN t.typlen = -1 AND t.typsubscript = 'array_subscript_handler'::regproc THEN "
+    "t.typelem ELSE 0 END, coalesce(e.typtype, ' '), t.typsend <> 0 "
+    "FROM need JOIN pg_type t ON t.oid = need.oid JOIN pg_namespace n ON n.oid = t.typnamespace "
+    "LEFT JOIN pg_type e ON e.oid = t.typelem";
 
-int pgsrc_types_load(struct pgsrc_types *t, struct pgsrc_session *s, const uint32_t *oids, size_t count, struct err *err) {
+int pgsrc_types_load(struct pgsrc_types *t, struct pgsrc_session *s, const uint32_t *oids,
+                     size_t count, struct err *err) {
     struct buf list;
     buf_init(&list, SIZE_MAX);
     struct map *asked = map_new();
@@ -82,7 +97,8 @@ int pgsrc_types_load(struct pgsrc_types *t, struct pgsrc_session *s, const uint3
     return 0;
 }
 
-int pgsrc_types_load_schema(struct pgsrc_types *t, struct pgsrc_session *s, const struct schema *schema, struct err *err) {
+int pgsrc_types_load_schema(struct pgsrc_types *t, struct pgsrc_session *s,
+                            const struct schema *schema, struct err *err) {
     uint32_t *oids = xmalloc((schema->column_count + 1u) * sizeof *oids);
     for (uint16_t c = 0; c < schema->column_count; c++) {
         oids[c] = schema->columns[c].source_oid;
@@ -107,40 +123,61 @@ bool pgsrc_column_is_binary(struct pgsrc_types *t, const struct column_def *c) {
     return pgsrc_reads_binary(c->source_oid, &c->type, pgsrc_types_lookup, t);
 }
 
-/* --- tables ---------------------------------------------------------------------------------------------------- */
+/* --- tables
+ * ----------------------------------------------------------------------------------------------------
+ */
 
-#define TABLES_WANTED                                                                                                                                     \
-    " c.relkind IN ('r','p') AND NOT c.relispartition AND c.relpersistence = 'p' AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'"   \
-    " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"                            \
+#define TABLES_WANTED                                                                              \
+    " c.relkind IN ('r','p') AND NOT c.relispartition AND c.relpersistence = 'p' AND n.nspname "   \
+    "<> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'"                                      \
+    " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid " \
+    "= c.oid AND d.deptype = 'e')"                                                                 \
     " AND ($1::oid = 0 OR c.oid = $1::oid)"
-#define INDEX_FACTS(which)                                                                                                                                \
-    "(SELECT i.indimmediate::int::text || ' ' || i.indnkeyatts || ' ' || i.indkey::text FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i." which ")"
+#define INDEX_FACTS(which)                                                                         \
+    "(SELECT i.indimmediate::int::text || ' ' || i.indnkeyatts || ' ' || i.indkey::text FROM "     \
+    "pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i." which ")"
 
 static const char tables_sql[] =
-    "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident, c.relfilenode, CASE WHEN c.reltuples < 0 THEN pg_stat_get_live_tuples(c.oid) ELSE c.reltuples::bigint END,"
-    " c.relpages::bigint * current_setting('block_size')::int, " INDEX_FACTS("indisprimary") ", " INDEX_FACTS("indisreplident")
-    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE" TABLES_WANTED " ORDER BY c.oid";
+    "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident, c.relfilenode, CASE WHEN "
+    "c.reltuples < 0 THEN pg_stat_get_live_tuples(c.oid) ELSE c.reltuples::bigint END,"
+    " c.relpages::bigint * current_setting('block_size')::int, " INDEX_FACTS(
+        "indisprimary") ", " INDEX_FACTS("indisreplident") " FROM pg_class c JOIN pg_namespace n "
+                                                           "ON n.oid = c.relnamespace "
+                                                           "WHERE" TABLES_WANTED " ORDER BY c.oid";
 
 static const char columns_sql[] =
-    "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasmissing, a.xmin::text, format_type(a.atttypid, a.atttypmod),"
-    " coalesce(pg_encoding_to_char(d.encoding) = 'UTF8' AND CASE co.collprovider WHEN 'd' THEN d.datcollate IN ('C','POSIX') AND"
-    " coalesce(to_jsonb(d)->>'datlocprovider', 'c') = 'c' WHEN 'c' THEN co.collcollate IN ('C','POSIX') ELSE false END, false)"
-    " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-    " JOIN pg_database d ON d.datname = current_database() LEFT JOIN pg_collation co ON co.oid = a.attcollation"
-    " WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND" TABLES_WANTED " ORDER BY a.attrelid, a.attnum";
+    "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, "
+    "a.atthasmissing, a.xmin::text, format_type(a.atttypid, a.atttypmod),"
+    " coalesce(pg_encoding_to_char(d.encoding) = 'UTF8' AND CASE co.collprovider WHEN 'd' THEN "
+    "d.datcollate IN ('C','POSIX') AND"
+    " coalesce(to_jsonb(d)->>'datlocprovider', 'c') = 'c' WHEN 'c' THEN co.collcollate IN "
+    "('C','POSIX') ELSE false END, false)"
+    " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = "
+    "c.relnamespace"
+    " JOIN pg_database d ON d.datname = current_database() LEFT JOIN pg_collation co ON co.oid = "
+    "a.attcollation"
+    " WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND" TABLES_WANTED
+    " ORDER BY a.attrelid, a.attnum";
 
-/* Leaves of partitioned tables; the row of the system column tableoid is written once, when a table is created. */
+/* Leaves of partitioned tables; the row of the system column tableoid is written once, when a table
+ * is created. */
 static const char leaves_sql[] =
-    "WITH RECURSIVE leaf(root, oid, inh) AS (SELECT c.oid, i.inhrelid, i.xmin::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    "WITH RECURSIVE leaf(root, oid, inh) AS (SELECT c.oid, i.inhrelid, i.xmin::text FROM pg_class "
+    "c JOIN pg_namespace n ON n.oid = c.relnamespace"
     " JOIN pg_inherits i ON i.inhparent = c.oid WHERE c.relkind = 'p' AND" TABLES_WANTED
-    " UNION ALL SELECT l.root, i.inhrelid, i.xmin::text FROM leaf l JOIN pg_inherits i ON i.inhparent = l.oid)"
-    " SELECT l.root, l.oid, c.relfilenode, left(md5((SELECT string_agg(a.attnum || '.' || a.xmin::text, ',' ORDER BY a.attnum) FROM pg_attribute a"
-    " WHERE a.attrelid = c.oid AND a.attnum > 0)), 8), l.inh <> (SELECT a.xmin::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = -6),"
-    " CASE WHEN c.reltuples < 0 THEN pg_stat_get_live_tuples(c.oid) ELSE c.reltuples::bigint END, c.relpages::bigint * current_setting('block_size')::int"
+    " UNION ALL SELECT l.root, i.inhrelid, i.xmin::text FROM leaf l JOIN pg_inherits i ON "
+    "i.inhparent = l.oid)"
+    " SELECT l.root, l.oid, c.relfilenode, left(md5((SELECT string_agg(a.attnum || '.' || "
+    "a.xmin::text, ',' ORDER BY a.attnum) FROM pg_attribute a"
+    " WHERE a.attrelid = c.oid AND a.attnum > 0)), 8), l.inh <> (SELECT a.xmin::text FROM "
+    "pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = -6),"
+    " CASE WHEN c.reltuples < 0 THEN pg_stat_get_live_tuples(c.oid) ELSE c.reltuples::bigint END, "
+    "c.relpages::bigint * current_setting('block_size')::int"
     " FROM leaf l JOIN pg_class c ON c.oid = l.oid WHERE c.relkind <> 'p' ORDER BY l.root, l.oid";
 
 static const char published_sql[] =
-    "SELECT t.schemaname, t.tablename, to_jsonb(t)->>'rowfilter' IS NOT NULL, coalesce(jsonb_array_length(to_jsonb(t)->'attnames'), 32767)"
+    "SELECT t.schemaname, t.tablename, to_jsonb(t)->>'rowfilter' IS NOT NULL, "
+    "coalesce(jsonb_array_length(to_jsonb(t)->'attnames'), 32767)"
     " FROM pg_publication_tables t WHERE t.pubname = $1";
 
 static void index_parse(const char *text, struct pgsrc_index *out) {
@@ -163,7 +200,8 @@ struct reader {
     int column_row, leaf_row; /* how far the sorted answers were walked */
 };
 
-static void read_columns(struct reader *r, struct schema *schema, int first, int16_t *attnums, struct buf *marks) {
+static void read_columns(struct reader *r, struct schema *schema, int first, int16_t *attnums,
+                         struct buf *marks) {
     const PGresult *q = r->columns;
     for (uint16_t c = 0; c < schema->column_count; c++) {
         int row = first + c;
@@ -177,8 +215,10 @@ static void read_columns(struct reader *r, struct schema *schema, int first, int
         def->key_pos = -1;
         pgsrc_type_map(def->source_oid, def->source_mod, pgsrc_types_lookup, r->types, &def->type);
         uint32_t base = pgsrc_types_base(r->types, def->source_oid);
-        def->byte_order = def->type.kind == TYPE_TEXT && (base == 25 || base == 1043 || base == 19) && field_bool(q, row, 9);
-        buf_putf(marks, "%d.%s%s;", attnums[c], PQgetvalue(q, row, 7), field_bool(q, row, 6) ? "m" : "");
+        def->byte_order = def->type.kind == TYPE_TEXT &&
+                          (base == 25 || base == 1043 || base == 19) && field_bool(q, row, 9);
+        buf_putf(marks, "%d.%s%s;", attnums[c], PQgetvalue(q, row, 7),
+                 field_bool(q, row, 6) ? "m" : "");
     }
 }
 
@@ -189,9 +229,11 @@ static void read_leaves(struct reader *r, struct source_table *t, struct buf *ma
     }
     t->rows_estimate = t->bytes_estimate = 0;
     buf_putc(marks, '|');
-    for (; r->leaf_row < PQntuples(q) && field_u64(q, r->leaf_row, 0) == t->schema->table_id; r->leaf_row++) {
+    for (; r->leaf_row < PQntuples(q) && field_u64(q, r->leaf_row, 0) == t->schema->table_id;
+         r->leaf_row++) {
         int i = r->leaf_row;
-        buf_putf(marks, "%s.%s.%s%s;", PQgetvalue(q, i, 1), PQgetvalue(q, i, 2), PQgetvalue(q, i, 3), field_bool(q, i, 4) ? "+" : "");
+        buf_putf(marks, "%s.%s.%s%s;", PQgetvalue(q, i, 1), PQgetvalue(q, i, 2),
+                 PQgetvalue(q, i, 3), field_bool(q, i, 4) ? "+" : "");
         t->rows_estimate += field_u64(q, i, 5);
         t->bytes_estimate += field_u64(q, i, 6);
     }
@@ -203,9 +245,12 @@ static void check_published(struct reader *r, struct source_table *t) {
     }
     const char *why = "does not carry it";
     for (int i = 0; i < PQntuples(r->published); i++) {
-        if (strcmp(PQgetvalue(r->published, i, 0), t->schema->space) == 0 && strcmp(PQgetvalue(r->published, i, 1), t->schema->name) == 0) {
-            why = field_bool(r->published, i, 2) ? "carries only some of its rows" :
-                  strtol(PQgetvalue(r->published, i, 3), NULL, 10) < t->schema->column_count ? "carries only some of its columns" : NULL;
+        if (strcmp(PQgetvalue(r->published, i, 0), t->schema->space) == 0 &&
+            strcmp(PQgetvalue(r->published, i, 1), t->schema->name) == 0) {
+            why = field_bool(r->published, i, 2) ? "carries only some of its rows"
+                  : strtol(PQgetvalue(r->published, i, 3), NULL, 10) < t->schema->column_count
+                      ? "carries only some of its columns"
+                      : NULL;
             break;
         }
     }
@@ -241,7 +286,8 @@ static void take_identity(struct source_table *t, const struct pgsrc_identity_ou
     if (t->usable && schema->key_count == 0) {
         snprintf(t->note, sizeof t->note, "read as one chunk: it has no key");
     } else if (t->usable && !schema->key_orderable) {
-        snprintf(t->note, sizeof t->note, "read as one chunk: the order of its key cannot be reproduced here");
+        snprintf(t->note, sizeof t->note,
+                 "read as one chunk: the order of its key cannot be reproduced here");
     }
 }
 
@@ -252,7 +298,8 @@ static void read_table(struct reader *r, int row, struct source_catalogue *out) 
         r->column_row++;
     }
     int first = r->column_row;
-    while (r->column_row < PQntuples(r->columns) && field_u64(r->columns, r->column_row, 0) == oid) {
+    while (r->column_row < PQntuples(r->columns) &&
+           field_u64(r->columns, r->column_row, 0) == oid) {
         r->column_row++;
     }
     struct table_choice choice = { .skip = false };
@@ -261,9 +308,11 @@ static void read_table(struct reader *r, int row, struct source_catalogue *out) 
         return;
     }
     struct source_table *t = &out->tables[out->count++];
-    *t = (struct source_table){ .rows_estimate = field_u64(q, row, 6), .bytes_estimate = field_u64(q, row, 7) };
+    *t = (struct source_table){ .rows_estimate = field_u64(q, row, 6),
+                                .bytes_estimate = field_u64(q, row, 7) };
     uint16_t columns = (uint16_t)(r->column_row - first);
-    struct schema *schema = t->schema = schema_new(oid, PQgetvalue(q, row, 1), PQgetvalue(q, row, 2), columns);
+    struct schema *schema = t->schema =
+        schema_new(oid, PQgetvalue(q, row, 1), PQgetvalue(q, row, 2), columns);
     int16_t *attnums = xmalloc((columns + 1u) * sizeof *attnums);
     struct buf marks;
     buf_init(&marks, SIZE_MAX);
@@ -275,7 +324,12 @@ static void read_table(struct reader *r, int row, struct source_catalogue *out) 
     }
     schema->storage = arena_strdup(&schema->arena, buf_cstr(&marks));
     schema->append = choice.append;
-    struct pgsrc_identity_in in = { .space = schema->space, .name = schema->name, .replident = PQgetvalue(q, row, 4)[0], .choice = &choice, .schema = schema, .attnums = attnums };
+    struct pgsrc_identity_in in = { .space = schema->space,
+                                    .name = schema->name,
+                                    .replident = PQgetvalue(q, row, 4)[0],
+                                    .choice = &choice,
+                                    .schema = schema,
+                                    .attnums = attnums };
     index_parse(PQgetvalue(q, row, 8), &in.primary);
     index_parse(PQgetvalue(q, row, 9), &in.chosen);
     struct pgsrc_identity_out id;
@@ -286,7 +340,9 @@ static void read_table(struct reader *r, int row, struct source_catalogue *out) 
     free(attnums);
 }
 
-int pgsrc_catalogue_read(struct pgsrc_session *s, struct pgsrc_types *types, const struct pgsrc_catalogue_ask *ask, struct source_catalogue *out, struct err *err) {
+int pgsrc_catalogue_read(struct pgsrc_session *s, struct pgsrc_types *types,
+                         const struct pgsrc_catalogue_ask *ask, struct source_catalogue *out,
+                         struct err *err) {
     *out = (struct source_catalogue){ .tables = NULL };
     char oid[24];
     snprintf(oid, sizeof oid, "%llu", (unsigned long long)ask->oid);
@@ -294,12 +350,15 @@ int pgsrc_catalogue_read(struct pgsrc_session *s, struct pgsrc_types *types, con
     const char *publication[] = { ask->publication };
     struct reader r = { .ask = ask, .types = types };
     int rc = -1;
-    bool own = PQtransactionStatus(s->conn) == PQTRANS_IDLE; /* else the caller's snapshot is the point */
+    bool own =
+        PQtransactionStatus(s->conn) == PQTRANS_IDLE; /* else the caller's snapshot is the point */
     if (own && pgsrc_run(s, err, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")) {
         return -1;
     }
-    if ((r.tables = pgsrc_query(s, err, tables_sql, 1, params)) && (r.columns = pgsrc_query(s, err, columns_sql, 1, params)) &&
-        (r.leaves = pgsrc_query(s, err, leaves_sql, 1, params)) && (!ask->publication || (r.published = pgsrc_query(s, err, published_sql, 1, publication)))) {
+    if ((r.tables = pgsrc_query(s, err, tables_sql, 1, params)) &&
+        (r.columns = pgsrc_query(s, err, columns_sql, 1, params)) &&
+        (r.leaves = pgsrc_query(s, err, leaves_sql, 1, params)) &&
+        (!ask->publication || (r.published = pgsrc_query(s, err, published_sql, 1, publication)))) {
         int columns = PQntuples(r.columns);
         uint32_t *oids = xmalloc(((size_t)columns + 1) * sizeof *oids);
         for (int i = 0; i < columns; i++) {

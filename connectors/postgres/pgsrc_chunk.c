@@ -19,7 +19,8 @@ void pgsrc_from_put(struct buf *out, bool only, const char *space, const char *n
 }
 
 /* A cell (little-endian) as a parameter: in the server's binary form, decimals as text. */
-static void param_put(struct params *p, const struct type *type, uint32_t oid, const struct buf *cell) {
+static void param_put(struct params *p, const struct type *type, uint32_t oid,
+                      const struct buf *cell) {
     p->oid[p->count] = oid;
     p->format[p->count] = type->kind != TYPE_DECIMAL;
     p->count++;
@@ -43,7 +44,8 @@ static void param_put(struct params *p, const struct type *type, uint32_t oid, c
 }
 
 /* WHERE part of one bound: ("a","b") >= ($1,$2). */
-static int bound_put(struct buf *sql, struct params *p, const struct pgsrc_columns *c, const void *bound, size_t len, bool low, struct err *err) {
+static int bound_put(struct buf *sql, struct params *p, const struct pgsrc_columns *c,
+                     const void *bound, size_t len, bool low, struct err *err) {
     const struct schema *s = c->schema;
     struct view v = view_of(bound, len);
     struct buf cell;
@@ -61,7 +63,8 @@ static int bound_put(struct buf *sql, struct params *p, const struct pgsrc_colum
     }
     buf_release(&cell);
     if (rc || n == 0) {
-        return err_set(err, ERR_FATAL, "bound_malformed", "a chunk's bound of the table \"%s\" cannot be read", s->label);
+        return err_set(err, ERR_FATAL, "bound_malformed",
+                       "a chunk's bound of the table \"%s\" cannot be read", s->label);
     }
     bool above = view_left(&v) > 0; /* just above a full key */
     buf_puts(sql, "(");
@@ -87,7 +90,8 @@ static void select_put(struct buf *sql, const struct schema *s, const char *from
     buf_puts(sql, from);
 }
 
-static void messages_put(struct buf *out, const struct pgsrc_columns *c, struct buf *sql, const struct params *p) {
+static void messages_put(struct buf *out, const struct pgsrc_columns *c, struct buf *sql,
+                         const struct params *p) {
     size_t at = pgsrc_put_begin(out, 'P');
     buf_putc(out, '\0');
     buf_put(out, sql->data, sql->len);
@@ -118,7 +122,8 @@ static void messages_put(struct buf *out, const struct pgsrc_columns *c, struct 
     pgsrc_put_end(out, pgsrc_put_begin(out, 'S'));
 }
 
-int pgsrc_range_put(struct buf *out, const struct pgsrc_columns *c, const char *from, const struct pgsrc_range *range, struct err *err) {
+int pgsrc_range_put(struct buf *out, const struct pgsrc_columns *c, const char *from,
+                    const struct pgsrc_range *range, struct err *err) {
     const struct schema *s = c->schema;
     struct params p = { .count = 0 };
     struct buf sql;
@@ -147,7 +152,8 @@ int pgsrc_range_put(struct buf *out, const struct pgsrc_columns *c, const char *
     return rc;
 }
 
-void pgsrc_blocks_put(struct buf *out, const struct pgsrc_columns *c, const char *from, bool ctid, uint32_t first, uint32_t end) {
+void pgsrc_blocks_put(struct buf *out, const struct pgsrc_columns *c, const char *from, bool ctid,
+                      uint32_t first, uint32_t end) {
     struct params none = { .count = 0 };
     struct buf sql;
     buf_init(&sql, SIZE_MAX);
@@ -162,7 +168,9 @@ void pgsrc_blocks_put(struct buf *out, const struct pgsrc_columns *c, const char
     buf_release(&sql);
 }
 
-/* --- cutting --------------------------------------------------------------------------------------------------- */
+/* --- cutting
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 void pgsrc_piece_put(uint8_t out[PGSRC_PIECE_BOUND], uint32_t oid, uint32_t block) {
     oid = __builtin_bswap32(oid);
@@ -174,7 +182,8 @@ void pgsrc_piece_put(uint8_t out[PGSRC_PIECE_BOUND], uint32_t oid, uint32_t bloc
 int pgsrc_piece_take(const void *p, size_t len, uint32_t *oid, uint32_t *block) {
     *oid = *block = 0;
     struct view v = view_of(p, len);
-    return len && (len != PGSRC_PIECE_BOUND || take_u32be(&v, oid) || take_u32be(&v, block)) ? -1 : 0;
+    return len && (len != PGSRC_PIECE_BOUND || take_u32be(&v, oid) || take_u32be(&v, block)) ? -1
+                                                                                             : 0;
 }
 
 typedef unsigned __int128 u128;
@@ -206,7 +215,8 @@ static void cell_of(const struct type *type, u128 v, uint8_t cell[16]) {
     memcpy(cell, &x, 8);
 }
 
-uint32_t pgsrc_cut_even(struct buf *out, const struct type *type, const uint8_t *min, const uint8_t *max, uint32_t pieces_max) {
+uint32_t pgsrc_cut_even(struct buf *out, const struct type *type, const uint8_t *min,
+                        const uint8_t *max, uint32_t pieces_max) {
     u128 lo = number_of(type, min), hi = number_of(type, max), last = lo;
     uint32_t bounds = 0;
     if (hi <= lo) {

@@ -8,8 +8,10 @@
 
 #include "connectors/postgres/session.h"
 
-/* Column indexes of an index's attributes. False if one of them is not captured (a generated column). */
-static bool index_columns(const struct pgsrc_identity_in *in, const struct pgsrc_index *index, uint16_t *out) {
+/* Column indexes of an index's attributes. False if one of them is not captured (a generated
+ * column). */
+static bool index_columns(const struct pgsrc_identity_in *in, const struct pgsrc_index *index,
+                          uint16_t *out) {
     for (uint16_t k = 0; k < index->count; k++) {
         uint16_t c = 0;
         while (c < in->schema->column_count && in->attnums[c] != index->attnum[k]) {
@@ -28,7 +30,8 @@ static void take_key(struct pgsrc_identity_out *out, const uint16_t *key, uint16
     out->key_count = count;
 }
 
-static void refuse(const struct pgsrc_identity_in *in, struct pgsrc_identity_out *out, const char *why) {
+static void refuse(const struct pgsrc_identity_in *in, struct pgsrc_identity_out *out,
+                   const char *why) {
     out->usable = false;
     snprintf(out->why, sizeof out->why, "%s", why);
     struct buf b;
@@ -47,7 +50,8 @@ static void refuse(const struct pgsrc_identity_in *in, struct pgsrc_identity_out
 }
 
 /* "a, b" -> column indexes. */
-static int override_columns(const struct pgsrc_identity_in *in, struct pgsrc_identity_out *out, uint16_t *key, uint16_t *count) {
+static int override_columns(const struct pgsrc_identity_in *in, struct pgsrc_identity_out *out,
+                            uint16_t *key, uint16_t *count) {
     *count = 0;
     for (const char *p = in->choice->key; *p;) {
         p += strspn(p, " ,\t");
@@ -64,8 +68,12 @@ static int override_columns(const struct pgsrc_identity_in *in, struct pgsrc_ide
         int c = schema_column(in->schema, name);
         char why[320];
         if (c < 0 || in->schema->columns[c].nullable || *count == PGSRC_KEY_MAX) {
-            snprintf(why, sizeof why, c < 0 ? "key=(..) names the column \"%s\", which does not exist" :
-                     *count == PGSRC_KEY_MAX ? "key=(..) has too many columns (at \"%s\")" : "key=(..) names the column \"%s\", which may be null", name);
+            snprintf(why, sizeof why,
+                     c < 0 ? "key=(..) names the column \"%s\", which does not exist"
+                     : *count == PGSRC_KEY_MAX
+                         ? "key=(..) has too many columns (at \"%s\")"
+                         : "key=(..) names the column \"%s\", which may be null",
+                     name);
             refuse(in, out, why);
             return -1;
         }
@@ -89,13 +97,18 @@ static bool contains(const uint16_t *set, uint16_t count, uint16_t c) {
 }
 
 void pgsrc_identity(const struct pgsrc_identity_in *in, struct pgsrc_identity_out *out) {
-    *out = (struct pgsrc_identity_out){ .identity = (enum table_identity)in->replident, .usable = true };
+    *out = (struct pgsrc_identity_out){ .identity = (enum table_identity)in->replident,
+                                        .usable = true };
     uint16_t primary[PGSRC_KEY_MAX], chosen[PGSRC_KEY_MAX];
-    bool has_primary = in->primary.exists && in->primary.immediate && index_columns(in, &in->primary, primary);
-    bool has_chosen = in->replident == 'i' && in->chosen.exists && index_columns(in, &in->chosen, chosen);
+    bool has_primary =
+        in->primary.exists && in->primary.immediate && index_columns(in, &in->primary, primary);
+    bool has_chosen =
+        in->replident == 'i' && in->chosen.exists && index_columns(in, &in->chosen, chosen);
     bool full = in->replident == 'f';
     /* What the log carries of an old row: everything, or the columns of one index. */
-    const uint16_t *carried = has_chosen ? chosen : in->replident == 'd' && has_primary ? primary : NULL;
+    const uint16_t *carried = has_chosen                            ? chosen
+                              : in->replident == 'd' && has_primary ? primary
+                                                                    : NULL;
     uint16_t carried_count = has_chosen ? in->chosen.count : carried ? in->primary.count : 0;
 
     if (in->choice->key) {
@@ -105,7 +118,8 @@ void pgsrc_identity(const struct pgsrc_identity_in *in, struct pgsrc_identity_ou
         }
         for (uint16_t i = 0; i < count && !full && !in->choice->append; i++) {
             if (!contains(carried, carried_count, key[i])) {
-                refuse(in, out, "the log does not carry the columns of key=(..) for updates and deletes");
+                refuse(in, out,
+                       "the log does not carry the columns of key=(..) for updates and deletes");
                 return;
             }
         }
@@ -118,15 +132,21 @@ void pgsrc_identity(const struct pgsrc_identity_in *in, struct pgsrc_identity_ou
         take_key(out, primary, in->primary.count);
     } else if (!full && !in->choice->append) {
         refuse(in, out,
-               in->primary.exists && !in->primary.immediate ? "its primary key is deferrable, so updates and deletes carry no identity"
-               : in->primary.exists && !has_primary         ? "its primary key has a generated column, which the log does not carry"
-               : in->replident == 'n'                       ? "its replica identity is NOTHING, so updates and deletes carry no identity"
-               : in->replident == 'i'                       ? "the index of its replica identity is missing or has a generated column"
-                                                            : "it has no primary key, so updates and deletes carry no identity");
+               in->primary.exists && !in->primary.immediate
+                   ? "its primary key is deferrable, so updates and deletes carry no identity"
+               : in->primary.exists && !has_primary
+                   ? "its primary key has a generated column, which the log does not carry"
+               : in->replident == 'n'
+                   ? "its replica identity is NOTHING, so updates and deletes carry no identity"
+               : in->replident == 'i'
+                   ? "the index of its replica identity is missing or has a generated column"
+                   : "it has no primary key, so updates and deletes carry no identity");
     }
 }
 
-/* --- marks ----------------------------------------------------------------------------------------------------- */
+/* --- marks
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 /* The entry "<id>." in a list of entries that end with ';'. NULL if it is not there. */
 static const char *entry_find(const char *list, const char *end, unsigned long id, size_t *len) {
@@ -163,7 +183,8 @@ static bool leaf_rewritten(const char *was, size_t was_len, const char *is, size
     if (!a || !b) {
         return true;
     }
-    unsigned long node_a = strtoul(a + 1, (char **)&a, 10), node_b = strtoul(b + 1, (char **)&b, 10);
+    unsigned long node_a = strtoul(a + 1, (char **)&a, 10),
+                  node_b = strtoul(b + 1, (char **)&b, 10);
     size_t rest_a = (size_t)(was + was_len - a), rest_b = (size_t)(is + is_len - b);
     rest_a -= rest_a && was[was_len - 1] == '+';
     rest_b -= rest_b && is[is_len - 1] == '+';
@@ -200,7 +221,8 @@ static bool types_rewritten(const struct schema *before, const struct schema *af
             continue;
         }
         struct type a = before->columns[was].type, b = after->columns[c].type;
-        if (a.kind == TYPE_DECIMAL && b.kind == TYPE_DECIMAL && a.scale == b.scale && a.precision <= b.precision) {
+        if (a.kind == TYPE_DECIMAL && b.kind == TYPE_DECIMAL && a.scale == b.scale &&
+            a.precision <= b.precision) {
             continue;
         }
         if (!type_equal(&a, &b)) {
@@ -222,7 +244,8 @@ bool pgsrc_rewritten(const struct schema *before, const struct schema *after) {
     for (const char *p = is.columns; p < is.columns_end;) {
         const char *stop = memchr(p, ';', (size_t)(is.columns_end - p));
         size_t len = (size_t)((stop ? stop : is.columns_end) - p), other_len;
-        const char *other = entry_find(was.columns, was.columns_end, strtoul(p, NULL, 10), &other_len);
+        const char *other =
+            entry_find(was.columns, was.columns_end, strtoul(p, NULL, 10), &other_len);
         bool changed = !other || other_len != len || memcmp(other, p, len) != 0;
         if (moved ? changed : !other && len && p[len - 1] == 'm') {
             return true;

@@ -1,4 +1,5 @@
-/* Which columns are a table's key, and does the log carry enough to apply updates and deletes? Pure; unit-tested. */
+/* Which columns are a table's key, and does the log carry enough to apply updates and deletes?
+ * Pure; unit-tested. */
 #pragma once
 #include "cdc/schema.h"
 #include "cdc/source.h"
@@ -13,21 +14,22 @@ struct pgsrc_index {
 };
 struct pgsrc_identity_in {
     const char *space, *name;
-    char replident;                    /* relreplident: d i f n */
+    char replident;                     /* relreplident: d i f n */
     struct pgsrc_index primary, chosen; /* chosen: of REPLICA IDENTITY USING INDEX */
     const struct table_choice *choice;
-    const struct schema *schema;       /* columns only */
-    const int16_t *attnums;            /* of the schema's columns */
+    const struct schema *schema; /* columns only */
+    const int16_t *attnums;      /* of the schema's columns */
 };
 struct pgsrc_identity_out {
     enum table_identity identity;
     uint16_t key_count;
-    uint16_t key[PGSRC_KEY_MAX];       /* column indexes in key order */
+    uint16_t key[PGSRC_KEY_MAX]; /* column indexes in key order */
     bool usable;
     char why[320], cure[640];
 };
 void pgsrc_identity(const struct pgsrc_identity_in *in, struct pgsrc_identity_out *out);
 
-/* Marks of stored rows, in schema.storage: "<filenode>:<attnum>.<xmin>[m];..." and, of a partitioned table, "p:<...>|<oid>.<filenode>.<hash>[+];...".
- * m: the column has a value for rows stored before it. +: the partition existed before it was attached. See source_ops.rewritten. */
+/* Marks of stored rows, in schema.storage: "<filenode>:<attnum>.<xmin>[m];..." and, of a
+ * partitioned table, "p:<...>|<oid>.<filenode>.<hash>[+];...". m: the column has a value for rows
+ * stored before it. +: the partition existed before it was attached. See source_ops.rewritten. */
 bool pgsrc_rewritten(const struct schema *before, const struct schema *after);

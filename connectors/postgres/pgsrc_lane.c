@@ -1,6 +1,7 @@
-/* Lanes: one session, one snapshot at a time, its chunks. Small statements go through libpq; rows are read raw, from the
- * receive buffer straight into columns. The lock comes before the snapshot: a rewriting ALTER that commits in between
- * would give an empty table without an error. Thread: the lane's task. */
+/* Lanes: one session, one snapshot at a time, its chunks. Small statements go through libpq; rows
+ * are read raw, from the receive buffer straight into columns. The lock comes before the snapshot:
+ * a rewriting ALTER that commits in between would give an empty table without an error. Thread: the
+ * lane's task. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,19 +12,25 @@
 #include "connectors/postgres/pgsrc_lsn.h"
 #include "connectors/postgres/pgsrc_wire.h"
 
-#define ROW_SLACK (1u << 20)            /* protocol around a row */
-#define READ_US (600 * US_PER_S)        /* the server's longest silence inside a read */
-#define DRAIN_BYTES (8u << 20)          /* of a read that was stopped: beyond it the server is asked to cancel */
+#define ROW_SLACK (1u << 20)     /* protocol around a row */
+#define READ_US (600 * US_PER_S) /* the server's longest silence inside a read */
+#define DRAIN_BYTES                                                                                \
+    (8u << 20) /* of a read that was stopped: beyond it the server is asked to cancel */
 #define PIECE_BLOCKS_MIN 1024u
 #define RENAMES_MAX 3
 #define HISTOGRAM_MAX 10000
 
-struct heap { /* a table with blocks of its own: an ordinary table, or a leaf of a partitioned one */
+struct heap { /* a table with blocks of its own: an ordinary table, or a leaf of a partitioned one
+               */
     uint32_t oid, blocks;
     char *space, *name;
     bool readable;
 };
-struct work { struct heap *heap; bool ctid; uint32_t first, end; };
+struct work {
+    struct heap *heap;
+    bool ctid;
+    uint32_t first, end;
+};
 
 struct pgsrc_lane {
     struct source_lane base;
@@ -48,7 +55,9 @@ struct pgsrc_lane {
     struct err failure; /* what the server reported; kind NONE = nothing */
 };
 
-/* --- open, close ----------------------------------------------------------------------------------------------- */
+/* --- open, close
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static void drop_heaps(struct pgsrc_lane *l) {
     for (uint32_t i = 0; i < l->heap_count; i++) {
@@ -85,7 +94,8 @@ void pgsrc_op_lane_close(struct source_lane *lane) {
     }
 }
 
-int pgsrc_op_lane_open(struct source *source, unsigned number, struct source_lane **out, struct err *err) {
+int pgsrc_op_lane_open(struct source *source, unsigned number, struct source_lane **out,
+                       struct err *err) {
     (void)number;
     struct pgsrc_lane *l = xcalloc(1, sizeof *l);
     l->base.ops = &pgsrc_ops;
@@ -128,23 +138,32 @@ static const char *from_text(struct buf *b, const struct schema *schema) {
     return buf_cstr(b);
 }
 
-static int gone_lane(struct err *err) { return err_set(err, ERR_REWIND, "connection_lost", "a read on this connection broke off"); }
+static int gone_lane(struct err *err) {
+    return err_set(err, ERR_REWIND, "connection_lost", "a read on this connection broke off");
+}
 
-/* --- transactions ---------------------------------------------------------------------------------------------- */
+/* --- transactions
+ * ---------------------------------------------------------------------------------------------- */
 
 static void rollback(struct pgsrc_lane *l) {
-    struct err ignored = ERR_INIT; /* the caller's error says what happened; a broken connection is met again */
-    if (PQstatus(l->session->conn) == CONNECTION_OK && pgsrc_run(l->session, &ignored, "ROLLBACK")) {
+    struct err ignored =
+        ERR_INIT; /* the caller's error says what happened; a broken connection is met again */
+    if (PQstatus(l->session->conn) == CONNECTION_OK &&
+        pgsrc_run(l->session, &ignored, "ROLLBACK")) {
         return;
     }
 }
 
 /* The table's present name, outside of any transaction. *gone: there is no such table. */
-static int present_name(struct pgsrc_lane *l, uint64_t oid, char **space, char **name, bool *gone, struct err *err) {
+static int present_name(struct pgsrc_lane *l, uint64_t oid, char **space, char **name, bool *gone,
+                        struct err *err) {
     char text[24];
     snprintf(text, sizeof text, "%llu", (unsigned long long)oid);
     const char *params[] = { text };
-    PGresult *r = pgsrc_query(l->session, err, "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid", 1, params);
+    PGresult *r = pgsrc_query(l->session, err,
+                              "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON "
+                              "n.oid = c.relnamespace WHERE c.oid = $1::oid",
+                              1, params);
     if (!r) {
         return -1;
     }
@@ -159,8 +178,10 @@ static int present_name(struct pgsrc_lane *l, uint64_t oid, char **space, char *
     return 0;
 }
 
-/* Begins, locks, and optionally takes over an exported snapshot. No snapshot is taken before the lock. */
-static int begin_locked(struct pgsrc_lane *l, bool only, const char *space, const char *name, const char *import, struct err *err) {
+/* Begins, locks, and optionally takes over an exported snapshot. No snapshot is taken before the
+ * lock. */
+static int begin_locked(struct pgsrc_lane *l, bool only, const char *space, const char *name,
+                        const char *import, struct err *err) {
     struct buf sql;
     buf_init(&sql, SIZE_MAX);
     buf_puts(&sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ");
@@ -179,16 +200,20 @@ static int begin_locked(struct pgsrc_lane *l, bool only, const char *space, cons
 }
 
 /* S and H, then what the catalogue says under S. */
-static int read_view(struct pgsrc_lane *l, const struct schema *schema, const char *space, const char *name, struct chunk_view *out, bool *moved, struct err *err) {
-    PGresult *r = pgsrc_query(l->session, err, "SELECT pg_current_snapshot(), pg_current_wal_insert_lsn()", 0, NULL);
+static int read_view(struct pgsrc_lane *l, const struct schema *schema, const char *space,
+                     const char *name, struct chunk_view *out, bool *moved, struct err *err) {
+    PGresult *r = pgsrc_query(l->session, err,
+                              "SELECT pg_current_snapshot(), pg_current_wal_insert_lsn()", 0, NULL);
     if (!r) {
         return -1;
     }
     uint64_t high;
-    int rc = pgsrc_snapshot_parse(PQgetvalue(r, 0, 0), &out->snapshot) || pgsrc_lsn_parse(PQgetvalue(r, 0, 1), &high);
+    int rc = pgsrc_snapshot_parse(PQgetvalue(r, 0, 0), &out->snapshot) ||
+             pgsrc_lsn_parse(PQgetvalue(r, 0, 1), &high);
     PQclear(r);
     if (rc) {
-        return err_set(err, ERR_FATAL, "protocol_violation", "the server gave a snapshot or position that cannot be read");
+        return err_set(err, ERR_FATAL, "protocol_violation",
+                       "the server gave a snapshot or position that cannot be read");
     }
     out->high = (struct logpos){ 0, pgsrc_floor(l->s, high) };
     struct source_catalogue c;
@@ -199,7 +224,8 @@ static int read_view(struct pgsrc_lane *l, const struct schema *schema, const ch
     *moved = false;
     if (c.count == 0) {
         out->gone = true;
-    } else if (strcmp(c.tables[0].schema->name, name) != 0 || strcmp(c.tables[0].schema->space, space) != 0) {
+    } else if (strcmp(c.tables[0].schema->name, name) != 0 ||
+               strcmp(c.tables[0].schema->space, space) != 0) {
         *moved = true; /* renamed before the lock: what was locked is another table */
     } else {
         out->schema = schema_ref(c.tables[0].schema);
@@ -208,12 +234,15 @@ static int read_view(struct pgsrc_lane *l, const struct schema *schema, const ch
     return 0;
 }
 
-static int begin_view(struct pgsrc_lane *l, const struct schema *schema, char **space, char **name, struct chunk_view *out, struct err *err) {
+static int begin_view(struct pgsrc_lane *l, const struct schema *schema, char **space, char **name,
+                      struct chunk_view *out, struct err *err) {
     bool gone;
     for (int attempt = 0; attempt < RENAMES_MAX; attempt++) {
         bool moved = false;
         if (begin_locked(l, !is_partitioned(schema), *space, *name, NULL, err)) {
-            bool missing = strcmp(l->session->state, "42P01") == 0 || strcmp(l->session->state, "3F000") == 0 || strcmp(l->session->state, "42809") == 0;
+            bool missing = strcmp(l->session->state, "42P01") == 0 ||
+                           strcmp(l->session->state, "3F000") == 0 ||
+                           strcmp(l->session->state, "42809") == 0;
             rollback(l);
             if (!missing) {
                 return err_wrap(err, "lock the table %s", schema->label);
@@ -246,10 +275,12 @@ static int begin_view(struct pgsrc_lane *l, const struct schema *schema, char **
             return 0;
         }
     }
-    return err_set(err, ERR_RETRY, "table_moved", "the table \"%s\" was renamed while it was being locked", schema->label);
+    return err_set(err, ERR_RETRY, "table_moved",
+                   "the table \"%s\" was renamed while it was being locked", schema->label);
 }
 
-int pgsrc_op_lane_begin(struct source_lane *lane, const struct schema *schema, struct chunk_view *out, char *export_name, struct err *err) {
+int pgsrc_op_lane_begin(struct source_lane *lane, const struct schema *schema,
+                        struct chunk_view *out, char *export_name, struct err *err) {
     struct pgsrc_lane *l = (struct pgsrc_lane *)lane;
     char *space = xstrdup(schema->space), *name = xstrdup(schema->name);
     *out = (struct chunk_view){ .gone = false };
@@ -259,7 +290,8 @@ int pgsrc_op_lane_begin(struct source_lane *lane, const struct schema *schema, s
     free(name);
     if (rc == 0 && export_name) {
         export_name[0] = '\0';
-        if (!out->gone && pgsrc_scalar(l->session, err, "SELECT pg_export_snapshot()", export_name, 64)) {
+        if (!out->gone &&
+            pgsrc_scalar(l->session, err, "SELECT pg_export_snapshot()", export_name, 64)) {
             rollback(l);
             rc = -1;
         }
@@ -270,9 +302,11 @@ int pgsrc_op_lane_begin(struct source_lane *lane, const struct schema *schema, s
     return rc;
 }
 
-int pgsrc_op_lane_join(struct source_lane *lane, const struct schema *schema, const char *export_name, struct err *err) {
+int pgsrc_op_lane_join(struct source_lane *lane, const struct schema *schema,
+                       const char *export_name, struct err *err) {
     struct pgsrc_lane *l = (struct pgsrc_lane *)lane;
-    /* The exporting transaction holds the same lock, so nothing can come between its snapshot and this lock. */
+    /* The exporting transaction holds the same lock, so nothing can come between its snapshot and
+     * this lock. */
     if (l->broken) {
         return gone_lane(err);
     }
@@ -289,7 +323,9 @@ int pgsrc_op_lane_end(struct source_lane *lane, struct err *err) {
     return l->broken ? gone_lane(err) : pgsrc_run(l->session, err, "COMMIT");
 }
 
-/* --- cutting --------------------------------------------------------------------------------------------------- */
+/* --- cutting
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 /* The files of a table and their sizes, sorted by oid. Inside the transaction. */
 static int read_heaps(struct pgsrc_lane *l, const struct schema *schema, struct err *err) {
@@ -297,12 +333,18 @@ static int read_heaps(struct pgsrc_lane *l, const struct schema *schema, struct 
     char oid[24];
     snprintf(oid, sizeof oid, "%llu", (unsigned long long)schema->table_id);
     const char *params[] = { oid };
-    PGresult *r = pgsrc_query(l->session, err,
-                              "WITH RECURSIVE leaf(oid) AS (SELECT $1::oid UNION ALL SELECT i.inhrelid FROM leaf l JOIN pg_class p ON p.oid = l.oid AND p.relkind = 'p'"
-                              " JOIN pg_inherits i ON i.inhparent = l.oid)"
-                              " SELECT c.oid, n.nspname, c.relname, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AND c.relkind = 'r',"
-                              " CASE WHEN c.relkind = 'r' THEN pg_relation_size(c.oid) / current_setting('block_size')::int ELSE 0 END"
-                              " FROM leaf l JOIN pg_class c ON c.oid = l.oid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind <> 'p' ORDER BY c.oid", 1, params);
+    PGresult *r =
+        pgsrc_query(l->session, err,
+                    "WITH RECURSIVE leaf(oid) AS (SELECT $1::oid UNION ALL SELECT i.inhrelid FROM "
+                    "leaf l JOIN pg_class p ON p.oid = l.oid AND p.relkind = 'p'"
+                    " JOIN pg_inherits i ON i.inhparent = l.oid)"
+                    " SELECT c.oid, n.nspname, c.relname, has_table_privilege(c.oid, 'SELECT') AND "
+                    "has_schema_privilege(n.oid, 'USAGE') AND c.relkind = 'r',"
+                    " CASE WHEN c.relkind = 'r' THEN pg_relation_size(c.oid) / "
+                    "current_setting('block_size')::int ELSE 0 END"
+                    " FROM leaf l JOIN pg_class c ON c.oid = l.oid JOIN pg_namespace n ON n.oid = "
+                    "c.relnamespace WHERE c.relkind <> 'p' ORDER BY c.oid",
+                    1, params);
     if (!r) {
         return -1;
     }
@@ -321,7 +363,8 @@ static int read_heaps(struct pgsrc_lane *l, const struct schema *schema, struct 
     return 0;
 }
 
-/* Partitions may lie where the role has no right of its own: then only the root can be read, in one piece. */
+/* Partitions may lie where the role has no right of its own: then only the root can be read, in one
+ * piece. */
 static bool heaps_are_readable(const struct pgsrc_lane *l) {
     for (uint32_t i = 0; i < l->heap_count; i++) {
         if (!l->heaps[i].readable) {
@@ -331,7 +374,8 @@ static bool heaps_are_readable(const struct pgsrc_lane *l) {
     return l->heap_count > 0;
 }
 
-static int cut_whole(struct pgsrc_lane *l, const struct schema *schema, uint32_t pieces_max, struct buf *bounds, uint32_t *pieces, struct err *err) {
+static int cut_whole(struct pgsrc_lane *l, const struct schema *schema, uint32_t pieces_max,
+                     struct buf *bounds, uint32_t *pieces, struct err *err) {
     if (read_heaps(l, schema, err)) {
         return -1;
     }
@@ -358,7 +402,8 @@ static int cut_whole(struct pgsrc_lane *l, const struct schema *schema, uint32_t
 }
 
 /* Even parts between the least and the greatest value of the first key column. */
-static int cut_numbers(struct pgsrc_lane *l, const struct schema *schema, uint32_t pieces_max, struct buf *bounds, uint32_t *pieces, struct err *err) {
+static int cut_numbers(struct pgsrc_lane *l, const struct schema *schema, uint32_t pieces_max,
+                       struct buf *bounds, uint32_t *pieces, struct err *err) {
     const struct column_def *key = &schema->columns[schema->key[0]];
     struct buf sql, from;
     buf_init(&sql, SIZE_MAX);
@@ -382,7 +427,8 @@ static int cut_numbers(struct pgsrc_lane *l, const struct schema *schema, uint32
     int rc = 0;
     bool empty = PQgetisnull(r, 0, 0) || PQgetisnull(r, 0, 1);
     for (int i = 0; i < 2 && !empty && rc == 0; i++) {
-        rc = pgsrc_cell_binary(l->plan, cells, schema->key[0], (const uint8_t *)PQgetvalue(r, 0, i), (size_t)PQgetlength(r, 0, i), err);
+        rc = pgsrc_cell_binary(l->plan, cells, schema->key[0], (const uint8_t *)PQgetvalue(r, 0, i),
+                               (size_t)PQgetlength(r, 0, i), err);
         if (rc == 0) {
             memcpy(ends[i], batch_fixed(cells, schema->key[0]), width);
         }
@@ -396,13 +442,15 @@ static int cut_numbers(struct pgsrc_lane *l, const struct schema *schema, uint32
 }
 
 /* One histogram value as an inner bound, if it lies above the last one. */
-static int put_histogram_bound(struct pgsrc_lane *l, const PGresult *r, int row, struct buf *last, struct buf *bounds, uint32_t *pieces, struct err *err) {
+static int put_histogram_bound(struct pgsrc_lane *l, const PGresult *r, int row, struct buf *last,
+                               struct buf *bounds, uint32_t *pieces, struct err *err) {
     const struct schema *schema = l->schema;
     uint16_t col = schema->key[0];
     struct batch *cells = batch_new(l->schema, 1, NULL);
     struct buf key;
     buf_init(&key, SIZE_MAX);
-    int rc = pgsrc_cell_binary(l->plan, cells, col, (const uint8_t *)PQgetvalue(r, row, 0), (size_t)PQgetlength(r, row, 0), err);
+    int rc = pgsrc_cell_binary(l->plan, cells, col, (const uint8_t *)PQgetvalue(r, row, 0),
+                               (size_t)PQgetlength(r, row, 0), err);
     if (rc == 0) {
         size_t len;
         const uint8_t *cell = cell_bytes(&cells->columns[col], 0, &len);
@@ -421,16 +469,22 @@ static int put_histogram_bound(struct pgsrc_lane *l, const PGresult *r, int row,
     return rc;
 }
 
-/* The server's own histogram of the first key column, as of its last ANALYZE: any of its values is a good bound. */
-static int cut_histogram(struct pgsrc_lane *l, const struct schema *schema, uint32_t pieces_max, struct buf *bounds, uint32_t *pieces, struct err *err) {
+/* The server's own histogram of the first key column, as of its last ANALYZE: any of its values is
+ * a good bound. */
+static int cut_histogram(struct pgsrc_lane *l, const struct schema *schema, uint32_t pieces_max,
+                         struct buf *bounds, uint32_t *pieces, struct err *err) {
     const struct column_def *key = &schema->columns[schema->key[0]];
     if (!l->binary[schema->key[0]]) {
         return 0;
     }
     struct buf sql;
     buf_init(&sql, SIZE_MAX);
-    buf_putf(&sql, "SELECT unnest(histogram_bounds::text::%s[]) FROM pg_stats WHERE schemaname = $1 AND tablename = $2 AND attname = $3 AND inherited = $4", key->source_type);
-    const char *params[] = { schema->space, schema->name, key->name, is_partitioned(schema) ? "t" : "f" };
+    buf_putf(&sql,
+             "SELECT unnest(histogram_bounds::text::%s[]) FROM pg_stats WHERE schemaname = $1 AND "
+             "tablename = $2 AND attname = $3 AND inherited = $4",
+             key->source_type);
+    const char *params[] = { schema->space, schema->name, key->name,
+                             is_partitioned(schema) ? "t" : "f" };
     PGresult *r = pgsrc_query_binary(l->session, err, buf_cstr(&sql), 4, params);
     buf_release(&sql);
     if (!r) {
@@ -450,7 +504,8 @@ static int cut_histogram(struct pgsrc_lane *l, const struct schema *schema, uint
     return rc;
 }
 
-int pgsrc_op_lane_cut(struct source_lane *lane, const struct schema *schema, bool whole, uint32_t pieces_max, struct buf *bounds, uint32_t *pieces, struct err *err) {
+int pgsrc_op_lane_cut(struct source_lane *lane, const struct schema *schema, bool whole,
+                      uint32_t pieces_max, struct buf *bounds, uint32_t *pieces, struct err *err) {
     struct pgsrc_lane *l = (struct pgsrc_lane *)lane;
     *pieces = 1;
     if (whole) {
@@ -467,18 +522,24 @@ int pgsrc_op_lane_cut(struct source_lane *lane, const struct schema *schema, boo
     case TYPE_INT16:
     case TYPE_INT32:
     case TYPE_INT64:
-    case TYPE_UUID: return cut_numbers(l, schema, pieces_max, bounds, pieces, err);
-    default: return cut_histogram(l, schema, pieces_max, bounds, pieces, err);
+    case TYPE_UUID:
+        return cut_numbers(l, schema, pieces_max, bounds, pieces, err);
+    default:
+        return cut_histogram(l, schema, pieces_max, bounds, pieces, err);
     }
 }
 
-/* --- reading --------------------------------------------------------------------------------------------------- */
+/* --- reading
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 /* Which blocks of which files a piece [lo, hi) covers. */
 static int plan_work(struct pgsrc_lane *l, const struct chunk_read *req, struct err *err) {
     uint32_t lo_oid, lo_block, hi_oid, hi_block;
-    if (pgsrc_piece_take(req->lo, req->lo_len, &lo_oid, &lo_block) || pgsrc_piece_take(req->hi, req->hi_len, &hi_oid, &hi_block)) {
-        return err_set(err, ERR_FATAL, "bound_malformed", "a piece's bound of the table \"%s\" cannot be read", req->schema->label);
+    if (pgsrc_piece_take(req->lo, req->lo_len, &lo_oid, &lo_block) ||
+        pgsrc_piece_take(req->hi, req->hi_len, &hi_oid, &hi_block)) {
+        return err_set(err, ERR_FATAL, "bound_malformed",
+                       "a piece's bound of the table \"%s\" cannot be read", req->schema->label);
     }
     if (read_heaps(l, req->schema, err)) {
         return -1;
@@ -494,14 +555,18 @@ static int plan_work(struct pgsrc_lane *l, const struct chunk_read *req, struct 
         if (f->oid < lo_oid || after_hi) {
             continue;
         }
-        uint32_t first = f->oid == lo_oid ? lo_block : 0, end = req->hi_len && f->oid == hi_oid ? hi_block : 0;
-        l->work[l->work_count++] = (struct work){ .heap = f, .ctid = first || end, .first = first, .end = end };
+        uint32_t first = f->oid == lo_oid ? lo_block : 0,
+                 end = req->hi_len && f->oid == hi_oid ? hi_block : 0;
+        l->work[l->work_count++] =
+            (struct work){ .heap = f, .ctid = first || end, .first = first, .end = end };
     }
     return 0;
 }
 
 static int start_work(struct pgsrc_lane *l, struct err *err) {
-    const struct pgsrc_columns columns = { .schema = l->schema, .base_oid = l->base_oid, .binary = l->binary };
+    const struct pgsrc_columns columns = { .schema = l->schema,
+                                           .base_oid = l->base_oid,
+                                           .binary = l->binary };
     const struct work *w = &l->work[l->work_at++];
     struct buf from, out;
     buf_init(&from, SIZE_MAX);
@@ -520,12 +585,20 @@ static int start_work(struct pgsrc_lane *l, struct err *err) {
 
 static int start_range(struct pgsrc_lane *l, const struct chunk_read *req, struct err *err) {
     /* The key's index is the only right plan here, whatever the statistics say. */
-    if (!l->planner_set && pgsrc_run(l->session, err, "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off")) {
+    if (!l->planner_set && pgsrc_run(l->session, err,
+                                     "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan "
+                                     "= off; SET LOCAL enable_sort = off")) {
         return -1;
     }
     l->planner_set = true;
-    const struct pgsrc_columns columns = { .schema = l->schema, .base_oid = l->base_oid, .binary = l->binary };
-    const struct pgsrc_range range = { .lo = req->lo, .lo_len = req->lo_len, .hi = req->hi, .hi_len = req->hi_len, .rows_max = req->rows_max };
+    const struct pgsrc_columns columns = { .schema = l->schema,
+                                           .base_oid = l->base_oid,
+                                           .binary = l->binary };
+    const struct pgsrc_range range = { .lo = req->lo,
+                                       .lo_len = req->lo_len,
+                                       .hi = req->hi,
+                                       .hi_len = req->hi_len,
+                                       .rows_max = req->rows_max };
     struct buf from, out;
     buf_init(&out, SIZE_MAX);
     int rc = pgsrc_range_put(&out, &columns, from_text(&from, l->schema), &range, err);
@@ -543,7 +616,8 @@ int pgsrc_op_lane_read(struct source_lane *lane, const struct chunk_read *req, s
     if (l->broken) {
         return gone_lane(err);
     }
-    l->batch_rows = req->batch_rows && req->batch_rows < BATCH_ROWS_MAX ? req->batch_rows : BATCH_ROWS_MAX;
+    l->batch_rows =
+        req->batch_rows && req->batch_rows < BATCH_ROWS_MAX ? req->batch_rows : BATCH_ROWS_MAX;
     l->failure = ERR_INIT;
     drop_heaps(l);
     if (use_schema(l, req->schema, err) || (req->whole && plan_work(l, req, err))) {
@@ -557,10 +631,21 @@ int pgsrc_op_lane_read(struct source_lane *lane, const struct chunk_read *req, s
 }
 
 /* What is not a row. *done: the server is ready, and nothing is left to read. */
-static int take_message(struct pgsrc_lane *l, const struct pgsrc_message *m, bool *done, struct err *err) {
+static int take_message(struct pgsrc_lane *l, const struct pgsrc_message *m, bool *done,
+                        struct err *err) {
     struct pgsrc_report report;
     switch (m->type) {
-    case '1': case '2': case '3': case 'C': case 'I': case 'n': case 'N': case 'S': case 'A': case 'D': return 0;
+    case '1':
+    case '2':
+    case '3':
+    case 'C':
+    case 'I':
+    case 'n':
+    case 'N':
+    case 'S':
+    case 'A':
+    case 'D':
+        return 0;
     case 'E':
         pgsrc_report_parse(m->body, m->len, &report);
         if (l->failure.kind == ERR_NONE) {
@@ -575,7 +660,9 @@ static int take_message(struct pgsrc_lane *l, const struct pgsrc_message *m, boo
         l->reading = false;
         pgsrc_wire_pause(l->wire);
         return 0;
-    default: return err_set(err, ERR_FATAL, "protocol_violation", "PostgreSQL sent a message of type %02x among rows", (unsigned char)m->type);
+    default:
+        return err_set(err, ERR_FATAL, "protocol_violation",
+                       "PostgreSQL sent a message of type %02x among rows", (unsigned char)m->type);
     }
 }
 
@@ -584,11 +671,16 @@ static int fill(struct pgsrc_lane *l, int64_t deadline_us, struct err *err) {
     if (pgsrc_wire_fill(l->wire, false, NULL, deadline_us, &got, err)) {
         return -1;
     }
-    return got == FILL_DEADLINE ? err_set(err, ERR_REWIND, "server_silent", "PostgreSQL sent no row for %d s", (int)(READ_US / US_PER_S)) : 0;
+    return got == FILL_DEADLINE
+               ? err_set(err, ERR_REWIND, "server_silent", "PostgreSQL sent no row for %d s",
+                         (int)(READ_US / US_PER_S))
+               : 0;
 }
 
-/* Rows of the buffer into the batch; then at most one other message. *hungry: more bytes are needed. */
-static int take_some(struct pgsrc_lane *l, struct batch *batch, bool *hungry, bool *done, struct err *err) {
+/* Rows of the buffer into the batch; then at most one other message. *hungry: more bytes are
+ * needed. */
+static int take_some(struct pgsrc_lane *l, struct batch *batch, bool *hungry, bool *done,
+                     struct err *err) {
     struct view v = pgsrc_wire_view(l->wire);
     *hungry = false;
     if (view_left(&v) && *v.at == 'D') {

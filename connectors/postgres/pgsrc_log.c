@@ -1,7 +1,9 @@
-/* The log session: takes the slot, reads the replication stream raw, and says what the target holds.
+/* The log session: takes the slot, reads the replication stream raw, and says what the target
+ * holds.
  *
- * A segment ends at 1 MiB, when the socket has been quiet for 2 ms, or 20 ms after its first message. Only log_ack moves what is
- * confirmed to the server, and never backwards. Thread: the log task; log_ack, log_want, log_wake: any. */
+ * A segment ends at 1 MiB, when the socket has been quiet for 2 ms, or 20 ms after its first
+ * message. Only log_ack moves what is confirmed to the server, and never backwards. Thread: the log
+ * task; log_ack, log_want, log_wake: any. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,36 +32,46 @@ struct pgsrc_log {
     struct pgsrc_pgoutput *decoder;
     struct waker *waker;
     struct logpos from;
-    int64_t reply_us;        /* longest silence of ours */
+    int64_t reply_us; /* longest silence of ours */
     _Atomic uint64_t ack, want;
     uint64_t sent_ack, passed;
     int64_t sent_us, asked_us;
     bool reply_now;
-    bool pending;            /* the decoder was fed since the last segment */
-    int64_t pending_us;      /* since when */
+    bool pending;       /* the decoder was fed since the last segment */
+    int64_t pending_us; /* since when */
 };
 
-/* --- taking the slot ------------------------------------------------------------------------------------------- */
+/* --- taking the slot
+ * ------------------------------------------------------------------------------------------- */
 
-static int stream_error(const struct pgsrc_log *log, const struct pgsrc_report *report, struct err *err) {
+static int stream_error(const struct pgsrc_log *log, const struct pgsrc_report *report,
+                        struct err *err) {
     pgsrc_server_error(err, report->state, report->message, "read the log");
     if (strcmp(report->state, "55000") == 0 || strcmp(report->state, "58P01") == 0) {
-        err_set(err, ERR_FATAL, "slot_invalidated", "the server cannot read on from the slot \"%s\": %s", log->s->slot, report->message);
+        err_set(err, ERR_FATAL, "slot_invalidated",
+                "the server cannot read on from the slot \"%s\": %s", log->s->slot,
+                report->message);
     } else if (strcmp(report->state, "42704") == 0) {
-        err_set(err, ERR_FATAL, strstr(report->message, "publication") ? "publication_lost" : "slot_lost", "read the log through the slot \"%s\": %s", log->s->slot, report->message);
+        err_set(err, ERR_FATAL,
+                strstr(report->message, "publication") ? "publication_lost" : "slot_lost",
+                "read the log through the slot \"%s\": %s", log->s->slot, report->message);
     } else {
         return -1;
     }
     err_exit(err, EXIT_LINEAGE);
-    return err_cure(err, "to begin anew: tailrace drop JOB --yes, then run it with an empty target");
+    return err_cure(err,
+                    "to begin anew: tailrace drop JOB --yes, then run it with an empty target");
 }
 
 /* A server from 18 on only warns when a publication is missing, and drops its changes. */
 static int check_notice(const struct pgsrc_message *m, struct err *err) {
     struct pgsrc_report report;
     pgsrc_report_parse(m->body, m->len, &report);
-    if (strcmp(report.severity, "WARNING") == 0 && (strstr(report.message, "skipped loading publication") || strcmp(report.state, "55000") == 0)) {
-        err_set(err, ERR_FATAL, "publication_lost", "the server leaves changes out: %s", report.message);
+    if (strcmp(report.severity, "WARNING") == 0 &&
+        (strstr(report.message, "skipped loading publication") ||
+         strcmp(report.state, "55000") == 0)) {
+        err_set(err, ERR_FATAL, "publication_lost", "the server leaves changes out: %s",
+                report.message);
         return err_exit(err, EXIT_LINEAGE);
     }
     return 0;
@@ -108,7 +120,8 @@ static int try_start(struct pgsrc_log *log, bool binary, bool *busy, struct err 
         if (!pgsrc_wire_next(log->wire, &m)) {
             rc = pgsrc_wire_fill(log->wire, false, NULL, deadline, &got, err);
             if (rc == 0 && got == FILL_DEADLINE) {
-                rc = err_set(err, ERR_REWIND, "server_silent", "PostgreSQL did not start the log within 60 s");
+                rc = err_set(err, ERR_REWIND, "server_silent",
+                             "PostgreSQL did not start the log within 60 s");
             }
         } else if (m.type == 'W') {
             return 0;
@@ -127,7 +140,9 @@ static int try_start(struct pgsrc_log *log, bool binary, bool *busy, struct err 
     return -1;
 }
 
-struct holder { char pid[16], application[80], reply[48]; };
+struct holder {
+    char pid[16], application[80], reply[48];
+};
 
 static int look_at_holder(struct pgsrc_log *log, struct holder *out, struct err *err) {
     struct pgsrc_session *side;
@@ -137,9 +152,12 @@ static int look_at_holder(struct pgsrc_log *log, struct holder *out, struct err 
         return -1;
     }
     PGresult *r = pgsrc_query(side, err,
-                              "SELECT s.active_pid, coalesce(a.application_name, ''), coalesce(w.reply_time::text, '') FROM pg_replication_slots s"
-                              " LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid LEFT JOIN pg_stat_replication w ON w.pid = s.active_pid"
-                              " WHERE s.slot_name = $1 AND s.active_pid IS NOT NULL", 1, params);
+                              "SELECT s.active_pid, coalesce(a.application_name, ''), "
+                              "coalesce(w.reply_time::text, '') FROM pg_replication_slots s"
+                              " LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid LEFT JOIN "
+                              "pg_stat_replication w ON w.pid = s.active_pid"
+                              " WHERE s.slot_name = $1 AND s.active_pid IS NOT NULL",
+                              1, params);
     if (!r) {
         return -1;
     }
@@ -152,8 +170,11 @@ static int look_at_holder(struct pgsrc_log *log, struct holder *out, struct err 
     return 0;
 }
 
-static int in_use(const struct pgsrc_log *log, const struct holder *h, const char *why, struct err *err) {
-    err_set(err, ERR_FATAL, "slot_in_use", "the slot \"%s\" is in use by process %s of the server (application %s): %s", log->s->slot, h->pid, h->application, why);
+static int in_use(const struct pgsrc_log *log, const struct holder *h, const char *why,
+                  struct err *err) {
+    err_set(err, ERR_FATAL, "slot_in_use",
+            "the slot \"%s\" is in use by process %s of the server (application %s): %s",
+            log->s->slot, h->pid, h->application, why);
     return err_exit(err, EXIT_FENCED);
 }
 
@@ -166,10 +187,17 @@ static int end_holder(struct pgsrc_log *log, const struct holder *h, struct err 
     }
     struct buf sql;
     buf_init(&sql, SIZE_MAX);
-    buf_putf(&sql, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %ld AND application_name = ", strtol(h->pid, NULL, 10));
+    buf_putf(&sql,
+             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %ld AND "
+             "application_name = ",
+             strtol(h->pid, NULL, 10));
     pgsrc_put_literal(&sql, wanted);
-    log_warn(log->s->env->log, "log", "slot_takeover", "slot=%s pid=%s: its walsender is silent, ending it", log->s->slot, h->pid);
-    int rc = pgsrc_relations_side(log->relations, &side, err) || pgsrc_scalar(side, err, buf_cstr(&sql), said, sizeof said) ? -1 : 0;
+    log_warn(log->s->env->log, "log", "slot_takeover",
+             "slot=%s pid=%s: its walsender is silent, ending it", log->s->slot, h->pid);
+    int rc = pgsrc_relations_side(log->relations, &side, err) ||
+                     pgsrc_scalar(side, err, buf_cstr(&sql), said, sizeof said)
+                 ? -1
+                 : 0;
     buf_release(&sql);
     return rc;
 }
@@ -177,16 +205,20 @@ static int end_holder(struct pgsrc_log *log, const struct holder *h, struct err 
 /* The server's wal_sender_timeout in microseconds, 0 = none. */
 static int sender_timeout(struct pgsrc_session *session, int64_t *out, struct err *err) {
     char text[32];
-    if (pgsrc_scalar(session, err, "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'", text, sizeof text)) {
+    if (pgsrc_scalar(session, err,
+                     "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'",
+                     text, sizeof text)) {
         return -1;
     }
     *out = strtoll(text, NULL, 10) * US_PER_MS;
     return 0;
 }
 
-/* Starts the stream, waiting for a dead holder of the slot (DESIGN section 3). timeout_us: wal_sender_timeout. */
+/* Starts the stream, waiting for a dead holder of the slot (DESIGN section 3). timeout_us:
+ * wal_sender_timeout. */
 static int take_slot(struct pgsrc_log *log, bool binary, int64_t timeout_us, struct err *err) {
-    int64_t begun = clock_mono_us(), patience = timeout_us ? timeout_us + 10 * US_PER_S : 70 * US_PER_S;
+    int64_t begun = clock_mono_us(),
+            patience = timeout_us ? timeout_us + 10 * US_PER_S : 70 * US_PER_S;
     int64_t pause = 20 * US_PER_MS, answered_us = -1;
     struct holder first = { .pid = "" }, now;
     bool ended = false, said = false, busy;
@@ -207,14 +239,16 @@ static int take_slot(struct pgsrc_log *log, bool binary, int64_t timeout_us, str
             first = now;
             answered_us = -1;
         } else if (now.pid[0] && answered_us < 0 && strcmp(now.reply, first.reply) != 0) {
-            answered_us = waited; /* or the last words of one that has just died: those are gone soon */
+            answered_us =
+                waited; /* or the last words of one that has just died: those are gone soon */
         } else if (now.pid[0] && answered_us >= 0 && waited - answered_us > LAST_WORDS_US) {
             return in_use(log, &now, "it answers, so another instance of the job is running", err);
         }
         if (waited > 2 * US_PER_S && !said) {
             said = true;
-            log_warn(log->s->env->log, "log", "slot_wait", "slot=%s is held by pid %s (%s): waiting up to %d s to see whether it lives", log->s->slot, now.pid, now.application,
-                     (int)(patience / US_PER_S));
+            log_warn(log->s->env->log, "log", "slot_wait",
+                     "slot=%s is held by pid %s (%s): waiting up to %d s to see whether it lives",
+                     log->s->slot, now.pid, now.application, (int)(patience / US_PER_S));
         }
         if (waited > patience) {
             if (ended) {
@@ -237,8 +271,11 @@ static int open_stream(struct pgsrc_log *log, struct err *err) {
     struct snapshot now;
     int64_t timeout;
     snapshot_init(&now);
+    log->session = s->streaming; /* of a temporary start */
+    s->streaming = NULL;
     log->relations = pgsrc_relations_new(s, err);
-    if (!log->relations || pgsrc_connect(s, "log", true, &log->session, err) || sender_timeout(log->session, &timeout, err) || pgsrc_probe(log->session, &now, err)) {
+    if (!log->relations || (!log->session && pgsrc_connect(s, "log", true, &log->session, err)) ||
+        sender_timeout(log->session, &timeout, err) || pgsrc_probe(log->session, &now, err)) {
         return -1;
     }
     struct pgsrc_pgoutput_calls calls;
@@ -249,7 +286,8 @@ static int open_stream(struct pgsrc_log *log, struct err *err) {
     pgsrc_pgoutput_progress(log->decoder, log->from);
     snapshot_release(&now);
     log->reply_us = timeout && timeout / 3 < REPLY_US ? timeout / 3 : REPLY_US;
-    bool binary = strcmp(opts_text(s->addr.opts, "binary"), "off") != 0 && pgsrc_relations_binary(log->relations);
+    bool binary = strcmp(opts_text(s->addr.opts, "binary"), "off") != 0 &&
+                  pgsrc_relations_binary(log->relations);
     pgsrc_relations_expect_binary(log->relations, binary);
     /* A change with identity FULL carries two rows. */
     log->wire = pgsrc_wire_new(log->session, 2 * (size_t)s->env->row_bytes_max + ROW_SLACK);
@@ -257,7 +295,8 @@ static int open_stream(struct pgsrc_log *log, struct err *err) {
         return -1;
     }
     char at[PGSRC_LSN_TEXT];
-    log_info(s->env->log, "log", "connected", "server=%s slot=%s from=%s values=%s", s->server, s->slot, pgsrc_lsn_text(log->from.offset, at), binary ? "binary" : "text");
+    log_info(s->env->log, "log", "connected", "server=%s slot=%s from=%s values=%s", s->server,
+             s->slot, pgsrc_lsn_text(log->from.offset, at), binary ? "binary" : "text");
     return 0;
 }
 
@@ -273,7 +312,8 @@ void pgsrc_op_log_close(struct source_log *base) {
     }
 }
 
-int pgsrc_op_log_open(struct source *source, struct logpos from, struct source_log **out, struct err *err) {
+int pgsrc_op_log_open(struct source *source, struct logpos from, struct source_log **out,
+                      struct err *err) {
     struct pgsrc_log *log = xcalloc(1, sizeof *log);
     log->base.ops = &pgsrc_ops;
     log->s = (struct pgsrc *)source;
@@ -292,7 +332,8 @@ int pgsrc_op_log_open(struct source *source, struct logpos from, struct source_l
     return 0;
 }
 
-/* --- other threads --------------------------------------------------------------------------------------------- */
+/* --- other threads
+ * --------------------------------------------------------------------------------------------- */
 
 static bool raise(_Atomic uint64_t *cell, uint64_t to) {
     uint64_t was = atomic_load(cell);
@@ -304,7 +345,9 @@ static bool raise(_Atomic uint64_t *cell, uint64_t to) {
     return false;
 }
 
-void pgsrc_op_log_ack(struct source_log *base, struct logpos resume) { raise(&((struct pgsrc_log *)base)->ack, resume.offset); }
+void pgsrc_op_log_ack(struct source_log *base, struct logpos resume) {
+    raise(&((struct pgsrc_log *)base)->ack, resume.offset);
+}
 
 void pgsrc_op_log_wake(struct source_log *base) { waker_wake(((struct pgsrc_log *)base)->waker); }
 
@@ -315,7 +358,9 @@ void pgsrc_op_log_want(struct source_log *base, struct logpos pos) {
     }
 }
 
-/* --- the stream ------------------------------------------------------------------------------------------------ */
+/* --- the stream
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static int send_status(struct pgsrc_log *log, bool ask, int64_t now, struct err *err) {
     uint64_t ack = atomic_load(&log->ack);
@@ -345,7 +390,8 @@ static int service(struct pgsrc_log *log, int64_t *next_us, struct err *err) {
     bool wanted = atomic_load(&log->want) > log->passed;
     bool ask = wanted && now - log->asked_us >= ASK_US;
     bool news = atomic_load(&log->ack) > log->sent_ack;
-    if ((ask || log->reply_now || now - log->sent_us >= (news ? ACK_US : log->reply_us)) && send_status(log, ask, now, err)) {
+    if ((ask || log->reply_now || now - log->sent_us >= (news ? ACK_US : log->reply_us)) &&
+        send_status(log, ask, now, err)) {
         return -1;
     }
     *next_us = log->sent_us + (news ? ACK_US : log->reply_us);
@@ -367,34 +413,45 @@ static int take_frame(struct pgsrc_log *log, const struct pgsrc_message *m, stru
     uint8_t kind, reply;
     uint64_t start, end, time;
     if (take_u8(&v, &kind) == 0) {
-        if (kind == 'w' && take_u64be(&v, &start) == 0 && take_u64be(&v, &end) == 0 && take_u64be(&v, &time) == 0) {
+        if (kind == 'w' && take_u64be(&v, &start) == 0 && take_u64be(&v, &end) == 0 &&
+            take_u64be(&v, &time) == 0) {
             feed(log);
             metric_add(log->s->env->metrics, METRIC_LOG_BYTES, (int64_t)m->len);
             return pgsrc_pgoutput_message(log->decoder, v.at, view_left(&v), log->from, err);
         }
-        if (kind == 'k' && take_u64be(&v, &end) == 0 && take_u64be(&v, &time) == 0 && take_u8(&v, &reply) == 0) {
+        if (kind == 'k' && take_u64be(&v, &end) == 0 && take_u64be(&v, &time) == 0 &&
+            take_u8(&v, &reply) == 0) {
             log->reply_now = log->reply_now || reply;
             feed(log);
             pgsrc_pgoutput_progress(log->decoder, (struct logpos){ 0, end });
             return 0;
         }
     }
-    return err_set(err, ERR_FATAL, "protocol_violation", "PostgreSQL sent a replication frame of kind %02x that cannot be read", m->len ? m->body[0] : 0);
+    return err_set(err, ERR_FATAL, "protocol_violation",
+                   "PostgreSQL sent a replication frame of kind %02x that cannot be read",
+                   m->len ? m->body[0] : 0);
 }
 
 static int take_message(struct pgsrc_log *log, const struct pgsrc_message *m, struct err *err) {
     struct pgsrc_report report;
     switch (m->type) {
-    case 'd': return take_frame(log, m, err);
-    case 'N': return check_notice(m, err);
-    case 'S': return 0;
+    case 'd':
+        return take_frame(log, m, err);
+    case 'N':
+        return check_notice(m, err);
+    case 'S':
+        return 0;
     case 'E':
         pgsrc_report_parse(m->body, m->len, &report);
         return stream_error(log, &report, err);
     case 'c':
     case 'C':
-    case 'Z': return err_set(err, ERR_REWIND, "stream_ended", "PostgreSQL ended the log's stream");
-    default: return err_set(err, ERR_FATAL, "protocol_violation", "PostgreSQL sent a message of type %02x in the log's stream", (unsigned char)m->type);
+    case 'Z':
+        return err_set(err, ERR_REWIND, "stream_ended", "PostgreSQL ended the log's stream");
+    default:
+        return err_set(err, ERR_FATAL, "protocol_violation",
+                       "PostgreSQL sent a message of type %02x in the log's stream",
+                       (unsigned char)m->type);
     }
 }
 
@@ -407,7 +464,8 @@ static int take_buffered(struct pgsrc_log *log, bool *full, struct err *err) {
             return -1;
         }
         *full = pgsrc_pgoutput_bytes(log->decoder) >= BATCH_BYTES_GOAL ||
-                (n % MESSAGES_A_LOOK == 0 && log->pending && clock_mono_us() - log->pending_us >= SEGMENT_US);
+                (n % MESSAGES_A_LOOK == 0 && log->pending &&
+                 clock_mono_us() - log->pending_us >= SEGMENT_US);
     }
     return 0;
 }
@@ -421,7 +479,8 @@ static bool take_segment(struct pgsrc_log *log, struct segment **out) {
     return *out != NULL;
 }
 
-int pgsrc_op_log_next(struct source_log *base, int64_t deadline_us, struct segment **out, struct err *err) {
+int pgsrc_op_log_next(struct source_log *base, int64_t deadline_us, struct segment **out,
+                      struct err *err) {
     struct pgsrc_log *log = (struct pgsrc_log *)base;
     *out = NULL;
     for (;;) {
@@ -438,7 +497,8 @@ int pgsrc_op_log_next(struct source_log *base, int64_t deadline_us, struct segme
         if (pgsrc_wire_fill(log->wire, log->pending, log->waker, until, &got, err)) {
             return -1;
         }
-        bool due = log->pending && (got != FILL_GOT || clock_mono_us() - log->pending_us >= SEGMENT_US);
+        bool due =
+            log->pending && (got != FILL_GOT || clock_mono_us() - log->pending_us >= SEGMENT_US);
         if (due && take_segment(log, out)) {
             return 0;
         }

@@ -41,7 +41,8 @@ uint64_t pgsrc_lsn_floor(uint64_t lsn, uint32_t page_bytes, uint32_t segment_byt
     if (segment_bytes && lsn % segment_bytes == LONG_HEADER) {
         return lsn - LONG_HEADER;
     }
-    if (page_bytes && lsn % page_bytes == SHORT_HEADER && (!segment_bytes || lsn % segment_bytes != SHORT_HEADER)) {
+    if (page_bytes && lsn % page_bytes == SHORT_HEADER &&
+        (!segment_bytes || lsn % segment_bytes != SHORT_HEADER)) {
         return lsn - SHORT_HEADER;
     }
     return lsn;
@@ -51,7 +52,8 @@ static int take_u64(const char **p, uint64_t *out) {
     uint64_t v = 0;
     const char *from = *p;
     for (; **p >= '0' && **p <= '9'; (*p)++) {
-        if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (uint64_t)(**p - '0'), &v)) {
+        if (__builtin_mul_overflow(v, 10u, &v) ||
+            __builtin_add_overflow(v, (uint64_t)(**p - '0'), &v)) {
             return -1;
         }
     }

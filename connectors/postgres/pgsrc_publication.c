@@ -1,6 +1,7 @@
-/* The job's publications: `tailrace_<job>` for tables with an identity, `tailrace_<job>_append` for append tables.
- * Both always exist before the slot: the server looks them up in the slot's past. What must be done is first said as SQL:
- * `plan` prints the same statements that `start` and `capture` run. */
+/* The job's publications: `tailrace_<job>` for tables with an identity, `tailrace_<job>_append` for
+ * append tables. Both always exist before the slot: the server looks them up in the slot's past.
+ * What must be done is first said as SQL: `plan` prints the same statements that `start` and
+ * `capture` run. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -10,18 +11,23 @@
 int pgsrc_publication_state(struct pgsrc *s, struct pgsrc_publication_state *out, struct err *err) {
     *out = (struct pgsrc_publication_state){ .append_exists = !s->append_publication[0] };
     const char *params[] = { s->publication, s->append_publication };
-    PGresult *r = pgsrc_query(s->ctl, err,
-                              "SELECT pubname = $1, pubinsert AND pubtruncate, pubupdate AND pubdelete, pubviaroot OR NOT EXISTS (SELECT FROM pg_class WHERE relkind = 'p')"
-                              " FROM pg_publication WHERE pubname IN ($1, $2)", 2, params);
+    PGresult *r =
+        pgsrc_query(s->ctl, err,
+                    "SELECT pubname = $1, pubinsert AND pubtruncate, pubupdate AND pubdelete, "
+                    "pubviaroot OR NOT EXISTS (SELECT FROM pg_class WHERE relkind = 'p')"
+                    " FROM pg_publication WHERE pubname IN ($1, $2)",
+                    2, params);
     if (!r) {
         return -1;
     }
     for (int i = 0; i < PQntuples(r); i++) {
-        bool main = PQgetvalue(r, i, 0)[0] == 't', adds = PQgetvalue(r, i, 1)[0] == 't', changes = PQgetvalue(r, i, 2)[0] == 't', root = PQgetvalue(r, i, 3)[0] == 't';
+        bool main = PQgetvalue(r, i, 0)[0] == 't', adds = PQgetvalue(r, i, 1)[0] == 't',
+             changes = PQgetvalue(r, i, 2)[0] == 't', root = PQgetvalue(r, i, 3)[0] == 't';
         *(main ? &out->exists : &out->append_exists) = true;
         if (!adds || !root || (main && !changes)) {
             out->wrong = true;
-            snprintf(out->wrong_name, sizeof out->wrong_name, "%s", main ? s->publication : s->append_publication);
+            snprintf(out->wrong_name, sizeof out->wrong_name, "%s",
+                     main ? s->publication : s->append_publication);
         }
     }
     PQclear(r);
@@ -31,9 +37,12 @@ int pgsrc_publication_state(struct pgsrc *s, struct pgsrc_publication_state *out
 /* Oids of the tables a publication carries now. */
 static int members(struct pgsrc *s, const char *publication, struct map **out, struct err *err) {
     const char *params[] = { publication };
-    PGresult *r = pgsrc_query(s->ctl, err,
-                              "SELECT c.oid FROM pg_publication_tables t JOIN pg_namespace n ON n.nspname = t.schemaname"
-                              " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename WHERE t.pubname = $1", 1, params);
+    PGresult *r = pgsrc_query(
+        s->ctl, err,
+        "SELECT c.oid FROM pg_publication_tables t JOIN pg_namespace n ON n.nspname = t.schemaname"
+        " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename WHERE t.pubname = "
+        "$1",
+        1, params);
     if (!r) {
         return -1;
     }
@@ -62,7 +71,8 @@ static void put_member(struct buf *list, const struct schema *t) {
     pgsrc_put_table(list, t->space, t->name);
 }
 
-static void put_statement(struct buf *out, const char *verb, const char *publication, const char *between, struct buf *list, const char *tail) {
+static void put_statement(struct buf *out, const char *verb, const char *publication,
+                          const char *between, struct buf *list, const char *tail) {
     buf_puts(out, verb);
     pgsrc_put_ident(out, publication);
     if (list && list->len) {
@@ -73,7 +83,9 @@ static void put_statement(struct buf *out, const char *verb, const char *publica
     buf_puts(out, ";\n");
 }
 
-static int publication_sql(struct pgsrc *s, const struct source_catalogue *c, const uint64_t *only, uint32_t only_count, bool append, bool exists, struct buf *out, struct err *err) {
+static int publication_sql(struct pgsrc *s, const struct source_catalogue *c, const uint64_t *only,
+                           uint32_t only_count, bool append, bool exists, struct buf *out,
+                           struct err *err) {
     const char *name = append ? s->append_publication : s->publication;
     struct map *has = NULL;
     if (members(s, name, &has, err)) {
@@ -96,7 +108,9 @@ static int publication_sql(struct pgsrc *s, const struct source_catalogue *c, co
     }
     if (!exists) {
         put_statement(out, "CREATE PUBLICATION ", name, " FOR TABLE ", &add,
-                      append ? " WITH (publish = 'insert,truncate', publish_via_partition_root = true)" : " WITH (publish_via_partition_root = true)");
+                      append
+                          ? " WITH (publish = 'insert,truncate', publish_via_partition_root = true)"
+                          : " WITH (publish_via_partition_root = true)");
     } else if (add.len) {
         put_statement(out, "ALTER PUBLICATION ", name, " ADD TABLE ", &add, "");
     }
@@ -109,7 +123,8 @@ static int publication_sql(struct pgsrc *s, const struct source_catalogue *c, co
     return 0;
 }
 
-int pgsrc_publication_sql(struct pgsrc *s, const struct source_catalogue *c, const uint64_t *only, uint32_t only_count, struct buf *out, struct err *err) {
+int pgsrc_publication_sql(struct pgsrc *s, const struct source_catalogue *c, const uint64_t *only,
+                          uint32_t only_count, struct buf *out, struct err *err) {
     struct pgsrc_publication_state state;
     if (!s->own_publications) {
         return 0;
@@ -117,7 +132,10 @@ int pgsrc_publication_sql(struct pgsrc *s, const struct source_catalogue *c, con
     if (pgsrc_publication_state(s, &state, err)) {
         return -1;
     }
-    return publication_sql(s, c, only, only_count, false, state.exists, out, err) || publication_sql(s, c, only, only_count, true, state.append_exists, out, err) ? -1 : 0;
+    return publication_sql(s, c, only, only_count, false, state.exists, out, err) ||
+                   publication_sql(s, c, only, only_count, true, state.append_exists, out, err)
+               ? -1
+               : 0;
 }
 
 int pgsrc_run_lines(struct pgsrc *s, struct buf *lines, struct err *err) {

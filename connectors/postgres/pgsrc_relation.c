@@ -1,5 +1,6 @@
-/* Schemas of relations: see pgsrc_relation.h. A Relation message is of the log's past, the catalogue of the present: columns are
- * matched by name, in the message's order. The catalogue is asked at every message, since what it says may have changed with it. */
+/* Schemas of relations: see pgsrc_relation.h. A Relation message is of the log's past, the
+ * catalogue of the present: columns are matched by name, in the message's order. The catalogue is
+ * asked at every message, since what it says may have changed with it. */
 #include "connectors/postgres/pgsrc_relation.h"
 
 #include <stdatomic.h>
@@ -16,8 +17,8 @@ struct pgsrc_relations {
     struct pgsrc *s;
     struct pgsrc_session *side; /* NULL = not open */
     struct pgsrc_types *types;
-    struct map *by_oid;         /* struct known */
-    struct known *retired;      /* replaced, but the decoder may still hold them */
+    struct map *by_oid;    /* struct known */
+    struct known *retired; /* replaced, but the decoder may still hold them */
     size_t retired_count;
     bool all_binary, expect_binary;
 };
@@ -59,7 +60,8 @@ struct pgsrc_relations *pgsrc_relations_new(struct pgsrc *s, struct err *err) {
     struct pgsrc_session *side;
     struct source_catalogue c;
     struct pgsrc_catalogue_ask ask = pgsrc_ask(s, 0);
-    if (pgsrc_relations_side(r, &side, err) || pgsrc_catalogue_read(side, r->types, &ask, &c, err)) {
+    if (pgsrc_relations_side(r, &side, err) ||
+        pgsrc_catalogue_read(side, r->types, &ask, &c, err)) {
         pgsrc_relations_free(r);
         return NULL;
     }
@@ -88,7 +90,9 @@ void pgsrc_relations_free(struct pgsrc_relations *r) {
 }
 
 bool pgsrc_relations_binary(const struct pgsrc_relations *r) { return r->all_binary; }
-void pgsrc_relations_expect_binary(struct pgsrc_relations *r, bool binary) { r->expect_binary = binary; }
+void pgsrc_relations_expect_binary(struct pgsrc_relations *r, bool binary) {
+    r->expect_binary = binary;
+}
 
 /* Plans whose schema nobody but us refers to any more. */
 static void sweep(struct pgsrc_relations *r) {
@@ -109,16 +113,20 @@ static void retire(struct pgsrc_relations *r, struct known *k) {
     r->retired[r->retired_count++] = *k;
 }
 
-/* --- matching -------------------------------------------------------------------------------------------------- */
+/* --- matching
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static bool same_columns(const struct schema *schema, const struct pgsrc_relation *rel) {
-    if (schema->column_count != rel->column_count || strcmp(schema->space, rel->space) != 0 || strcmp(schema->name, rel->name) != 0) {
+    if (schema->column_count != rel->column_count || strcmp(schema->space, rel->space) != 0 ||
+        strcmp(schema->name, rel->name) != 0) {
         return false;
     }
     for (uint16_t c = 0; c < rel->column_count; c++) {
         const struct column_def *a = &schema->columns[c];
         const struct pgsrc_relation_column *b = &rel->columns[c];
-        if (a->source_oid != b->type_oid || a->source_mod != b->type_mod || strcmp(a->name, b->name) != 0) {
+        if (a->source_oid != b->type_oid || a->source_mod != b->type_mod ||
+            strcmp(a->name, b->name) != 0) {
             return false;
         }
     }
@@ -127,20 +135,24 @@ static bool same_columns(const struct schema *schema, const struct pgsrc_relatio
 
 /* Equal in everything that a schema says, so that the older one can stay. */
 static bool same_schema(const struct schema *a, const struct schema *b) {
-    if (!schema_same_definition(a, b) || a->identity != b->identity || a->append != b->append || strcmp(a->label, b->label) != 0) {
+    if (!schema_same_definition(a, b) || a->identity != b->identity || a->append != b->append ||
+        strcmp(a->label, b->label) != 0) {
         return false;
     }
     for (uint16_t c = 0; c < a->column_count; c++) {
         const struct column_def *x = &a->columns[c], *y = &b->columns[c];
-        if (x->source_oid != y->source_oid || x->source_mod != y->source_mod || x->nullable != y->nullable || x->byte_order != y->byte_order) {
+        if (x->source_oid != y->source_oid || x->source_mod != y->source_mod ||
+            x->nullable != y->nullable || x->byte_order != y->byte_order) {
             return false;
         }
     }
     return true;
 }
 
-/* The key by the catalogue if the message has all of its columns, else the message's own key columns. */
-static void put_key(struct schema *schema, const struct schema *now, const struct pgsrc_relation *rel) {
+/* The key by the catalogue if the message has all of its columns, else the message's own key
+ * columns. */
+static void put_key(struct schema *schema, const struct schema *now,
+                    const struct pgsrc_relation *rel) {
     int16_t n = 0;
     if (now) {
         for (uint16_t k = 0; k < now->key_count; k++) {
@@ -169,7 +181,8 @@ static int type_names(struct pgsrc_session *side, struct schema *schema, struct 
     buf_init(&sql, SIZE_MAX);
     buf_puts(&sql, "SELECT format_type(o::oid, m) FROM (VALUES (0, 0::bigint, 0)");
     for (uint16_t c = 0; c < schema->column_count; c++) {
-        buf_putf(&sql, ", (%u, %u, %d)", c + 1u, schema->columns[c].source_oid, schema->columns[c].source_mod);
+        buf_putf(&sql, ", (%u, %u, %d)", c + 1u, schema->columns[c].source_oid,
+                 schema->columns[c].source_mod);
     }
     buf_puts(&sql, ") v(n, o, m) WHERE n > 0 ORDER BY n");
     PGresult *r = pgsrc_query(side, err, buf_cstr(&sql), 0, NULL);
@@ -184,8 +197,11 @@ static int type_names(struct pgsrc_session *side, struct schema *schema, struct 
     return 0;
 }
 
-/* A schema as the message says; `now` (NULL = unknown) is the same table as the catalogue has it. */
-static struct schema *build(struct pgsrc_relations *r, struct pgsrc_session *side, const struct pgsrc_relation *rel, const struct schema *now, bool append, struct err *err) {
+/* A schema as the message says; `now` (NULL = unknown) is the same table as the catalogue has it.
+ */
+static struct schema *build(struct pgsrc_relations *r, struct pgsrc_session *side,
+                            const struct pgsrc_relation *rel, const struct schema *now, bool append,
+                            struct err *err) {
     uint32_t *oids = xmalloc((rel->column_count + 1u) * sizeof *oids);
     for (uint16_t c = 0; c < rel->column_count; c++) {
         oids[c] = rel->columns[c].type_oid;
@@ -219,7 +235,8 @@ static struct schema *build(struct pgsrc_relations *r, struct pgsrc_session *sid
     return schema;
 }
 
-/* --- the decoder's question ------------------------------------------------------------------------------------ */
+/* --- the decoder's question
+ * ------------------------------------------------------------------------------------ */
 
 /* Does a relation of that number exist at all (a partition, for instance)? */
 static int exists(struct pgsrc_session *side, uint32_t oid, bool *out, struct err *err) {
@@ -235,12 +252,15 @@ static int exists(struct pgsrc_session *side, uint32_t oid, bool *out, struct er
     return 0;
 }
 
-static int check_binary(struct pgsrc_relations *r, const struct schema *schema, bool present, struct err *err) {
+static int check_binary(struct pgsrc_relations *r, const struct schema *schema, bool present,
+                        struct err *err) {
     for (uint16_t c = 0; c < schema->column_count && r->expect_binary; c++) {
         if (!pgsrc_column_is_binary(r->types, &schema->columns[c])) {
             /* Of a table as it is now, the next start sees the column and asks for text. */
-            err_set(err, present ? ERR_REWIND : ERR_FATAL, "binary_unreadable", "the column \"%s\" of \"%s\" has the type %s, whose binary form is not understood",
-                    schema->columns[c].name, schema->label, schema->columns[c].source_type);
+            err_set(
+                err, present ? ERR_REWIND : ERR_FATAL, "binary_unreadable",
+                "the column \"%s\" of \"%s\" has the type %s, whose binary form is not understood",
+                schema->columns[c].name, schema->label, schema->columns[c].source_type);
             return err_cure(err, "binary=off in the source's URL");
         }
     }
@@ -248,13 +268,15 @@ static int check_binary(struct pgsrc_relations *r, const struct schema *schema, 
 }
 
 static int unusable(const struct source_table *t, struct err *err) {
-    err_set(err, ERR_FATAL, "table_unusable", "the table \"%s\" cannot be followed: %s", t->schema->label, t->why);
+    err_set(err, ERR_FATAL, "table_unusable", "the table \"%s\" cannot be followed: %s",
+            t->schema->label, t->why);
     err_exit(err, EXIT_PLAN);
     return err_cure(err, "%.*s", (int)strcspn(t->cure, "\n"), t->cure);
 }
 
 /* *out = NULL: not wanted. */
-static int find_schema(struct pgsrc_relations *r, const struct pgsrc_relation *rel, struct schema **out, struct err *err) {
+static int find_schema(struct pgsrc_relations *r, const struct pgsrc_relation *rel,
+                       struct schema **out, struct err *err) {
     struct pgsrc_session *side;
     struct source_catalogue c;
     struct pgsrc_catalogue_ask ask = pgsrc_ask(r->s, rel->oid);
@@ -264,7 +286,8 @@ static int find_schema(struct pgsrc_relations *r, const struct pgsrc_relation *r
     if (choice.skip) {
         return 0;
     }
-    if (pgsrc_relations_side(r, &side, err) || pgsrc_catalogue_read(side, r->types, &ask, &c, err)) {
+    if (pgsrc_relations_side(r, &side, err) ||
+        pgsrc_catalogue_read(side, r->types, &ask, &c, err)) {
         return -1;
     }
     int rc = 0;
@@ -273,12 +296,16 @@ static int find_schema(struct pgsrc_relations *r, const struct pgsrc_relation *r
         rc = unusable(&c.tables[0], err);
     } else if (present) {
         bool same = same_columns(c.tables[0].schema, rel);
-        *out = same ? schema_ref(c.tables[0].schema) : build(r, side, rel, c.tables[0].schema, choice.append, err);
+        *out = same ? schema_ref(c.tables[0].schema)
+                    : build(r, side, rel, c.tables[0].schema, choice.append, err);
         rc = *out ? check_binary(r, *out, same, err) : -1;
     } else if ((rc = exists(side, rel->oid, &there, err)) == 0 && !there) {
         uint64_t id = rel->oid;
-        const struct known *k = map_get(r->by_oid, &id, sizeof id); /* dropped since: as it was known last */
-        *out = k && same_columns(k->schema, rel) ? schema_ref(k->schema) : build(r, side, rel, k ? k->schema : NULL, choice.append, err);
+        const struct known *k =
+            map_get(r->by_oid, &id, sizeof id); /* dropped since: as it was known last */
+        *out = k && same_columns(k->schema, rel)
+                   ? schema_ref(k->schema)
+                   : build(r, side, rel, k ? k->schema : NULL, choice.append, err);
         rc = *out ? check_binary(r, *out, false, err) : -1;
     }
     source_catalogue_release(&c);
@@ -289,7 +316,8 @@ static int find_schema(struct pgsrc_relations *r, const struct pgsrc_relation *r
     return rc;
 }
 
-static int on_relation(void *arg, const struct pgsrc_relation *rel, struct schema **schema, const struct pgsrc_plan **plan, struct err *err) {
+static int on_relation(void *arg, const struct pgsrc_relation *rel, struct schema **schema,
+                       const struct pgsrc_plan **plan, struct err *err) {
     struct pgsrc_relations *r = arg;
     struct schema *found;
     *schema = NULL;
@@ -322,4 +350,6 @@ static int on_relation(void *arg, const struct pgsrc_relation *rel, struct schem
     return 0;
 }
 
-void pgsrc_relations_calls(struct pgsrc_relations *r, struct pgsrc_pgoutput_calls *out) { *out = (struct pgsrc_pgoutput_calls){ .relation = on_relation, .arg = r }; }
+void pgsrc_relations_calls(struct pgsrc_relations *r, struct pgsrc_pgoutput_calls *out) {
+    *out = (struct pgsrc_pgoutput_calls){ .relation = on_relation, .arg = r };
+}

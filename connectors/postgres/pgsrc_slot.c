@@ -1,5 +1,6 @@
-/* Slot and publications of the job: start, capture, drop. What to do at a start is decided in pgsrc_start.c; here it is done.
- * Order: publications first, then the slot; only then X, so that every snapshot at or above it sees all that lies below the slot's start. */
+/* Slot and publications of the job: start, capture, drop. What to do at a start is decided in
+ * pgsrc_start.c; here it is done. Order: publications first, then the slot; only then X, so that
+ * every snapshot at or above it sees all that lies below the slot's start. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,9 +15,13 @@
 
 static int read_slot(struct pgsrc *s, struct pgsrc_start_in *in, struct err *err) {
     const char *params[] = { s->slot };
-    PGresult *r = pgsrc_query(s->ctl, err,
-                              "SELECT slot_type = 'logical' AND plugin = 'pgoutput', coalesce(database, ''), coalesce(wal_status, ''), coalesce(confirmed_flush_lsn::text, '0/0'),"
-                              " coalesce(to_jsonb(s)->>'invalidation_reason', '') FROM pg_replication_slots s WHERE slot_name = $1", 1, params);
+    PGresult *r =
+        pgsrc_query(s->ctl, err,
+                    "SELECT slot_type = 'logical' AND plugin = 'pgoutput', coalesce(database, ''), "
+                    "coalesce(wal_status, ''), coalesce(confirmed_flush_lsn::text, '0/0'),"
+                    " coalesce(to_jsonb(s)->>'invalidation_reason', '') FROM pg_replication_slots "
+                    "s WHERE slot_name = $1",
+                    1, params);
     if (!r) {
         return -1;
     }
@@ -30,51 +35,77 @@ static int read_slot(struct pgsrc *s, struct pgsrc_start_in *in, struct err *err
         rc = pgsrc_lsn_parse(PQgetvalue(r, 0, 3), &in->slot.confirmed);
     }
     PQclear(r);
-    return rc ? err_set(err, ERR_FATAL, "protocol_violation", "the server gave a confirmed position that cannot be read") : 0;
+    return rc ? err_set(err, ERR_FATAL, "protocol_violation",
+                        "the server gave a confirmed position that cannot be read")
+              : 0;
 }
 
-static int gather(struct pgsrc *s, const struct source_start *req, struct pgsrc_start_in *in, struct err *err) {
-    *in = (struct pgsrc_start_in){ .knows = req->knows, .applied = req->applied.offset, .resume = req->resume.offset, .own_slot = s->own_slot };
+static int gather(struct pgsrc *s, const struct source_start *req, struct pgsrc_start_in *in,
+                  struct err *err) {
+    *in = (struct pgsrc_start_in){ .knows = req->knows,
+                                   .applied = req->applied.offset,
+                                   .resume = req->resume.offset,
+                                   .own_slot = s->own_slot };
     snprintf(in->here.system, sizeof in->here.system, "%s", s->system);
     snprintf(in->here.slot, sizeof in->here.slot, "%s", s->slot);
     snprintf(in->here.database, sizeof in->here.database, "%s", s->database);
-    if (req->knows == TARGET_POSITION && pgsrc_lineage_take(req->lineage ? req->lineage : "", &in->stored)) {
-        err_set(err, ERR_FATAL, "position_damaged", "the lineage in the target's position cannot be read: \"%s\"", req->lineage ? req->lineage : "");
+    if (req->knows == TARGET_POSITION &&
+        pgsrc_lineage_take(req->lineage ? req->lineage : "", &in->stored)) {
+        err_set(err, ERR_FATAL, "position_damaged",
+                "the lineage in the target's position cannot be read: \"%s\"",
+                req->lineage ? req->lineage : "");
         return err_exit(err, EXIT_LINEAGE);
     }
     struct logpos end;
     struct pgsrc_publication_state publications;
-    if (read_slot(s, in, err) || pgsrc_log_end(s, s->ctl, &end, err) || pgsrc_publication_state(s, &publications, err)) {
+    if (read_slot(s, in, err) || pgsrc_log_end(s, s->ctl, &end, err) ||
+        pgsrc_publication_state(s, &publications, err)) {
         return -1;
     }
     in->log_end = end.offset;
     in->publications = publications.exists && publications.append_exists;
     in->publication = publications.exists ? s->append_publication : s->publication;
     if (publications.wrong) {
-        err_set(err, ERR_FATAL, "publication_wrong", "the publication \"%s\" does not publish all that it must", publications.wrong_name);
+        err_set(err, ERR_FATAL, "publication_wrong",
+                "the publication \"%s\" does not publish all that it must",
+                publications.wrong_name);
         err_exit(err, EXIT_PLAN);
-        return err_cure(err, "ALTER PUBLICATION \"%s\" SET (publish = '%s', publish_via_partition_root = true);", publications.wrong_name,
-                        strcmp(publications.wrong_name, s->append_publication) == 0 ? "insert,truncate" : "insert,update,delete,truncate");
+        return err_cure(
+            err,
+            "ALTER PUBLICATION \"%s\" SET (publish = '%s', publish_via_partition_root = true);",
+            publications.wrong_name,
+            strcmp(publications.wrong_name, s->append_publication) == 0
+                ? "insert,truncate"
+                : "insert,update,delete,truncate");
     }
     return 0;
 }
 
-/* --- creating -------------------------------------------------------------------------------------------------- */
+/* --- creating
+ * --------------------------------------------------------------------------------------------------
+ */
 
-/* Says for whom the server waits. A session of its own, since the control session is waiting itself. */
+/* Says for whom the server waits. A session of its own, since the control session is waiting
+ * itself. */
 static void say_what_it_waits_for(struct pgsrc *s) {
     struct pgsrc_session *side = NULL;
     struct err ignored = ERR_INIT;
     if (pgsrc_connect(s, "ctl", false, &side, &ignored)) {
-        log_warn(s->env->log, "ctl", "slot_waits", "creating the slot %s waits for transactions that are still running", s->slot);
+        log_warn(s->env->log, "ctl", "slot_waits",
+                 "creating the slot %s waits for transactions that are still running", s->slot);
         return;
     }
-    PGresult *r = pgsrc_query(side, &ignored,
-                              "SELECT format('pid %s, user %s, application %s, %s, for %s s', pid, usename, application_name, state, extract(epoch FROM now() - xact_start)::int)"
-                              " FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
-                              " UNION ALL SELECT format('prepared transaction %s of %s', gid, owner) FROM pg_prepared_xacts LIMIT 3", 0, NULL);
+    PGresult *r = pgsrc_query(
+        side, &ignored,
+        "SELECT format('pid %s, user %s, application %s, %s, for %s s', pid, usename, "
+        "application_name, state, extract(epoch FROM now() - xact_start)::int)"
+        " FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
+        " UNION ALL SELECT format('prepared transaction %s of %s', gid, owner) FROM "
+        "pg_prepared_xacts LIMIT 3",
+        0, NULL);
     for (int i = 0; r && i < PQntuples(r); i++) {
-        log_warn(s->env->log, "ctl", "slot_waits", "creating the slot %s waits for: %s", s->slot, PQgetvalue(r, i, 0));
+        log_warn(s->env->log, "ctl", "slot_waits", "creating the slot %s waits for: %s", s->slot,
+                 PQgetvalue(r, i, 0));
     }
     PQclear(r);
     pgsrc_session_close(side);
@@ -89,41 +120,80 @@ static void cancel(struct pgsrc_session *session) {
     }
 }
 
-/* The server first waits for every transaction that is running, however long. */
-static int create_slot(struct pgsrc *s, uint64_t *from, struct err *err) {
-    const char *params[] = { s->slot };
+/* The server first waits for every transaction that is running, however long. sql gives the slot's
+ * position in column 0 or, as the replication command does, in column 1. */
+static int create_slot(struct pgsrc *s, struct pgsrc_session *session, const char *sql, int column,
+                       uint64_t *from, struct err *err) {
     int64_t begun = clock_mono_us(), say_at = begun + SAY_FIRST_US;
     PGresult *r = NULL;
-    if (pgsrc_run(s->ctl, err, "SET lock_timeout = 0") || pgsrc_send(s->ctl, err, "SELECT lsn FROM pg_create_logical_replication_slot($1, 'pgoutput')", 1, params)) {
+    if (pgsrc_run(session, err, "SET lock_timeout = 0") || pgsrc_send(session, err, sql, 0, NULL)) {
         return -1;
     }
     for (;;) {
-        int rc = pgsrc_poll(s->ctl, say_at, &r, err);
+        int rc = pgsrc_poll(session, say_at, &r, err);
         if (rc < 0) {
-            err_wrap(err, "create the slot %s", s->slot);
-            return -1;
+            return err_wrap(err, "create the slot %s", s->slot);
         }
         if (rc == 1) {
             break;
         }
         if (clock_mono_us() - begun > CREATE_US) {
-            cancel(s->ctl); /* the session ends with this REWIND; the server forgets the unfinished slot */
-            err_set(err, ERR_REWIND, "slot_waits", "creating the slot \"%s\" has waited 10 min for older transactions to end", s->slot);
+            cancel(session); /* the session ends with this REWIND; the server forgets the unfinished
+                                slot */
+            err_set(err, ERR_REWIND, "slot_waits",
+                    "creating the slot \"%s\" has waited 10 min for older transactions to end",
+                    s->slot);
             return err_cure(err, "end the transactions that pg_stat_activity shows as oldest");
         }
         say_what_it_waits_for(s);
         say_at = clock_mono_us() + SAY_AGAIN_US;
     }
-    int rc = PQntuples(r) == 1 ? pgsrc_lsn_parse(PQgetvalue(r, 0, 0), from) : -1;
+    int rc = PQntuples(r) == 1 && PQnfields(r) > column
+                 ? pgsrc_lsn_parse(PQgetvalue(r, 0, column), from)
+                 : -1;
     PQclear(r);
     if (rc) {
-        return err_set(err, ERR_FATAL, "protocol_violation", "the server gave a slot position that cannot be read");
+        return err_set(err, ERR_FATAL, "protocol_violation",
+                       "the server gave a slot position that cannot be read");
     }
     log_info(s->env->log, "ctl", "slot_created", "slot=%s database=%s", s->slot, s->database);
-    return pgsrc_run(s->ctl, err, "SET lock_timeout = '5s'");
+    return pgsrc_run(session, err, "SET lock_timeout = '5s'");
 }
 
-static int alter_publications(struct pgsrc *s, const uint64_t *only, uint32_t count, struct err *err) {
+static int create_lasting(struct pgsrc *s, uint64_t *from, struct err *err) {
+    struct buf sql;
+    buf_init(&sql, SIZE_MAX);
+    buf_puts(&sql, "SELECT lsn FROM pg_create_logical_replication_slot(");
+    pgsrc_put_literal(&sql, s->slot);
+    buf_puts(&sql, ", 'pgoutput')");
+    int rc = create_slot(s, s->ctl, buf_cstr(&sql), 0, from, err);
+    buf_release(&sql);
+    return rc;
+}
+
+/* A slot that ends with the session which will read it; a name of its own, so that several runs do
+ * not meet. */
+static int create_temporary(struct pgsrc *s, uint64_t *from, struct err *err) {
+    uint32_t random;
+    rng_bytes(&random, sizeof random);
+    snprintf(s->slot, sizeof s->slot, "tailrace_%.40s_%08x", s->addr.job, random);
+    pgsrc_session_close(s->streaming);
+    s->streaming = NULL;
+    if (pgsrc_connect(s, "log", true, &s->streaming, err)) {
+        return -1;
+    }
+    struct buf sql;
+    buf_init(&sql, SIZE_MAX);
+    buf_puts(&sql, "CREATE_REPLICATION_SLOT ");
+    pgsrc_put_ident(&sql, s->slot);
+    buf_puts(&sql, " TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT");
+    int rc = create_slot(s, s->streaming, buf_cstr(&sql), 1, from, err);
+    buf_release(&sql);
+    return rc;
+}
+
+static int alter_publications(struct pgsrc *s, const uint64_t *only, uint32_t count,
+                              struct err *err) {
     struct source_catalogue c;
     struct pgsrc_catalogue_ask ask = pgsrc_ask(s, 0);
     if (pgsrc_catalogue_read(s->ctl, s->types, &ask, &c, err)) {
@@ -131,17 +201,24 @@ static int alter_publications(struct pgsrc *s, const uint64_t *only, uint32_t co
     }
     struct buf sql;
     buf_init(&sql, SIZE_MAX);
-    int rc = pgsrc_publication_sql(s, &c, only, count, &sql, err) || pgsrc_run_lines(s, &sql, err) ? -1 : 0;
+    int rc = pgsrc_publication_sql(s, &c, only, count, &sql, err) || pgsrc_run_lines(s, &sql, err)
+                 ? -1
+                 : 0;
     buf_release(&sql);
     source_catalogue_release(&c);
     return rc;
 }
 
-static int create(struct pgsrc *s, bool publications, uint64_t *from, struct err *err) {
+static int create(struct pgsrc *s, bool publications, bool temporary, uint64_t *from,
+                  struct err *err) {
     if (!s->own_publications && !publications) {
-        err_set(err, ERR_FATAL, "publication_missing", "the publication of ?publication= does not exist: \"%s\"", s->publication);
+        err_set(err, ERR_FATAL, "publication_missing",
+                "the publication of ?publication= does not exist: \"%s\"", s->publication);
         err_exit(err, EXIT_PLAN);
-        return err_cure(err, "CREATE PUBLICATION \"%s\" FOR TABLE ... WITH (publish_via_partition_root = true);", s->publication);
+        return err_cure(
+            err,
+            "CREATE PUBLICATION \"%s\" FOR TABLE ... WITH (publish_via_partition_root = true);",
+            s->publication);
     }
     if (s->own_publications && alter_publications(s, NULL, 0, err)) {
         return -1;
@@ -149,7 +226,7 @@ static int create(struct pgsrc *s, bool publications, uint64_t *from, struct err
     if (FAILPOINT(s->env->failpoints, "postgres.start.before_slot", err)) {
         return -1;
     }
-    return create_slot(s, from, err);
+    return temporary ? create_temporary(s, from, err) : create_lasting(s, from, err);
 }
 
 static int see_from(struct pgsrc *s, uint64_t *out, struct err *err) {
@@ -163,20 +240,29 @@ static int see_from(struct pgsrc *s, uint64_t *out, struct err *err) {
     return 0;
 }
 
-int pgsrc_op_start(struct source *source, const struct source_start *req, struct source_started *out, struct err *err) {
+int pgsrc_op_start(struct source *source, const struct source_start *req,
+                   struct source_started *out, struct err *err) {
     struct pgsrc *s = (struct pgsrc *)source;
     struct pgsrc_start_in in;
     enum pgsrc_start_action action;
     *out = (struct source_started){ .see_from_tx = 0 };
-    if (gather(s, req, &in, err) || pgsrc_start_decide(&in, &action, &out->from.offset, err)) {
+    if (gather(s, req, &in, err)) {
         return -1;
     }
-    if (action == PGSRC_CREATE && create(s, in.publications, &out->from.offset, err)) {
+    bool temporary = req->temporary && s->own_slot;
+    if (temporary) {
+        in.slot.exists = false; /* whatever slot a job of that name has, it is not asked for */
+    }
+    if (pgsrc_start_decide(&in, &action, &out->from.offset, err)) {
+        return -1;
+    }
+    if (action == PGSRC_CREATE && create(s, in.publications, temporary, &out->from.offset, err)) {
         return -1;
     }
     if (see_from(s, &out->see_from_tx, err)) {
         return -1;
     }
+    snprintf(in.here.slot, sizeof in.here.slot, "%s", s->slot);
     struct buf lineage;
     buf_init(&lineage, SIZE_MAX);
     pgsrc_lineage_put(&lineage, &in.here);
@@ -186,19 +272,25 @@ int pgsrc_op_start(struct source *source, const struct source_start *req, struct
     return 0;
 }
 
-/* --- capture --------------------------------------------------------------------------------------------------- */
+/* --- capture
+ * ---------------------------------------------------------------------------------------------------
+ */
 
-int pgsrc_op_capture(struct source *source, const uint64_t *table_ids, uint32_t count, uint64_t *see_from_tx, struct logpos *from, struct err *err) {
+int pgsrc_op_capture(struct source *source, const uint64_t *table_ids, uint32_t count,
+                     uint64_t *see_from_tx, struct logpos *from, struct err *err) {
     struct pgsrc *s = (struct pgsrc *)source;
-    /* With the user's own publication the catalogue has already refused what it does not carry. X is given even if nothing had to be
-     * altered: an earlier run may have altered it and died before X was stored. */
+    /* With the user's own publication the catalogue has already refused what it does not carry. X
+     * is given even if nothing had to be altered: an earlier run may have altered it and died
+     * before X was stored. */
     if (count && s->own_publications && alter_publications(s, table_ids, count, err)) {
         return -1;
     }
     return see_from(s, see_from_tx, err) || pgsrc_log_end(s, s->ctl, from, err) ? -1 : 0;
 }
 
-/* --- drop, list ------------------------------------------------------------------------------------------------ */
+/* --- drop, list
+ * ------------------------------------------------------------------------------------------------
+ */
 
 int pgsrc_op_drop_plan(struct source *source, struct buf *out, struct err *err) {
     struct pgsrc *s = (struct pgsrc *)source;
@@ -239,16 +331,23 @@ int pgsrc_op_drop(struct source *source, struct err *err) {
 int pgsrc_op_slots(struct source *source, struct buf *out, struct err *err) {
     struct pgsrc *s = (struct pgsrc *)source;
     const char *params[] = { s->slot };
-    PGresult *r = pgsrc_query(s->ctl, err,
-                              "SELECT slot_name, database, CASE WHEN active THEN 'in use' ELSE 'idle' END, coalesce(wal_status, 'unknown'), coalesce(confirmed_flush_lsn::text, '-'),"
-                              " coalesce(pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_insert_lsn(), restart_lsn)), '-') FROM pg_replication_slots"
-                              " WHERE starts_with(slot_name, 'tailrace_') OR slot_name = $1 ORDER BY 1", 1, params);
+    PGresult *r =
+        pgsrc_query(s->ctl, err,
+                    "SELECT slot_name, database, CASE WHEN active THEN 'in use' ELSE 'idle' END, "
+                    "coalesce(wal_status, 'unknown'), coalesce(confirmed_flush_lsn::text, '-'),"
+                    " coalesce(pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_insert_lsn(), "
+                    "restart_lsn)), '-') FROM pg_replication_slots"
+                    " WHERE starts_with(slot_name, 'tailrace_') OR slot_name = $1 ORDER BY 1",
+                    1, params);
     if (!r) {
         return -1;
     }
-    buf_putf(out, "%-50s %-20s %-7s %-10s %-18s %s\n", "SLOT", "DATABASE", "STATE", "LOG", "CONFIRMED", "KEPT");
+    buf_putf(out, "%-50s %-20s %-7s %-10s %-18s %s\n", "SLOT", "DATABASE", "STATE", "LOG",
+             "CONFIRMED", "KEPT");
     for (int i = 0; i < PQntuples(r); i++) {
-        buf_putf(out, "%-50s %-20s %-7s %-10s %-18s %s\n", PQgetvalue(r, i, 0), PQgetvalue(r, i, 1), PQgetvalue(r, i, 2), PQgetvalue(r, i, 3), PQgetvalue(r, i, 4), PQgetvalue(r, i, 5));
+        buf_putf(out, "%-50s %-20s %-7s %-10s %-18s %s\n", PQgetvalue(r, i, 0), PQgetvalue(r, i, 1),
+                 PQgetvalue(r, i, 2), PQgetvalue(r, i, 3), PQgetvalue(r, i, 4),
+                 PQgetvalue(r, i, 5));
     }
     PQclear(r);
     return 0;

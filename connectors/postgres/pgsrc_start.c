@@ -39,9 +39,12 @@ static int take_member(const json_t *object, const char *key, char *out, size_t 
 int pgsrc_lineage_take(const char *json, struct pgsrc_lineage *out) {
     *out = (struct pgsrc_lineage){ .system = "" };
     json_t *object = json_loads(json, JSON_REJECT_DUPLICATES, NULL);
-    int rc = json_is_object(object) && take_member(object, "system", out->system, sizeof out->system) == 0 &&
-                     take_member(object, "slot", out->slot, sizeof out->slot) == 0 && take_member(object, "database", out->database, sizeof out->database) == 0
-                 ? 0 : -1;
+    int rc = json_is_object(object) &&
+                     take_member(object, "system", out->system, sizeof out->system) == 0 &&
+                     take_member(object, "slot", out->slot, sizeof out->slot) == 0 &&
+                     take_member(object, "database", out->database, sizeof out->database) == 0
+                 ? 0
+                 : -1;
     json_decref(object);
     return rc;
 }
@@ -56,23 +59,32 @@ static int stop(struct err *err, const char *code, const char *text, const char 
 static int check_slot(const struct pgsrc_start_in *in, struct err *err) {
     const char *slot = in->here.slot;
     if (!in->slot.logical_pgoutput) {
-        err_set(err, ERR_FATAL, "slot_foreign", "the slot \"%s\" is no logical slot of pgoutput", slot);
+        err_set(err, ERR_FATAL, "slot_foreign", "the slot \"%s\" is no logical slot of pgoutput",
+                slot);
         err_exit(err, EXIT_LINEAGE);
-        return err_cure(err, "name another slot with ?slot=, or give the job another name with ?job=");
+        return err_cure(err,
+                        "name another slot with ?slot=, or give the job another name with ?job=");
     }
     if (strcmp(in->slot.database, in->here.database) != 0) {
-        err_set(err, ERR_FATAL, "slot_foreign", "the slot \"%s\" belongs to the database \"%s\", the job reads \"%s\"", slot, in->slot.database, in->here.database);
+        err_set(err, ERR_FATAL, "slot_foreign",
+                "the slot \"%s\" belongs to the database \"%s\", the job reads \"%s\"", slot,
+                in->slot.database, in->here.database);
         err_exit(err, EXIT_LINEAGE);
         return err_cure(err, "give the job another name with ?job=");
     }
     if (strcmp(in->slot.wal_status, "lost") == 0 || in->slot.cause[0]) {
-        err_set(err, ERR_FATAL, "slot_invalidated", "the server has invalidated the slot \"%s\" (%s): the log it needs is gone", slot,
+        err_set(err, ERR_FATAL, "slot_invalidated",
+                "the server has invalidated the slot \"%s\" (%s): the log it needs is gone", slot,
                 in->slot.cause[0] ? in->slot.cause : "max_slot_wal_keep_size");
         err_exit(err, EXIT_LINEAGE);
-        return err_cure(err, ANEW "; a larger max_slot_wal_keep_size keeps it from happening again");
+        return err_cure(err,
+                        ANEW "; a larger max_slot_wal_keep_size keeps it from happening again");
     }
     if (!in->publications) {
-        err_set(err, ERR_FATAL, "publication_lost", "the publication \"%s\" does not exist, but the slot \"%s\" does: one that is created now is not in its past", in->publication, slot);
+        err_set(err, ERR_FATAL, "publication_lost",
+                "the publication \"%s\" does not exist, but the slot \"%s\" does: one that is "
+                "created now is not in its past",
+                in->publication, slot);
         err_exit(err, EXIT_LINEAGE);
         return err_cure(err, ANEW);
     }
@@ -82,21 +94,36 @@ static int check_slot(const struct pgsrc_start_in *in, struct err *err) {
 static int check_position(const struct pgsrc_start_in *in, struct err *err) {
     char a[PGSRC_LSN_TEXT], b[PGSRC_LSN_TEXT];
     if (strcmp(in->stored.system, in->here.system) != 0) {
-        err_set(err, ERR_FATAL, "other_server", "the target was filled from another server: system identifier \"%s\", here it is \"%s\"", in->stored.system, in->here.system);
+        err_set(err, ERR_FATAL, "other_server",
+                "the target was filled from another server: system identifier \"%s\", here it is "
+                "\"%s\"",
+                in->stored.system, in->here.system);
     } else if (strcmp(in->stored.database, in->here.database) != 0) {
-        err_set(err, ERR_FATAL, "other_database", "the target was filled from the database \"%s\", not from \"%s\"", in->stored.database, in->here.database);
+        err_set(err, ERR_FATAL, "other_database",
+                "the target was filled from the database \"%s\", not from \"%s\"",
+                in->stored.database, in->here.database);
     } else if (strcmp(in->stored.slot, in->here.slot) != 0) {
-        err_set(err, ERR_FATAL, "other_slot", "the target was filled through the slot \"%s\", not \"%s\"", in->stored.slot, in->here.slot);
+        err_set(err, ERR_FATAL, "other_slot",
+                "the target was filled through the slot \"%s\", not \"%s\"", in->stored.slot,
+                in->here.slot);
     } else if (!in->slot.exists) {
-        return stop(err, "slot_lost", "the server does not have the slot any more that kept the log for the target:", in->here.slot);
+        return stop(err, "slot_lost",
+                    "the server does not have the slot any more that kept the log for the target:",
+                    in->here.slot);
     } else if (check_slot(in, err)) {
         return -1;
     } else if (in->applied > in->log_end || in->resume > in->log_end) {
-        err_set(err, ERR_FATAL, "other_history", "the target is at %s, the server's log ends at %s: the server was set back (\"%s\")",
-                pgsrc_lsn_text(in->applied > in->resume ? in->applied : in->resume, a), pgsrc_lsn_text(in->log_end, b), in->here.system);
+        err_set(
+            err, ERR_FATAL, "other_history",
+            "the target is at %s, the server's log ends at %s: the server was set back (\"%s\")",
+            pgsrc_lsn_text(in->applied > in->resume ? in->applied : in->resume, a),
+            pgsrc_lsn_text(in->log_end, b), in->here.system);
     } else if (in->slot.confirmed > in->resume) {
-        err_set(err, ERR_FATAL, "slot_ahead", "the slot \"%s\" was confirmed up to %s, the target holds %s: what lies between is gone", in->here.slot,
-                pgsrc_lsn_text(in->slot.confirmed, a), pgsrc_lsn_text(in->resume, b));
+        err_set(err, ERR_FATAL, "slot_ahead",
+                "the slot \"%s\" was confirmed up to %s, the target holds %s: what lies between is "
+                "gone",
+                in->here.slot, pgsrc_lsn_text(in->slot.confirmed, a),
+                pgsrc_lsn_text(in->resume, b));
     } else {
         return 0;
     }
@@ -104,7 +131,8 @@ static int check_position(const struct pgsrc_start_in *in, struct err *err) {
     return err_cure(err, ANEW);
 }
 
-int pgsrc_start_decide(const struct pgsrc_start_in *in, enum pgsrc_start_action *action, uint64_t *from, struct err *err) {
+int pgsrc_start_decide(const struct pgsrc_start_in *in, enum pgsrc_start_action *action,
+                       uint64_t *from, struct err *err) {
     if (in->knows == TARGET_POSITION) {
         *action = PGSRC_GO_ON;
         *from = in->resume;
@@ -112,15 +140,20 @@ int pgsrc_start_decide(const struct pgsrc_start_in *in, enum pgsrc_start_action 
     }
     if (!in->slot.exists) {
         if (!in->own_slot) {
-            err_set(err, ERR_FATAL, "slot_missing", "the slot of ?slot= does not exist: \"%s\"", in->here.slot);
+            err_set(err, ERR_FATAL, "slot_missing", "the slot of ?slot= does not exist: \"%s\"",
+                    in->here.slot);
             err_exit(err, EXIT_PLAN);
-            return err_cure(err, "SELECT pg_create_logical_replication_slot('%s', 'pgoutput');", in->here.slot);
+            return err_cure(err, "SELECT pg_create_logical_replication_slot('%s', 'pgoutput');",
+                            in->here.slot);
         }
         *action = PGSRC_CREATE;
         return 0;
     }
     if (in->knows == TARGET_NOTHING && in->own_slot) {
-        return stop(err, "slot_exists", "the target knows nothing of this job, but the server has its slot: another target, or an emptied one?", in->here.slot);
+        return stop(err, "slot_exists",
+                    "the target knows nothing of this job, but the server has its slot: another "
+                    "target, or an emptied one?",
+                    in->here.slot);
     }
     *action = PGSRC_GO_ON;
     *from = in->slot.confirmed;

@@ -1,5 +1,5 @@
-/* Raw messages: see pgsrc_wire.h. One buffer that starts at 256 KiB and grows to the largest message allowed; what is
- * left of a message is moved to its front before each read. */
+/* Raw messages: see pgsrc_wire.h. One buffer that starts at 256 KiB and grows to the largest
+ * message allowed; what is left of a message is moved to its front before each read. */
 #include "connectors/postgres/pgsrc_wire.h"
 
 #include <errno.h>
@@ -83,7 +83,9 @@ bool pgsrc_wire_next(struct pgsrc_wire *w, struct pgsrc_message *out) {
     return true;
 }
 
-struct view pgsrc_wire_view(const struct pgsrc_wire *w) { return view_of(w->data + w->at, w->len - w->at); }
+struct view pgsrc_wire_view(const struct pgsrc_wire *w) {
+    return view_of(w->data + w->at, w->len - w->at);
+}
 
 void pgsrc_wire_skip_to(struct pgsrc_wire *w, const uint8_t *at) {
     CHECK(at >= w->data + w->at && at <= w->data + w->len);
@@ -100,10 +102,13 @@ static int make_room(struct pgsrc_wire *w, struct err *err) {
     w->len = left;
     size_t size = front_size(w);
     if (size != 0 && size < HEAD) {
-        return err_set(err, ERR_FATAL, "protocol_violation", "PostgreSQL sent a message with a length of %zu", size - 1);
+        return err_set(err, ERR_FATAL, "protocol_violation",
+                       "PostgreSQL sent a message with a length of %zu", size - 1);
     }
     if (size > w->message_max) {
-        err_set(err, ERR_FATAL, "row_too_large", "PostgreSQL sent a message of %zu bytes: more than the %zu that a row may have", size, w->message_max);
+        err_set(err, ERR_FATAL, "row_too_large",
+                "PostgreSQL sent a message of %zu bytes: more than the %zu that a row may have",
+                size, w->message_max);
         return err_cure(err, "raise row_max, or leave the column out with `table.column: drop`");
     }
     if (size > w->cap) {
@@ -122,7 +127,8 @@ static int make_room(struct pgsrc_wire *w, struct err *err) {
 }
 
 static int lost(struct err *err, const char *why) {
-    return err_set(err, ERR_REWIND, "connection_lost", "the connection to PostgreSQL broke: %s", why);
+    return err_set(err, ERR_REWIND, "connection_lost", "the connection to PostgreSQL broke: %s",
+                   why);
 }
 
 /* Bytes read, 0 = none there now, -1. */
@@ -159,12 +165,14 @@ static ssize_t read_some(struct pgsrc_wire *w, struct err *err) {
         if (why == SSL_ERROR_SYSCALL && (errno == EAGAIN || errno == EINTR)) {
             break;
         }
-        return lost(err, why == SSL_ERROR_SYSCALL && errno ? strerror(errno) : "the server closed it");
+        return lost(err,
+                    why == SSL_ERROR_SYSCALL && errno ? strerror(errno) : "the server closed it");
     }
     return (ssize_t)got;
 }
 
-int pgsrc_wire_fill(struct pgsrc_wire *w, bool quiet_ends, struct waker *waker, int64_t deadline_us, enum pgsrc_fill *out, struct err *err) {
+int pgsrc_wire_fill(struct pgsrc_wire *w, bool quiet_ends, struct waker *waker, int64_t deadline_us,
+                    enum pgsrc_fill *out, struct err *err) {
     if (make_room(w, err)) {
         return -1;
     }
@@ -224,7 +232,8 @@ int pgsrc_wire_send(struct pgsrc_wire *w, const void *p, size_t len, struct err 
             n = SSL_write(w->tls, at, len > INT32_MAX ? INT32_MAX : (int)len);
             if (n <= 0) {
                 int why = SSL_get_error(w->tls, (int)n);
-                if (why != SSL_ERROR_WANT_WRITE && why != SSL_ERROR_WANT_READ && !(why == SSL_ERROR_SYSCALL && (errno == EAGAIN || errno == EINTR))) {
+                if (why != SSL_ERROR_WANT_WRITE && why != SSL_ERROR_WANT_READ &&
+                    !(why == SSL_ERROR_SYSCALL && (errno == EAGAIN || errno == EINTR))) {
                     return lost(err, "TLS write failed");
                 }
                 wants = why == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT;
@@ -246,7 +255,9 @@ int pgsrc_wire_send(struct pgsrc_wire *w, const void *p, size_t len, struct err 
     return 0;
 }
 
-/* --- building -------------------------------------------------------------------------------------------------- */
+/* --- building
+ * --------------------------------------------------------------------------------------------------
+ */
 
 size_t pgsrc_put_begin(struct buf *out, char type) {
     buf_putc(out, type);
@@ -280,10 +291,17 @@ void pgsrc_report_parse(const uint8_t *body, size_t len, struct pgsrc_report *ou
     const char *text;
     while (take_u8(&v, &field) == 0 && field && take_cstr(&v, &text) == 0) {
         switch (field) {
-        case 'V': snprintf(out->severity, sizeof out->severity, "%s", text); break;
-        case 'C': snprintf(out->state, sizeof out->state, "%s", text); break;
-        case 'M': snprintf(out->message, sizeof out->message, "%s", text); break;
-        default: break;
+        case 'V':
+            snprintf(out->severity, sizeof out->severity, "%s", text);
+            break;
+        case 'C':
+            snprintf(out->state, sizeof out->state, "%s", text);
+            break;
+        case 'M':
+            snprintf(out->message, sizeof out->message, "%s", text);
+            break;
+        default:
+            break;
         }
     }
 }

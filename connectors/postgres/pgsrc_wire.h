@@ -1,9 +1,10 @@
-/* The raw protocol on a connection that libpq has authenticated: messages out of one large buffer, read from the socket
- * or its TLS stream in big pieces. libpq's per-row results cost two to nine times more (limits.md section 0).
+/* The raw protocol on a connection that libpq has authenticated: messages out of one large buffer,
+ * read from the socket or its TLS stream in big pieces. libpq's per-row results cost two to nine
+ * times more (limits.md section 0).
  *
- * While a wire is in use, libpq must not touch the connection; it may again once all that the server had to say was taken (ReadyForQuery).
- * Waiting: with a receive low-water mark of 128 KiB for 2 ms, then for one byte: fewer wake-ups on both sides.
- * Thread: the owner of the session. */
+ * While a wire is in use, libpq must not touch the connection; it may again once all that the
+ * server had to say was taken (ReadyForQuery). Waiting: with a receive low-water mark of 128 KiB
+ * for 2 ms, then for one byte: fewer wake-ups on both sides. Thread: the owner of the session. */
 #pragma once
 #include "cdc/base/buf.h"
 #include "cdc/base/os/wait_fd.h"
@@ -18,18 +19,23 @@ struct pgsrc_message {
 
 /* message_max: bytes of the largest message the server may send. */
 struct pgsrc_wire *pgsrc_wire_new(struct pgsrc_session *session, size_t message_max);
-void pgsrc_wire_free(struct pgsrc_wire *w);  /* NULL is fine */
-void pgsrc_wire_pause(struct pgsrc_wire *w); /* libpq may use the connection again; nothing is left in the buffer */
+void pgsrc_wire_free(struct pgsrc_wire *w); /* NULL is fine */
+void pgsrc_wire_pause(
+    struct pgsrc_wire *w); /* libpq may use the connection again; nothing is left in the buffer */
 
-/* The next complete message in the buffer. False: there is none. -1 never; damage is met by fill. */
+/* The next complete message in the buffer. False: there is none. -1 never; damage is met by fill.
+ */
 bool pgsrc_wire_next(struct pgsrc_wire *w, struct pgsrc_message *out);
-/* All bytes in the buffer from the next message on, to be decoded in place; then skip what was taken. */
+/* All bytes in the buffer from the next message on, to be decoded in place; then skip what was
+ * taken. */
 struct view pgsrc_wire_view(const struct pgsrc_wire *w);
 void pgsrc_wire_skip_to(struct pgsrc_wire *w, const uint8_t *at);
 
 enum pgsrc_fill { FILL_GOT, FILL_QUIET, FILL_DEADLINE, FILL_WOKEN };
-/* Reads more. quiet_ends: return FILL_QUIET as soon as the low-water wait of 2 ms ended without enough. 0, or -1: ERR_REWIND connection_lost, ERR_FATAL row_too_large. */
-int pgsrc_wire_fill(struct pgsrc_wire *w, bool quiet_ends, struct waker *waker, int64_t deadline_us, enum pgsrc_fill *out, struct err *err) TR_MUST_CHECK;
+/* Reads more. quiet_ends: return FILL_QUIET as soon as the low-water wait of 2 ms ended without
+ * enough. 0, or -1: ERR_REWIND connection_lost, ERR_FATAL row_too_large. */
+int pgsrc_wire_fill(struct pgsrc_wire *w, bool quiet_ends, struct waker *waker, int64_t deadline_us,
+                    enum pgsrc_fill *out, struct err *err) TR_MUST_CHECK;
 
 /* Sends all of it, waiting at most 60 s for room. */
 int pgsrc_wire_send(struct pgsrc_wire *w, const void *p, size_t len, struct err *err) TR_MUST_CHECK;

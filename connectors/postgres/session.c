@@ -1,6 +1,7 @@
-/* Sessions: see session.h. libpq connects and authenticates; settings that change what values look like are pinned
- * by the startup packet, so that no role or database default can change the stream. Nothing here retries or sleeps
- * beyond its time-out. Never logs; never puts a secret into an error. */
+/* Sessions: see session.h. libpq connects and authenticates; settings that change what values look
+ * like are pinned by the startup packet, so that no role or database default can change the stream.
+ * Nothing here retries or sleeps beyond its time-out. Never logs; never puts a secret into an
+ * error. */
 #include "connectors/postgres/session.h"
 
 #include <poll.h>
@@ -15,11 +16,17 @@
 #define QUERY_US (60 * US_PER_S)
 #define WORDS_MAX 96
 
-static const char pinned[] = "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3 -c bytea_output=hex -c timezone=UTC -c row_security=off "
-                             "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0 -c default_transaction_read_only=off -c lock_timeout=5s -c search_path=pg_catalog "
-                             "-c standard_conforming_strings=on -c xmlbinary=base64 -c jit=off -c max_parallel_workers_per_gather=0";
+static const char pinned[] =
+    "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3 -c bytea_output=hex -c "
+    "timezone=UTC -c row_security=off "
+    "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0 -c "
+    "default_transaction_read_only=off -c lock_timeout=5s -c search_path=pg_catalog "
+    "-c standard_conforming_strings=on -c xmlbinary=base64 -c jit=off -c "
+    "max_parallel_workers_per_gather=0";
 
-/* --- errors ---------------------------------------------------------------------------------------------------- */
+/* --- errors
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 struct state_rule {
     const char *prefix; /* of the SQLSTATE; the first match wins */
@@ -40,17 +47,21 @@ static const struct state_rule state_rules[] = {
     { "55P03", ERR_RETRY, "lock_timeout", EXIT_ERROR, "" },
     { "40", ERR_RETRY, "try_again", EXIT_ERROR, "" },
     { "55006", ERR_RETRY, "slot_in_use", EXIT_FENCED, "" },
-    { "58P01", ERR_FATAL, "log_missing", EXIT_LINEAGE, "tailrace slots shows the slot; drop the job, then start it with a new target" },
-    { "28", ERR_FATAL, "login_refused", EXIT_ERROR, "check user, password and pg_hba.conf of the server" },
+    { "58P01", ERR_FATAL, "log_missing", EXIT_LINEAGE,
+      "tailrace slots shows the slot; drop the job, then start it with a new target" },
+    { "28", ERR_FATAL, "login_refused", EXIT_ERROR,
+      "check user, password and pg_hba.conf of the server" },
     { "3D000", ERR_FATAL, "database_missing", EXIT_ERROR, "" },
-    { "42501", ERR_FATAL, "permission_denied", EXIT_PLAN, "tailrace plan prints the GRANT that is missing" },
+    { "42501", ERR_FATAL, "permission_denied", EXIT_PLAN,
+      "tailrace plan prints the GRANT that is missing" },
     { "42P01", ERR_FATAL, "table_missing", EXIT_ERROR, "" },
     { "42704", ERR_FATAL, "object_missing", EXIT_ERROR, "" },
     { "XX001", ERR_FATAL, "source_damaged", EXIT_ERROR, "" },
     { "XX002", ERR_FATAL, "source_damaged", EXIT_ERROR, "" },
 };
 
-int pgsrc_server_error(struct err *err, const char *sqlstate, const char *message, const char *during) {
+int pgsrc_server_error(struct err *err, const char *sqlstate, const char *message,
+                       const char *during) {
     char line[400];
     snprintf(line, sizeof line, "%s", message ? message : "");
     line[strcspn(line, "\n")] = '\0';
@@ -94,7 +105,8 @@ static int connect_error(struct pgsrc_session *s, struct err *err) {
     line[strcspn(line, "\n")] = '\0';
     if (strstr(message, "certificate") || strstr(message, "SSL") || strstr(message, "sslmode")) {
         err_set(err, ERR_FATAL, "tls_failed", "connect to PostgreSQL with TLS: %s", line);
-        return err_cure(err, "sslrootcert=/path/to/ca.pem in the URL names the authority that signed the server's certificate");
+        return err_cure(err, "sslrootcert=/path/to/ca.pem in the URL names the authority that "
+                             "signed the server's certificate");
     }
     if (strstr(message, "no password supplied") || strstr(message, "authentication")) {
         return err_set(err, ERR_FATAL, "login_refused", "connect to PostgreSQL: %s", line);
@@ -102,7 +114,9 @@ static int connect_error(struct pgsrc_session *s, struct err *err) {
     return err_set(err, ERR_RETRY, "connect_failed", "connect to PostgreSQL: %s", line);
 }
 
-/* --- connecting ------------------------------------------------------------------------------------------------ */
+/* --- connecting
+ * ------------------------------------------------------------------------------------------------
+ */
 
 /* Host i of "a:1,b:2": appends host and port to comma lists. */
 static void split_hosts(const char *hosts, struct buf *names, struct buf *ports) {
@@ -138,8 +152,10 @@ static void split_hosts(const char *hosts, struct buf *names, struct buf *ports)
 }
 
 static bool host_is_local(const char *name, size_t len) {
-    return len == 0 || name[0] == '/' || name[0] == '@' || (len == 9 && memcmp(name, "localhost", 9) == 0) ||
-           (len > 4 && memcmp(name, "127.", 4) == 0 && strspn(name, "0123456789.") >= len) || (len == 3 && memcmp(name, "::1", 3) == 0);
+    return len == 0 || name[0] == '/' || name[0] == '@' ||
+           (len == 9 && memcmp(name, "localhost", 9) == 0) ||
+           (len > 4 && memcmp(name, "127.", 4) == 0 && strspn(name, "0123456789.") >= len) ||
+           (len == 3 && memcmp(name, "::1", 3) == 0);
 }
 
 bool pgsrc_hosts_are_local(const char *hosts) {
@@ -163,7 +179,9 @@ bool pgsrc_hosts_are_local(const char *hosts) {
 
 /* The system's bundle of authorities; libpq 15 does not know where it is. */
 static const char *system_roots(void) {
-    static const char *const places[] = { "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem" };
+    static const char *const places[] = { "/etc/ssl/certs/ca-certificates.crt",
+                                          "/etc/pki/tls/certs/ca-bundle.crt",
+                                          "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem" };
     for (size_t i = 0; i < ARRAY_COUNT(places); i++) {
         if (access(places[i], R_OK) == 0) {
             return places[i];
@@ -181,7 +199,8 @@ static int word_add(struct words *w, const char *key, const char *value, struct 
         return 0;
     }
     if (w->count == WORDS_MAX) {
-        err_set(err, ERR_FATAL, "option_value", "the source's URL has more than %d keys", WORDS_MAX);
+        err_set(err, ERR_FATAL, "option_value", "the source's URL has more than %d keys",
+                WORDS_MAX);
         return err_exit(err, EXIT_USAGE);
     }
     w->key[w->count] = key;
@@ -198,16 +217,28 @@ static const char *word_get(const struct words *w, const char *key) {
 }
 
 /* Defaults, then the user's own keys, then what nobody may change: libpq lets the last one win. */
-static int words_fill(struct words *w, const struct pgsrc_login *login, struct buf *names, struct buf *ports, struct buf *options, struct err *err) {
+static int words_fill(struct words *w, const struct pgsrc_login *login, struct buf *names,
+                      struct buf *ports, struct buf *options, struct err *err) {
     if (login->hosts && login->hosts[0]) {
         split_hosts(login->hosts, names, ports);
     }
     bool several = names->len && strchr(buf_cstr(names), ',');
-    const struct { const char *key, *value; } defaults[] = {
-        { "host", buf_cstr(names) }, { "port", buf_cstr(ports) }, { "dbname", login->database }, { "user", login->user },
-        { "password", login->secret }, { "sslmode", pgsrc_hosts_are_local(login->hosts) ? "allow" : "verify-full" },
-        { "gssencmode", "disable" }, { "connect_timeout", "10" }, { "keepalives_idle", "30" }, { "keepalives_interval", "10" },
-        { "keepalives_count", "3" }, { "tcp_user_timeout", "60000" }, { "target_session_attrs", several && !login->standby ? "primary" : "any" },
+    const struct {
+        const char *key, *value;
+    } defaults[] = {
+        { "host", buf_cstr(names) },
+        { "port", buf_cstr(ports) },
+        { "dbname", login->database },
+        { "user", login->user },
+        { "password", login->secret },
+        { "sslmode", pgsrc_hosts_are_local(login->hosts) ? "allow" : "verify-full" },
+        { "gssencmode", "disable" },
+        { "connect_timeout", "10" },
+        { "keepalives_idle", "30" },
+        { "keepalives_interval", "10" },
+        { "keepalives_count", "3" },
+        { "tcp_user_timeout", "60000" },
+        { "target_session_attrs", several && !login->standby ? "primary" : "any" },
     };
     for (size_t i = 0; i < ARRAY_COUNT(defaults); i++) {
         if (word_add(w, defaults[i].key, defaults[i].value, err)) {
@@ -220,14 +251,18 @@ static int words_fill(struct words *w, const struct pgsrc_login *login, struct b
         }
     }
     const char *mode = word_get(w, "sslmode");
-    if (mode && strncmp(mode, "verify", 6) == 0 && !word_get(w, "sslrootcert") && word_add(w, "sslrootcert", system_roots(), err)) {
+    if (mode && strncmp(mode, "verify", 6) == 0 && !word_get(w, "sslrootcert") &&
+        word_add(w, "sslrootcert", system_roots(), err)) {
         return -1;
     }
     const char *given = word_get(w, "options");
     buf_putf(options, "%s%s%s", given ? given : "", given ? " " : "", pinned);
-    return word_add(w, "options", buf_cstr(options), err) || word_add(w, "client_encoding", "UTF8", err) ||
-                   word_add(w, "application_name", login->application, err) || word_add(w, "replication", login->replication ? "database" : "false", err)
-               ? -1 : 0;
+    return word_add(w, "options", buf_cstr(options), err) ||
+                   word_add(w, "client_encoding", "UTF8", err) ||
+                   word_add(w, "application_name", login->application, err) ||
+                   word_add(w, "replication", login->replication ? "database" : "false", err)
+               ? -1
+               : 0;
 }
 
 static void no_notice(void *arg, const PGresult *result) {
@@ -242,35 +277,46 @@ static int connect_wait(struct pgsrc_session *s, struct err *err) {
         if (step == PGRES_POLLING_FAILED) {
             return connect_error(s, err);
         }
-        if (!wait_fd(PQsocket(s->conn), step == PGRES_POLLING_READING ? POLLIN : POLLOUT, NULL, deadline)) {
+        if (!wait_fd(PQsocket(s->conn), step == PGRES_POLLING_READING ? POLLIN : POLLOUT, NULL,
+                     deadline)) {
             const char *host = PQhost(s->conn);
-            return err_set(err, ERR_RETRY, "connect_failed", "connect to PostgreSQL at \"%s\" port %s: no answer within 10 s", host ? host : "", PQport(s->conn));
+            return err_set(err, ERR_RETRY, "connect_failed",
+                           "connect to PostgreSQL at \"%s\" port %s: no answer within 10 s",
+                           host ? host : "", PQport(s->conn));
         }
         step = PQconnectPoll(s->conn);
     }
     return 0;
 }
 
-static int session_check(struct pgsrc_session *s, const struct pgsrc_login *login, struct err *err) {
+static int session_check(struct pgsrc_session *s, const struct pgsrc_login *login,
+                         struct err *err) {
     s->version = PQserverVersion(s->conn);
     if (s->version < 140000) {
-        err_set(err, ERR_FATAL, "server_too_old", "PostgreSQL %d is too old: 14 or newer is needed", s->version / 10000);
+        err_set(err, ERR_FATAL, "server_too_old", "PostgreSQL %d is too old: 14 or newer is needed",
+                s->version / 10000);
         return err_exit(err, EXIT_PLAN);
     }
-    const char *strings = PQparameterStatus(s->conn, "standard_conforming_strings"), *encoding = PQparameterStatus(s->conn, "client_encoding");
+    const char *strings = PQparameterStatus(s->conn, "standard_conforming_strings"),
+               *encoding = PQparameterStatus(s->conn, "client_encoding");
     if (!strings || strcmp(strings, "on") != 0 || !encoding || strcmp(encoding, "UTF8") != 0) {
-        err_set(err, ERR_FATAL, "settings_refused", "the server, or a pooler before it, does not take the settings of the startup packet");
+        err_set(
+            err, ERR_FATAL, "settings_refused",
+            "the server, or a pooler before it, does not take the settings of the startup packet");
         return err_cure(err, "connect to the server itself, not through a pooler");
     }
     const char *recovery = PQparameterStatus(s->conn, "in_hot_standby");
     if (!login->standby && recovery && strcmp(recovery, "on") == 0) {
-        err_set(err, ERR_FATAL, "standby", "the server is a standby: snapshots and the log of a standby are not proven to fit together");
+        err_set(err, ERR_FATAL, "standby",
+                "the server is a standby: snapshots and the log of a standby are not proven to fit "
+                "together");
         return err_cure(err, "name the primary server in the job's URL");
     }
     return 0;
 }
 
-int pgsrc_session_open(const struct pgsrc_login *login, struct pgsrc_session **out, struct err *err) {
+int pgsrc_session_open(const struct pgsrc_login *login, struct pgsrc_session **out,
+                       struct err *err) {
     *out = NULL;
     struct words w = { .count = 0 };
     struct buf names, ports, options;
@@ -285,7 +331,8 @@ int pgsrc_session_open(const struct pgsrc_login *login, struct pgsrc_session **o
             rc = err_set(err, ERR_RETRY, "connect_failed", "connect to PostgreSQL: out of memory");
         } else if (PQstatus(s->conn) == CONNECTION_BAD) {
             rc = connect_error(s, err);
-            if (strstr(PQerrorMessage(s->conn), "invalid connection option") || strstr(PQerrorMessage(s->conn), "invalid sslmode")) {
+            if (strstr(PQerrorMessage(s->conn), "invalid connection option") ||
+                strstr(PQerrorMessage(s->conn), "invalid sslmode")) {
                 err->kind = ERR_FATAL;
                 err_exit(err, EXIT_USAGE);
             }
@@ -320,19 +367,26 @@ void pgsrc_session_close(struct pgsrc_session *s) {
     }
 }
 
-/* --- statements ------------------------------------------------------------------------------------------------ */
+/* --- statements
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static int lost(struct pgsrc_session *s, struct err *err) {
-    return err_set(err, ERR_REWIND, "connection_lost", "the connection to PostgreSQL broke: %s", PQerrorMessage(s->conn));
+    return err_set(err, ERR_REWIND, "connection_lost", "the connection to PostgreSQL broke: %s",
+                   PQerrorMessage(s->conn));
 }
 
-static int send_statement(struct pgsrc_session *s, struct err *err, const char *sql, int count, const char *const *params, int binary) {
+static int send_statement(struct pgsrc_session *s, struct err *err, const char *sql, int count,
+                          const char *const *params, int binary) {
     s->state[0] = '\0';
-    int sent = count || binary ? PQsendQueryParams(s->conn, sql, count, NULL, params, NULL, NULL, binary) : PQsendQuery(s->conn, sql);
+    int sent = count || binary
+                   ? PQsendQueryParams(s->conn, sql, count, NULL, params, NULL, NULL, binary)
+                   : PQsendQuery(s->conn, sql);
     return sent ? 0 : lost(s, err);
 }
 
-int pgsrc_send(struct pgsrc_session *s, struct err *err, const char *sql, int count, const char *const *params) {
+int pgsrc_send(struct pgsrc_session *s, struct err *err, const char *sql, int count,
+               const char *const *params) {
     return send_statement(s, err, sql, count, params, 0);
 }
 
@@ -349,7 +403,8 @@ static int keep_result(struct pgsrc_session *s, PGresult *r, bool *failed, struc
         *failed = true;
         if (state) {
             snprintf(s->state, sizeof s->state, "%.5s", state);
-            pgsrc_server_error(err, state, PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY), "query of PostgreSQL");
+            pgsrc_server_error(err, state, PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY),
+                               "query of PostgreSQL");
         } else {
             lost(s, err);
         }
@@ -393,7 +448,8 @@ int pgsrc_poll(struct pgsrc_session *s, int64_t deadline_us, PGresult **out, str
     }
 }
 
-static PGresult *query(struct pgsrc_session *s, struct err *err, const char *sql, int count, const char *const *params, int binary) {
+static PGresult *query(struct pgsrc_session *s, struct err *err, const char *sql, int count,
+                       const char *const *params, int binary) {
     PGresult *r = NULL;
     if (send_statement(s, err, sql, count, params, binary)) {
         return NULL;
@@ -405,11 +461,13 @@ static PGresult *query(struct pgsrc_session *s, struct err *err, const char *sql
     return rc == 1 ? r : NULL;
 }
 
-PGresult *pgsrc_query(struct pgsrc_session *s, struct err *err, const char *sql, int count, const char *const *params) {
+PGresult *pgsrc_query(struct pgsrc_session *s, struct err *err, const char *sql, int count,
+                      const char *const *params) {
     return query(s, err, sql, count, params, 0);
 }
 
-PGresult *pgsrc_query_binary(struct pgsrc_session *s, struct err *err, const char *sql, int count, const char *const *params) {
+PGresult *pgsrc_query_binary(struct pgsrc_session *s, struct err *err, const char *sql, int count,
+                             const char *const *params) {
     return query(s, err, sql, count, params, 1);
 }
 
@@ -419,7 +477,9 @@ int pgsrc_run(struct pgsrc_session *s, struct err *err, const char *sql) {
     return r ? 0 : -1;
 }
 
-/* --- quoting --------------------------------------------------------------------------------------------------- */
+/* --- quoting
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 void pgsrc_put_ident(struct buf *out, const char *name) {
     buf_putc(out, '"');

@@ -10,16 +10,28 @@ static struct schema *table(const char *storage) {
     struct schema *s = schema_new(42, "public", "orders", 3);
     static const char *const names[] = { "id", "region", "body" };
     for (int i = 0; i < 3; i++) {
-        s->columns[i] = (struct column_def){ .name = names[i], .type = { .kind = i == 2 ? TYPE_TEXT : TYPE_INT32 }, .source_type = "", .nullable = i == 2, .key_pos = -1 };
+        s->columns[i] = (struct column_def){ .name = names[i],
+                                             .type = { .kind = i == 2 ? TYPE_TEXT : TYPE_INT32 },
+                                             .source_type = "",
+                                             .nullable = i == 2,
+                                             .key_pos = -1 };
     }
     s->storage = storage;
     schema_finish(s);
     return s;
 }
 
-static struct pgsrc_identity_out decide(char replident, struct pgsrc_index primary, struct pgsrc_index chosen, struct table_choice choice) {
+static struct pgsrc_identity_out decide(char replident, struct pgsrc_index primary,
+                                        struct pgsrc_index chosen, struct table_choice choice) {
     struct schema *s = table("");
-    struct pgsrc_identity_in in = { .space = "public", .name = "orders", .replident = replident, .primary = primary, .chosen = chosen, .choice = &choice, .schema = s, .attnums = attnums };
+    struct pgsrc_identity_in in = { .space = "public",
+                                    .name = "orders",
+                                    .replident = replident,
+                                    .primary = primary,
+                                    .chosen = chosen,
+                                    .choice = &choice,
+                                    .schema = s,
+                                    .attnums = attnums };
     struct pgsrc_identity_out out;
     pgsrc_identity(&in, &out);
     schema_unref(s);
@@ -27,10 +39,18 @@ static struct pgsrc_identity_out decide(char replident, struct pgsrc_index prima
 }
 
 static const struct pgsrc_index none = { .exists = false };
-static const struct pgsrc_index by_id = { .exists = true, .immediate = true, .count = 1, .attnum = { 1 } };
-static const struct pgsrc_index by_region_id = { .exists = true, .immediate = true, .count = 2, .attnum = { 3, 1 } };
-static const struct pgsrc_index deferrable = { .exists = true, .immediate = false, .count = 1, .attnum = { 1 } };
-static const struct pgsrc_index generated = { .exists = true, .immediate = true, .count = 1, .attnum = { 2 } };
+static const struct pgsrc_index by_id = {
+    .exists = true, .immediate = true, .count = 1, .attnum = { 1 }
+};
+static const struct pgsrc_index by_region_id = {
+    .exists = true, .immediate = true, .count = 2, .attnum = { 3, 1 }
+};
+static const struct pgsrc_index deferrable = {
+    .exists = true, .immediate = false, .count = 1, .attnum = { 1 }
+};
+static const struct pgsrc_index generated = {
+    .exists = true, .immediate = true, .count = 1, .attnum = { 2 }
+};
 
 TEST(pgsrc_identity_takes_the_primary_key_in_its_order) {
     struct pgsrc_identity_out out = decide('d', by_region_id, none, (struct table_choice){ 0 });
@@ -63,9 +83,12 @@ TEST(pgsrc_identity_deferrable_key_is_none) {
 TEST(pgsrc_identity_without_one_prints_three_ways_out) {
     static const char replidents[] = { 'd', 'n', 'i' };
     for (size_t i = 0; i < sizeof replidents; i++) {
-        struct pgsrc_identity_out out = decide(replidents[i], none, none, (struct table_choice){ 0 });
+        struct pgsrc_identity_out out =
+            decide(replidents[i], none, none, (struct table_choice){ 0 });
         EXPECT_TRUE(!out.usable && out.why[0]);
-        EXPECT_EQ_STR(out.cure, "ALTER TABLE \"public\".\"orders\" REPLICA IDENTITY FULL;\n\"public\".\"orders\": skip\n\"public\".\"orders\": append");
+        EXPECT_EQ_STR(out.cure,
+                      "ALTER TABLE \"public\".\"orders\" REPLICA IDENTITY "
+                      "FULL;\n\"public\".\"orders\": skip\n\"public\".\"orders\": append");
     }
     EXPECT_TRUE(!decide('n', by_id, none, (struct table_choice){ 0 }).usable);
     EXPECT_TRUE(!decide('d', generated, none, (struct table_choice){ 0 }).usable);
@@ -78,14 +101,17 @@ TEST(pgsrc_identity_append_needs_none) {
 }
 
 TEST(pgsrc_identity_key_of_the_user) {
-    struct pgsrc_identity_out out = decide('f', none, none, (struct table_choice){ .key = "region, id" });
+    struct pgsrc_identity_out out =
+        decide('f', none, none, (struct table_choice){ .key = "region, id" });
     EXPECT_TRUE(out.usable);
     EXPECT_EQ_INT(out.key_count, 2);
     EXPECT_EQ_INT(out.key[0], 1);
     EXPECT_TRUE(decide('d', by_region_id, none, (struct table_choice){ .key = "id" }).usable);
-    EXPECT_TRUE(!decide('d', by_id, none, (struct table_choice){ .key = "region" }).usable); /* the log lacks it */
+    EXPECT_TRUE(!decide('d', by_id, none, (struct table_choice){ .key = "region" })
+                     .usable); /* the log lacks it */
     EXPECT_TRUE(!decide('f', none, none, (struct table_choice){ .key = "nosuch" }).usable);
-    EXPECT_TRUE(!decide('f', none, none, (struct table_choice){ .key = "body" }).usable); /* may be null */
+    EXPECT_TRUE(
+        !decide('f', none, none, (struct table_choice){ .key = "body" }).usable); /* may be null */
     EXPECT_TRUE(!decide('f', none, none, (struct table_choice){ .key = " , " }).usable);
 }
 
@@ -99,27 +125,34 @@ static bool rewritten(const char *before, const char *after) {
 
 TEST(pgsrc_rewritten_by_alter_only) {
     EXPECT_TRUE(!rewritten("9:1.700;2.700;", "9:1.700;2.700;"));
-    EXPECT_TRUE(!rewritten("9:1.700;2.700;", "8:1.700;2.700;"));       /* TRUNCATE, VACUUM FULL, CLUSTER */
-    EXPECT_TRUE(!rewritten("9:1.700;2.700;", "9:1.700;2.755;"));       /* rename, SET STATISTICS: no row changed */
-    EXPECT_TRUE(!rewritten("9:1.700;2.700;", "9:1.700;"));             /* DROP COLUMN */
-    EXPECT_TRUE(!rewritten("9:1.700;2.700;", "8:1.700;"));             /* DROP COLUMN, then VACUUM FULL */
-    EXPECT_TRUE(!rewritten("9:1.700;", "9:1.700;2.755;"));             /* ADD COLUMN without a default */
-    EXPECT_TRUE(rewritten("9:1.700;", "9:1.700;2.755m;"));             /* ADD COLUMN DEFAULT 7 */
+    EXPECT_TRUE(
+        !rewritten("9:1.700;2.700;", "8:1.700;2.700;")); /* TRUNCATE, VACUUM FULL, CLUSTER */
+    EXPECT_TRUE(!rewritten("9:1.700;2.700;",
+                           "9:1.700;2.755;")); /* rename, SET STATISTICS: no row changed */
+    EXPECT_TRUE(!rewritten("9:1.700;2.700;", "9:1.700;")); /* DROP COLUMN */
+    EXPECT_TRUE(!rewritten("9:1.700;2.700;", "8:1.700;")); /* DROP COLUMN, then VACUUM FULL */
+    EXPECT_TRUE(!rewritten("9:1.700;", "9:1.700;2.755;")); /* ADD COLUMN without a default */
+    EXPECT_TRUE(rewritten("9:1.700;", "9:1.700;2.755m;")); /* ADD COLUMN DEFAULT 7 */
     EXPECT_TRUE(!rewritten("9:1.700;2.755m;", "9:1.700;2.755m;"));
-    EXPECT_TRUE(rewritten("9:1.700;", "8:1.700;2.755;"));              /* ADD COLUMN DEFAULT random() */
-    EXPECT_TRUE(rewritten("9:1.700;2.700;", "8:1.700;2.755;"));        /* ALTER TYPE USING */
-    EXPECT_TRUE(rewritten("9:12.700;", "8:1.700;"));                   /* numbers are compared whole */
+    EXPECT_TRUE(rewritten("9:1.700;", "8:1.700;2.755;"));       /* ADD COLUMN DEFAULT random() */
+    EXPECT_TRUE(rewritten("9:1.700;2.700;", "8:1.700;2.755;")); /* ALTER TYPE USING */
+    EXPECT_TRUE(rewritten("9:12.700;", "8:1.700;"));            /* numbers are compared whole */
     EXPECT_TRUE(!rewritten("", "9:1.700;"));
     EXPECT_TRUE(!rewritten("9:1.700;", ""));
 }
 
 TEST(pgsrc_rewritten_partitions) {
-    EXPECT_TRUE(!rewritten("p:1.7;|20.20.00fa;", "p:1.7;|20.20.00fa;30.30.00ba;")); /* CREATE TABLE .. PARTITION OF */
-    EXPECT_TRUE(rewritten("p:1.7;|20.20.00fa;", "p:1.7;|20.20.00fa;30.30.00ba+;")); /* ATTACH of a table with rows */
-    EXPECT_TRUE(rewritten("p:1.7;|20.20.00fa;30.30.00ba;", "p:1.7;|20.20.00fa;"));  /* DROP, DETACH */
-    EXPECT_TRUE(!rewritten("p:1.7;|20.20.00fa+;", "p:1.7;|20.21.00fa+;"));          /* VACUUM FULL of an attached one */
+    EXPECT_TRUE(!rewritten("p:1.7;|20.20.00fa;",
+                           "p:1.7;|20.20.00fa;30.30.00ba;")); /* CREATE TABLE .. PARTITION OF */
+    EXPECT_TRUE(rewritten("p:1.7;|20.20.00fa;",
+                          "p:1.7;|20.20.00fa;30.30.00ba+;")); /* ATTACH of a table with rows */
+    EXPECT_TRUE(
+        rewritten("p:1.7;|20.20.00fa;30.30.00ba;", "p:1.7;|20.20.00fa;")); /* DROP, DETACH */
+    EXPECT_TRUE(!rewritten("p:1.7;|20.20.00fa+;",
+                           "p:1.7;|20.21.00fa+;")); /* VACUUM FULL of an attached one */
     EXPECT_TRUE(!rewritten("p:1.7;|20.20.00fa;", "p:1.7;|20.20.00cc;"));
-    EXPECT_TRUE(rewritten("p:1.7;|20.20.00fa;", "p:1.7;|20.21.00cc;"));             /* ALTER of the root rewrote it */
+    EXPECT_TRUE(
+        rewritten("p:1.7;|20.20.00fa;", "p:1.7;|20.21.00cc;")); /* ALTER of the root rewrote it */
 }
 
 TEST(pgsrc_rewritten_by_another_type) {

@@ -8,11 +8,20 @@
 /* A job that goes on as it should; each test breaks one thing. */
 static struct pgsrc_start_in healthy(void) {
     struct pgsrc_start_in in = {
-        .knows = TARGET_POSITION, .applied = 2000, .resume = 1900,
+        .knows = TARGET_POSITION,
+        .applied = 2000,
+        .resume = 1900,
         .stored = { .system = "77", .slot = "tailrace_shop", .database = "shop" },
         .here = { .system = "77", .slot = "tailrace_shop", .database = "shop" },
-        .log_end = 5000, .own_slot = true, .publications = true, .publication = "tailrace_shop",
-        .slot = { .exists = true, .logical_pgoutput = true, .database = "shop", .wal_status = "reserved", .confirmed = 1800 },
+        .log_end = 5000,
+        .own_slot = true,
+        .publications = true,
+        .publication = "tailrace_shop",
+        .slot = { .exists = true,
+                  .logical_pgoutput = true,
+                  .database = "shop",
+                  .wal_status = "reserved",
+                  .confirmed = 1800 },
     };
     return in;
 }
@@ -21,7 +30,8 @@ static bool refused(const struct pgsrc_start_in *in, const char *code, int exit_
     struct err err = ERR_INIT;
     enum pgsrc_start_action action;
     uint64_t from;
-    return EXPECT_EQ_INT(pgsrc_start_decide(in, &action, &from, &err), -1) && EXPECT_EQ_STR(err.code, code) && EXPECT_EQ_INT(err.exit, exit_code) &&
+    return EXPECT_EQ_INT(pgsrc_start_decide(in, &action, &from, &err), -1) &&
+           EXPECT_EQ_STR(err.code, code) && EXPECT_EQ_INT(err.exit, exit_code) &&
            EXPECT_EQ_INT(err.kind, ERR_FATAL) && EXPECT_TRUE(err.cure[0] != '\0');
 }
 
@@ -29,7 +39,8 @@ static bool goes_on(const struct pgsrc_start_in *in, uint64_t want) {
     struct err err = ERR_INIT;
     enum pgsrc_start_action action = PGSRC_CREATE;
     uint64_t from = 0;
-    return EXPECT_EQ_INT(pgsrc_start_decide(in, &action, &from, &err), 0) && EXPECT_EQ_INT(action, PGSRC_GO_ON) && EXPECT_EQ_U64(from, want);
+    return EXPECT_EQ_INT(pgsrc_start_decide(in, &action, &from, &err), 0) &&
+           EXPECT_EQ_INT(action, PGSRC_GO_ON) && EXPECT_EQ_U64(from, want);
 }
 
 TEST(pgsrc_start_goes_on_from_the_targets_position) {
@@ -119,7 +130,10 @@ TEST(pgsrc_start_never_creates_the_users_slot) {
 }
 
 TEST(pgsrc_lineage_survives_its_json) {
-    struct pgsrc_lineage in = { .system = "7710684277930927765", .slot = "tailrace_shop", .database = "sh\"op\\ü" }, out;
+    struct pgsrc_lineage in = { .system = "7710684277930927765",
+                                .slot = "tailrace_shop",
+                                .database = "sh\"op\\ü" },
+                         out;
     struct buf b;
     buf_init(&b, SIZE_MAX);
     pgsrc_lineage_put(&b, &in);
