@@ -416,9 +416,6 @@ int job_run(struct job *job, struct err *err) {
         code = run_attempts(job, err);
     }
     job_enter(job, PHASE_ENDED);
-    log_info(job->env->log, "job", "ended", "exit=%d commits=%lld rewinds=%lld", code,
-             (long long)metric_get(job->env->metrics, METRIC_COMMITS),
-             (long long)metric_get(job->env->metrics, METRIC_REWINDS));
     file_close(job->lock);
     job->lock = NULL;
     return code;

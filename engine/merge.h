@@ -23,6 +23,7 @@ struct merge {
     struct spool *spool;
     bool catalogued;      /* the first catalogue was taken in: segments and lanes may go */
     bool stopped_sending; /* a writer's channel broke: stopping */
+    bool reading;         /* a lane got a chunk since all tables were joined */
 
     /* Lanes. */
     struct {

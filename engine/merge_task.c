@@ -239,6 +239,7 @@ static bool give_chunk(struct merge *m, unsigned lane) {
     order->order = next;
     m->lanes[lane].state = LANE_IS_BUSY;
     m->lanes[lane].id = next.id;
+    m->reading = true;
     m->lanes[lane].joined = next.piece;
     send_lane(m, lane, order);
     return true;
@@ -254,6 +255,14 @@ static bool give_work(struct merge *m) {
         }
     }
     return gave;
+}
+
+/* The moment at which all that is read of tables is in the stream. */
+static void say_joined(struct merge *m) {
+    if (m->reading && hybrid_joined(m->h)) {
+        m->reading = false;
+        log_info(m->run->env->log, "merge", "snapshot_joined", "every table's rows are in the stream");
+    }
 }
 
 static int take_segment(struct merge *m, struct err *err) {
@@ -306,8 +315,9 @@ static void probe_growth(struct merge *m, int64_t now_us) {
 
 static void step_finishing(struct merge *m) {
     bool over = m->run->config->mode == JOB_ONCE && m->once_known && m->catalogued &&
-                !m->capturing && !m->catalogue_asked && hybrid_joined(m->h) &&
-                hybrid_at_border(m->h) && logpos_cmp(m->log_to, m->once_end) >= 0;
+                !m->capturing && !m->catalogue_asked && !hybrid_wants_catalogue(m->h, false) &&
+                hybrid_joined(m->h) && hybrid_at_border(m->h) &&
+                logpos_cmp(m->log_to, m->once_end) >= 0;
     if (!m->finishing && (over || atomic_load(&m->run->finishing))) {
         m->finishing = true;
         status_phase(m->run->status, "finishing");
@@ -378,11 +388,16 @@ static int turn(struct merge *m, struct err *err) {
     busy |= log;
     int64_t now_us = clock_mono_us();
     m->look_again_us = now_us + LOOK_US;
+    say_joined(m);
     want_log(m, now_us);
     ask_catalogue(m, now_us);
     probe_growth(m, now_us);
     publish(m, now_us);
     return merge_seal_step(m, err) ? -1 : busy;
+}
+
+static uint32_t chunk_rows(const struct job_config *config) {
+    return config->chunk_rows == 0 ? 100000 : config->chunk_rows < 2 ? 2 : config->chunk_rows;
 }
 
 static int begin(struct merge *m, struct err *err) {
@@ -398,7 +413,7 @@ static int begin(struct merge *m, struct err *err) {
         .metrics = run->env->metrics,
         .held_bytes_max = run->budget.held_bytes,
         .rows_bytes_max = run->budget.rows_bytes,
-        .chunk_rows = run->config->chunk_rows ? run->config->chunk_rows : 100000,
+        .chunk_rows = chunk_rows(run->config),
         .chunk_bytes = run->budget.chunk_bytes,
         .sections_max = run->lane_count * 4,
         .see_from_tx = run->see_from_tx,
