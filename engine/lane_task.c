@@ -151,6 +151,18 @@ static enum lane_step read_range(struct lane *l, const struct chunk_order *order
     return send_rows(l, order->id, &read, complete, err);
 }
 
+static enum lane_step read_piece(struct lane *l, const struct chunk_order *order, struct err *err) {
+    bool complete = true;
+    enum lane_step step = read_range(l, order, &complete, err);
+    if (step != STEP_ON) {
+        return step;
+    }
+    if (FAILPOINT(l->run->env->failpoints, "lane.before_piece_end", err)) {
+        return STEP_FAILED;
+    }
+    return send_plain(l, LANE_END, order->id, complete) ? STEP_OVER : STEP_ON;
+}
+
 /* Reads piece after piece of a whole table, in the snapshot that the transaction has, until merge
  * says that this is over. */
 static enum lane_step read_pieces(struct lane *l, uint64_t id, struct err *err) {
@@ -164,17 +176,11 @@ static enum lane_step read_pieces(struct lane *l, uint64_t id, struct err *err) 
         }
         CHECK(order->id == id && (order->kind == LANE_PIECES_DONE || order->kind == LANE_DO ||
                                   order->kind == LANE_DROP));
-        bool done = order->kind != LANE_DO, complete = true;
-        enum lane_step step = done ? STEP_ON : read_range(l, &order->order, &complete, err);
+        bool done = order->kind != LANE_DO;
+        enum lane_step step = done ? STEP_ON : read_piece(l, &order->order, err);
         lane_order_free(order);
         if (done || step != STEP_ON) {
             return step;
-        }
-        if (FAILPOINT(l->run->env->failpoints, "lane.before_piece_end", err)) {
-            return STEP_FAILED;
-        }
-        if (send_plain(l, LANE_END, id, complete)) {
-            return STEP_OVER;
         }
     }
     return STEP_OVER;
@@ -275,7 +281,6 @@ static enum lane_step do_cut(struct lane *l, const struct chunk_order *order, st
 }
 
 static enum lane_step do_piece(struct lane *l, const struct chunk_order *order, struct err *err) {
-    bool complete;
     if (l->session->ops->lane_join(l->session, order->schema, order->export_name, err)) {
         return STEP_FAILED;
     }
@@ -283,12 +288,8 @@ static enum lane_step do_piece(struct lane *l, const struct chunk_order *order, 
     if (FAILPOINT(l->run->env->failpoints, "lane.after_join", err)) {
         return STEP_FAILED;
     }
-    enum lane_step step = read_range(l, order, &complete, err);
-    if (step != STEP_ON) {
-        return step;
-    }
-    return send_plain(l, LANE_END, order->id, complete) ? STEP_OVER
-                                                        : read_pieces(l, order->id, err);
+    enum lane_step step = read_piece(l, order, err);
+    return step == STEP_ON ? read_pieces(l, order->id, err) : step;
 }
 
 static void close_session(struct lane *l) {
