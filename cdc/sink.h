@@ -58,10 +58,10 @@ struct commit_request {
     struct sink_part **parts; /* one a writer, in writer order; NULL entries = nothing staged */
     uint32_t part_count;
     uint64_t rows;
-    bool position_only; /* no rows, no change in which tables are consistent: may be stored more
-                           cheaply */
-    const char *const
-        *inconsistent; /* labels of the tables with a chunk or hole that has not joined, sorted */
+    /* No rows, no change in which tables are consistent: may be stored more cheaply. */
+    bool position_only;
+    /* Labels of the tables with a chunk or hole that has not joined, sorted. */
+    const char *const *inconsistent;
     uint32_t inconsistent_count;
     struct schema *const *schemas; /* all tables, sorted by table_id */
     uint32_t schema_count;
@@ -70,11 +70,13 @@ struct commit_request {
 
 /* In line with the rows: what a writer stages, in this order. */
 enum stage_kind {
-    STAGE_ROWS, /* batches[0..count): rows in the order (tx, n) across them if they have a txlist,
-                   else snapshot rows of one batch */
-    STAGE_GENERATION, /* batch-less: all rows of lower generations of the table are void */
-    STAGE_REMOVE, /* batches[0]: rows, keys only count, to be taken out of the target (holes; DESIGN
-                     4 rule 6) */
+    /* batches[0..count): rows in the order (tx, n) across them if they have a txlist, else
+     * snapshot rows of one batch */
+    STAGE_ROWS,
+    /* batch-less: all rows of lower generations of the table are void */
+    STAGE_GENERATION,
+    /* batches[0]: rows, only keys count, to be taken out of the target (holes; rule 6) */
+    STAGE_REMOVE,
 };
 struct stage_item {
     enum stage_kind kind;
@@ -85,6 +87,40 @@ struct stage_item {
     struct logpos at;      /* of STAGE_GENERATION and STAGE_REMOVE */
 };
 
+/* Opening touches nothing; path and rights are looked at by examine (for plan; reads only). */
+typedef int (*sink_open_fn)(const struct sink_address *addr, struct env *env, struct sink **out,
+                            struct err *err);
+typedef void (*sink_close_fn)(struct sink *s);
+typedef int (*sink_examine_fn)(struct sink *s, struct source_findings *out, struct err *err);
+/* What the target knows. Reads only: for plan, status and the start of the log. */
+typedef int (*sink_peek_fn)(struct sink *s, struct sink_state *out, struct err *err);
+/* Claims a new epoch (fences older instances), settles what was in doubt, and says what the target
+ * knew before the claim. */
+typedef int (*sink_recover_fn)(struct sink *s, struct sink_state *out, struct err *err);
+/* Before the commit whose schemas_changed is set; idempotent. */
+typedef int (*sink_apply_schema_fn)(struct sink *s, const struct commit_request *next,
+                                    struct err *err);
+/* The one atomic act. After COMMIT_UNKNOWN only resolve is called until it answers. */
+typedef enum commit_outcome (*sink_commit_fn)(struct sink *s, const struct commit_request *req,
+                                              struct err *err);
+typedef enum resolve_outcome (*sink_resolve_fn)(struct sink *s, const struct commit_request *req,
+                                                struct err *err);
+/* A line for people at the end ("" = none): discard's counts and digest. */
+typedef int (*sink_summary_fn)(struct sink *s, struct buf *out, struct err *err);
+
+/* Writers. Thread: their own task. Closing drops what was not sealed. */
+typedef int (*sink_writer_open_fn)(struct sink *s, uint32_t number, struct sink_writer **out,
+                                   struct err *err);
+typedef void (*sink_writer_close_fn)(struct sink_writer *w);
+typedef int (*sink_writer_stage_fn)(struct sink_writer *w, const struct stage_item *item,
+                                    struct err *err);
+/* Everything staged since the last seal belongs to commit `seq`; *out = NULL if nothing was. The
+ * part is freed by part_free after the commit is settled. */
+typedef int (*sink_writer_seal_fn)(struct sink_writer *w, uint64_t seq, struct sink_part **out,
+                                   struct err *err);
+/* Thread: the commit task. Not committed: its staged bytes may go, but never after UNKNOWN. */
+typedef void (*sink_part_free_fn)(struct sink_part *part, bool committed);
+
 struct sink_ops {
     const char *name; /* scheme: "jsonl" */
     const struct opt_spec *opts;
@@ -93,35 +129,21 @@ struct sink_ops {
     uint32_t writers_max; /* 1: all tables through one writer, in log order */
     int64_t freshness_us; /* default distance between commits */
 
-    int (*open)(const struct sink_address *addr, struct env *env, struct sink **out,
-                struct err *err);
-    void (*close)(struct sink *s);
-    int (*examine)(struct sink *s, struct source_findings *out,
-                   struct err *err); /* for plan: writable? reads only */
-    int (*peek)(struct sink *s, struct sink_state *out, struct err *err); /* reads only */
-    int (*recover)(struct sink *s, struct sink_state *out,
-                   struct err *err); /* claims a new epoch, settles what was in doubt */
-    int (*apply_schema)(
-        struct sink *s, const struct commit_request *next,
-        struct err *err); /* before the commit whose schemas_changed is set; idempotent */
-    enum commit_outcome (*commit)(struct sink *s, const struct commit_request *req,
-                                  struct err *err);
-    enum resolve_outcome (*resolve)(struct sink *s, const struct commit_request *req,
-                                    struct err *err);
+    sink_open_fn open;
+    sink_close_fn close;
+    sink_examine_fn examine;
+    sink_peek_fn peek;
+    sink_recover_fn recover;
+    sink_apply_schema_fn apply_schema;
+    sink_commit_fn commit;
+    sink_resolve_fn resolve;
+    sink_summary_fn summary;
 
-    int (*writer_open)(struct sink *s, uint32_t number, struct sink_writer **out, struct err *err);
-    int (*writer_stage)(struct sink_writer *w, const struct stage_item *item, struct err *err);
-    /* Everything staged since the last seal belongs to commit `seq`; *out = NULL if nothing was.
-     * The part is freed by part_free after the commit is settled. */
-    int (*writer_seal)(struct sink_writer *w, uint64_t seq, struct sink_part **out,
-                       struct err *err);
-    void (*writer_close)(struct sink_writer *w); /* drops what was not sealed */
-    void (*part_free)(
-        struct sink_part *part,
-        bool committed); /* not committed: its staged bytes may go, never after UNKNOWN */
-    int (*summary)(struct sink *s, struct buf *out,
-                   struct err *err); /* a line for people at the end ("" = none): discard's counts
-                                        and digest */
+    sink_writer_open_fn writer_open;
+    sink_writer_close_fn writer_close;
+    sink_writer_stage_fn writer_stage;
+    sink_writer_seal_fn writer_seal;
+    sink_part_free_fn part_free;
 };
 struct sink {
     const struct sink_ops *ops;

@@ -20,11 +20,12 @@ struct source_lane;
 /* Where the source is, as config hands it over. Strings are borrowed and outlive the source.
  * Secrets are in `secret` only. */
 struct source_address {
-    const char *scheme, *hosts, *path, *user,
-        *secret;              /* hosts: "a:1,b:2" as written; NULL where not given */
-    const struct opts *opts;  /* of the connector's own table */
-    const char *const *extra; /* NULL-terminated key, value, key, value...: for the client library
-                                 (postgres: libpq's own keys) */
+    /* NULL where not given; hosts as written: "a:1,b:2". */
+    const char *scheme, *hosts, *path, *user, *secret;
+    const struct opts *opts; /* of the connector's own table */
+    /* NULL-terminated key, value, key, value...: for the client library (postgres: libpq's keys).
+     */
+    const char *const *extra;
     const char *job;
 };
 
@@ -46,37 +47,32 @@ struct source_table {
     bool usable;    /* false: plan prints why and the cure, and the job does not start */
     char why[320];  /* "" when usable */
     char cure[640]; /* SQL, or the rule line; several joined by newlines */
-    char note[320]; /* said by plan of a usable table ("read as one chunk: its key has no byte
-                       order") */
+    char note[320]; /* said by plan of a usable table ("read as one chunk: ...") */
 };
 struct source_catalogue {
     struct source_table *tables; /* sorted by table_id */
     uint32_t count;
-    struct logpos
-        defined_at;   /* W: the log's end after the definitions were read (DESIGN 4, rule 8) */
-    char server[128]; /* "PostgreSQL 15.20", for people */
+    struct logpos defined_at; /* W: the log's end after the definitions were read (rule 8) */
+    char server[128];         /* "PostgreSQL 15.20", for people */
 };
 void source_catalogue_release(struct source_catalogue *c);
 
 /* What the target knows, which decides how the log is started (DESIGN 3). */
 enum target_knows {
     TARGET_NOTHING,
-    TARGET_CLAIM /* an empty claim, position null */,
-    TARGET_POSITION
+    TARGET_CLAIM, /* an empty claim, position null */
+    TARGET_POSITION,
 };
 struct source_start {
     enum target_knows knows;
-    bool temporary; /* TARGET_NOTHING: the target never owns a position; the log is kept for this run
-                       only (PostgreSQL: a temporary slot, unless ?slot= names one) */
+    bool temporary; /* TARGET_NOTHING: the target never owns a position; the log is kept for this
+                       run only (PostgreSQL: a temporary slot, unless ?slot= names one) */
     struct logpos applied, resume; /* of TARGET_POSITION */
-    const char *lineage; /* of TARGET_POSITION: the JSON object that source_started gave when it was
-                            stored */
+    const char *lineage;           /* of TARGET_POSITION: what source_started gave with it */
 };
 struct source_started {
-    struct logpos from;   /* the log session must be opened here: events at or below are not to be
-                             delivered again */
-    uint64_t see_from_tx; /* X: no chunk may use a snapshot with xmin below it (DESIGN 4, rule 0); 0
-                             = none */
+    struct logpos from;   /* where to open the log: events at or below are not delivered again */
+    uint64_t see_from_tx; /* X: no chunk may use a snapshot with xmin below it (rule 0); 0 = none */
     char lineage[512];    /* JSON object to store with the position */
 };
 
@@ -111,8 +107,7 @@ void chunk_view_release(struct chunk_view *v);
  * key.h's encoding. */
 struct chunk_read {
     struct schema *schema;
-    const void *lo,
-        *hi; /* key range [lo, hi); whole table: the piece's bounds as lane_cut gave them */
+    const void *lo, *hi;   /* key range [lo, hi); whole table: the piece's bounds as cut */
     size_t lo_len, hi_len; /* 0 = open */
     bool whole;
     bool exact;        /* the one row whose key is lo (hi unused); the key need not be orderable */
@@ -120,85 +115,127 @@ struct chunk_read {
     uint32_t batch_rows;
 };
 
+/* Control session. Thread: the job task. */
+typedef int (*source_open_fn)(const struct source_address *addr, struct env *env,
+                              table_select_fn select, const void *rules, struct source **out,
+                              struct err *err);
+typedef void (*source_close_fn)(struct source *s);
+/* Settings and rights that are missing, each with its cure. For plan, and before a start: a fatal
+ * finding stops the job with EXIT_PLAN. Writes nothing. */
+typedef int (*source_examine_fn)(struct source *s, struct source_findings *out, struct err *err);
+typedef int (*source_catalogue_fn)(struct source *s, struct source_catalogue *out, struct err *err);
+/* Could the log go on from there? The decision is a pure step function of what the target and the
+ * server say: ERR_FATAL with EXIT_LINEAGE or EXIT_FENCED. On TARGET_CLAIM or TARGET_NOTHING it
+ * creates publication and slot where they are missing (TARGET_NOTHING with an existing slot of the
+ * job = EXIT_LINEAGE). */
+typedef int (*source_start_fn)(struct source *s, const struct source_start *req,
+                               struct source_started *out, struct err *err);
+/* Brings tables of the catalogue into what the log carries (ALTER PUBLICATION ADD). Gives the new X
+ * and the log position from which they are carried. Idempotent. */
+typedef int (*source_capture_fn)(struct source *s, const uint64_t *table_ids, uint32_t count,
+                                 uint64_t *see_from_tx, struct logpos *from, struct err *err);
+/* A row-less snapshot. */
+typedef int (*source_probe_fn)(struct source *s, struct snapshot *out, struct err *err);
+/* Makes the server flush its log's end; at most once a second is sent. */
+typedef int (*source_nudge_fn)(struct source *s, struct err *err);
+/* H of an empty set: the log's end now. */
+typedef int (*source_log_end_fn)(struct source *s, struct logpos *out, struct err *err);
+typedef int (*source_status_fn)(struct source *s, struct source_status *out, struct err *err);
+/* Removes slot and publications of the job; what that would do, one SQL statement a line; and a
+ * table for people of the server's slots that are ours. */
+typedef int (*source_drop_fn)(struct source *s, struct err *err);
+typedef int (*source_drop_plan_fn)(struct source *s, struct buf *out, struct err *err);
+typedef int (*source_slots_fn)(struct source *s, struct buf *out, struct err *err);
+/* Did the rows of a table change without the log saying so, between these two definitions (a
+ * rewriting ALTER, a column added with a default)? Pure. */
+typedef bool (*source_rewritten_fn)(const struct schema *before, const struct schema *after);
+/* Positions as text, e.g. 0/16B3748, and back (-1 = malformed). Pure. */
+typedef int (*source_put_logpos_fn)(struct buf *out, struct logpos pos);
+typedef int (*source_take_logpos_fn)(const char *text, struct logpos *out);
+
+/* Log session. Thread: the log task, except where said. Opening takes the slot: waits for a dead
+ * holder as DESIGN 3 says; a living one = ERR_FATAL, EXIT_FENCED. */
+typedef int (*source_log_open_fn)(struct source *s, struct logpos from, struct source_log **out,
+                                  struct err *err);
+typedef void (*source_log_close_fn)(struct source_log *log);
+/* The next segment, or *out = NULL at the deadline. Answers keep-alives and sends feedback by
+ * itself, at least each 10 s of calls; callers that are not ready for another segment call log_idle
+ * instead, which does only that. */
+typedef int (*source_log_next_fn)(struct source_log *log, int64_t deadline_us, struct segment **out,
+                                  struct err *err);
+typedef int (*source_log_idle_fn)(struct source_log *log, int64_t deadline_us, struct err *err);
+/* Thread: any. What the target holds; sent with the next feedback, never lowered. */
+typedef void (*source_log_ack_fn)(struct source_log *log, struct logpos resume);
+/* Thread: any. Ends a wait of log_next or log_idle. */
+typedef void (*source_log_wake_fn)(struct source_log *log);
+/* Thread: any. Somebody waits for the log to pass pos: ask the server how far it is. */
+typedef void (*source_log_want_fn)(struct source_log *log, struct logpos pos);
+
+/* Lane session. Thread: its lane task. */
+typedef int (*source_lane_open_fn)(struct source *s, unsigned number, struct source_lane **out,
+                                   struct err *err);
+typedef void (*source_lane_close_fn)(struct source_lane *l);
+/* Cuts a table into at most pieces_max ranges: `bounds` gets the pieces-1 inner bounds, each as u32
+ * length + bytes. Key ranges: key.h's encoding. Whole table (inside begin..end only): opaque piece
+ * bounds. */
+typedef int (*source_lane_cut_fn)(struct source_lane *l, const struct schema *schema, bool whole,
+                                  uint32_t pieces_max, struct buf *bounds, uint32_t *pieces,
+                                  struct err *err);
+/* A transaction: the lock that a SELECT takes, then the snapshot. With export_name (64 bytes), the
+ * snapshot is exported for lane_join, which takes the same lock. */
+typedef int (*source_lane_begin_fn)(struct source_lane *l, const struct schema *schema,
+                                    struct chunk_view *out, char *export_name, struct err *err);
+typedef int (*source_lane_join_fn)(struct source_lane *l, const struct schema *schema,
+                                   const char *export_name, struct err *err);
+typedef int (*source_lane_read_fn)(struct source_lane *l, const struct chunk_read *req,
+                                   struct err *err);
+/* The next rows of lane_read, sealed; *out = NULL at the end. A batch is at most about
+ * BATCH_BYTES_GOAL plus one row. */
+typedef int (*source_lane_next_fn)(struct source_lane *l, struct batch **out, struct err *err);
+/* Ends lane_read early: the rest is thrown away. */
+typedef int (*source_lane_stop_fn)(struct source_lane *l, struct err *err);
+/* Ends the transaction. */
+typedef int (*source_lane_end_fn)(struct source_lane *l, struct err *err);
+
 struct source_ops {
     const char *name; /* scheme: "postgres" */
     const struct opt_spec *opts;
 
-    int (*open)(const struct source_address *addr, struct env *env, table_select_fn select,
-                const void *rules, struct source **out, struct err *err);
-    void (*close)(struct source *s);
-    /* Settings and rights that are missing, each with its cure. For plan, and before a start: a
-     * fatal finding stops the job with EXIT_PLAN. */
-    int (*examine)(struct source *s, struct source_findings *out, struct err *err);
-    int (*catalogue)(struct source *s, struct source_catalogue *out, struct err *err);
-    /* Could the log go on from there? Reads only; the decision is a pure step function. ERR_FATAL
-     * with EXIT_LINEAGE or EXIT_FENCED. On TARGET_CLAIM or TARGET_NOTHING it creates publication
-     * and slot where they are missing (TARGET_NOTHING with an existing slot of the job =
-     * EXIT_LINEAGE). */
-    int (*start)(struct source *s, const struct source_start *req, struct source_started *out,
-                 struct err *err);
-    /* Brings tables of the catalogue into what the log carries (ALTER PUBLICATION ADD). Gives the
-     * new X and the log position from which they are carried. Idempotent. */
-    int (*capture)(struct source *s, const uint64_t *table_ids, uint32_t count,
-                   uint64_t *see_from_tx, struct logpos *from, struct err *err);
-    int (*probe)(struct source *s, struct snapshot *out, struct err *err); /* a row-less snapshot */
-    int (*nudge)(
-        struct source *s,
-        struct err *err); /* makes the server flush its log's end; at most once a second is sent */
-    int (*log_end)(struct source *s, struct logpos *out,
-                   struct err *err); /* H of an empty set: the log's end now */
-    int (*status)(struct source *s, struct source_status *out, struct err *err);
-    /* Did the rows of a table change without the log saying so, between these two definitions (a
-     * rewriting ALTER, a column added with a default)? Pure. */
-    bool (*rewritten)(const struct schema *before, const struct schema *after);
-    int (*drop)(struct source *s, struct err *err); /* slot and publications of the job */
-    int (*drop_plan)(struct source *s, struct buf *out,
-                     struct err *err); /* what drop would do, one SQL statement a line */
-    int (*slots)(struct source *s, struct buf *out,
-                 struct err *err); /* table for people: the server's slots that are ours */
+    source_open_fn open;
+    source_close_fn close;
+    source_examine_fn examine;
+    source_catalogue_fn catalogue;
+    source_start_fn start;
+    source_capture_fn capture;
+    source_probe_fn probe;
+    source_nudge_fn nudge;
+    source_log_end_fn log_end;
+    source_status_fn status;
+    source_drop_fn drop;
+    source_drop_plan_fn drop_plan;
+    source_slots_fn slots;
 
-    /* Log session: takes the slot (waits for a dead holder as DESIGN 3 says; a living one =
-     * ERR_FATAL, EXIT_FENCED). Thread: the log task. */
-    int (*log_open)(struct source *s, struct logpos from, struct source_log **out, struct err *err);
-    void (*log_close)(struct source_log *log);
-    /* The next segment, or *out = NULL at the deadline. Answers keep-alives and sends feedback by
-     * itself, at least each 10 s of calls; callers that are not ready for another segment call
-     * log_idle instead, which does only that. */
-    int (*log_next)(struct source_log *log, int64_t deadline_us, struct segment **out,
-                    struct err *err);
-    int (*log_idle)(struct source_log *log, int64_t deadline_us, struct err *err);
-    void (*log_ack)(struct source_log *log,
-                    struct logpos resume); /* Thread: any. What the target holds; sent with the next
-                                              feedback, never lowered */
-    void (*log_wake)(struct source_log *log); /* Thread: any. Ends a wait of log_next or log_idle */
-    void (*log_want)(struct source_log *log,
-                     struct logpos pos); /* Thread: any. Somebody waits for the log to pass pos: ask
-                                            the server how far it is */
+    source_log_open_fn log_open;
+    source_log_close_fn log_close;
+    source_log_next_fn log_next;
+    source_log_idle_fn log_idle;
+    source_log_ack_fn log_ack;
+    source_log_wake_fn log_wake;
+    source_log_want_fn log_want;
 
-    /* Lane session. Thread: its lane task. */
-    int (*lane_open)(struct source *s, unsigned number, struct source_lane **out, struct err *err);
-    void (*lane_close)(struct source_lane *l);
-    /* Cuts a table into at most pieces_max ranges: out gets the pieces-1 inner bounds, each as u32
-     * length + bytes. Key ranges: key.h's encoding. Whole table (inside begin..end only): opaque
-     * piece bounds. */
-    int (*lane_cut)(struct source_lane *l, const struct schema *schema, bool whole,
-                    uint32_t pieces_max, struct buf *bounds, uint32_t *pieces, struct err *err);
-    /* A transaction: lock, then snapshot. With export_name (64 bytes), the snapshot is exported for
-     * lane_join. */
-    int (*lane_begin)(struct source_lane *l, const struct schema *schema, struct chunk_view *out,
-                      char *export_name, struct err *err);
-    int (*lane_join)(struct source_lane *l, const struct schema *schema, const char *export_name,
-                     struct err *err);
-    int (*lane_read)(struct source_lane *l, const struct chunk_read *req, struct err *err);
-    /* The next rows of lane_read, sealed; *out = NULL at the end. A batch is at most about
-     * BATCH_BYTES_GOAL plus one row. */
-    int (*lane_next)(struct source_lane *l, struct batch **out, struct err *err);
-    int (*lane_stop)(struct source_lane *l,
-                     struct err *err); /* ends lane_read early; the rest is thrown away */
-    int (*lane_end)(struct source_lane *l, struct err *err); /* ends the transaction */
+    source_lane_open_fn lane_open;
+    source_lane_close_fn lane_close;
+    source_lane_cut_fn lane_cut;
+    source_lane_begin_fn lane_begin;
+    source_lane_join_fn lane_join;
+    source_lane_read_fn lane_read;
+    source_lane_next_fn lane_next;
+    source_lane_stop_fn lane_stop;
+    source_lane_end_fn lane_end;
 
-    int (*put_logpos)(struct buf *out, struct logpos pos);    /* text form, e.g. 0/16B3748. Pure */
-    int (*take_logpos)(const char *text, struct logpos *out); /* and back; -1 = malformed. Pure */
+    source_rewritten_fn rewritten;
+    source_put_logpos_fn put_logpos;
+    source_take_logpos_fn take_logpos;
 };
 /* First member of every implementation's own structs. */
 struct source {
