@@ -109,3 +109,121 @@ def case_binary(t):
 
 def case_text(t):
     phases(t, TEXT, {"stream": {}})
+
+
+def case_enum_changes(t):
+    """T104: labels added and renamed while the stream runs."""
+    database = t.database("create type mood as enum ('sad', 'glücklich');"
+                          "create table t (id int primary key, m mood, ms mood[]); insert into t values (1, 'sad', '{sad,glücklich}')")
+    folder = t.jsonl()
+    job = t.tailrace("run", t.server.url(database), folder.sink).start()
+    wait_until(folder.consistent, 30, "the snapshot")
+    with t.server.session(database) as session:
+        session.execute("alter type mood add value '気分' before 'sad'; insert into t values (2, '気分', '{気分,NULL}')")
+        wait_until(lambda: len(folder.rows("public.t")) == 2, 30, "the new label")
+        session.execute("alter type mood rename value 'sad' to 'sörgenvoll'; insert into t values (3, 'sörgenvoll', '{sörgenvoll}');"
+                        "update t set m = 'glücklich' where id = 1")
+        wait_until(lambda: len(folder.rows("public.t")) == 3, 30, "the renamed label")
+        session.execute("begin; alter type mood add value 'last'; commit; begin; update t set m = 'last', ms = null where id = 2; commit")
+    t.equal("T104 %s stop" % pg(t), job.terminate(), 0)
+    t.equal("T104 %s catches up" % pg(t), t.once(t.server.url(database), folder.sink).code, 0)
+    lines = changelog_lines(folder)["public.t"]
+    t.equal("T104 %s add value" % pg(t), [l["after"]["m"] for l in lines if l["after"]["id"] == "2"], ["気分", "last"])
+    t.equal("T104 %s rename value" % pg(t), [l["after"] for l in lines if l["after"]["id"] == "3"],
+            [{"id": "3", "m": "sörgenvoll", "ms": ["sörgenvoll"]}])
+    t.equal("T104 %s update after rename" % pg(t), lines_of(lines, "1")[-1]["m"], "glücklich")
+    t.equal("T104 %s enum[] with a new label" % pg(t), [l["after"]["ms"] for l in lines if l["after"]["id"] == "2"], [["気分", None], None])
+
+
+def lines_of(lines, key):
+    """The after-images of one id, in order."""
+    return [line["after"] for line in lines if line["after"] and line["after"]["id"] == key]
+
+
+ROLE_SETTINGS = {"datestyle": "'German, DMY'", "intervalstyle": "'iso_8601'", "bytea_output": "'escape'", "timezone": "'Asia/Kolkata'",
+                 "extra_float_digits": "-15", "xmloption": "'document'", "client_encoding": "'LATIN1'", "search_path": "''",
+                 "standard_conforming_strings": "off", "default_transaction_isolation": "'serializable'", "statement_timeout": "1",
+                 "idle_in_transaction_session_timeout": "1", "lock_timeout": "1",
+                 "quote_all_identifiers": "on", "synchronous_commit": "off"}
+
+
+def role_settings(t, server, number, settings, columns, values, kinds, judges=("plain", "plain")):
+    """Runs a job as a role with these settings, and one as a role without: both changelogs hold the same, in snapshot and
+    stream: what the server says to the judges."""
+    database = t.database("create table t (id int primary key, %s); insert into t values (1, %s)" % (columns, values), server)
+    for role in ("plain", "odd"):
+        server.sql("create role %s login superuser replication" % role)
+    for name, value in settings.items():
+        server.sql("alter role odd set %s = %s" % (name, value))
+    answers = {}
+    for role in ("plain", "odd"):
+        folder = t.jsonl()
+        source = server.url(database, user=role, binary="off")
+        job = t.tailrace("run", source, folder.sink + "?job=" + role).start()
+        wait_until(lambda f=folder, j=job: f.consistent() or not j.running(), 30, "the snapshot as %s" % role)
+        server.sql("insert into t select id + 1, %s from t where id = 1" % ", ".join(name.split()[0] for name in columns.split(", ")), database)
+        t.equal("%s %s stop as %s" % (number, pg(t), role), job.terminate(), 0)
+        t.equal("%s %s catches up as %s" % (number, pg(t), role), t.once(source, folder.sink + "?job=" + role).code, 0)
+        lines = changelog_lines(folder)["public.t"]
+        answers[role] = [lines_of(lines, "1")[-1], lines_of(lines, "2")[-1]]
+        server.sql("delete from t where id = 2", database)
+    sessions = [server.session(database, user=role) for role in judges]
+    for session in sessions:
+        session.execute(PINNED + "; set statement_timeout = 0; set search_path = public; set client_encoding = 'UTF8'")
+    for name, kind in kinds.items():
+        want = [session.value("select %s::text from t where id = 1" % name) for session in sessions]
+        if kind in ("real", "double precision"):
+            want = [repr(float(text)) for text in want]
+        for at, phase in enumerate(("snapshot", "stream")):
+            got = [server_text(kind, answers[role][at][name]) for role in ("plain", "odd")]
+            t.equal("%s %s %s %s" % (number, pg(t), phase, name), got, want)
+    for role in ("plain", "odd"):
+        server.sql("drop owned by %s; drop role %s" % (role, role), database)
+
+
+def case_role_settings(t):
+    role_settings(t, t.server, "T101", ROLE_SETTINGS,
+                  "ts timestamptz, d date, i interval, y bytea, f double precision, r real, x xml, s text, a timestamptz[], g tstzrange",
+                  "'2024-02-29 10:00:00.123456+00', '2024-02-29', '1 year -3 days 04:05:06', '\\x00ff5c', 0.1::float8 + 0.2, 0.1, "
+                  "'<a/>', 'nä\\h', '{2024-02-29 10:00:00+00}', '[2024-02-29 10:00:00+00,)'",
+                  {"ts": "timestamp with time zone", "d": "date", "i": "interval", "y": "bytea", "f": "double precision", "r": "real",
+                   "x": "xml", "s": "text", "a": "timestamp with time zone[]", "g": "other"})
+
+
+def case_money_locale(t):
+    """T110: money under a server whose lc_monetary is German, and a role with another: one that changes the meaning of the
+    stored number (its decimals), so it is not overridden; the text is what the server says to that role."""
+    folder = temporary_folder()
+    os.chmod(folder, 0o755)
+    done = subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", os.path.join(folder, "de_DE.UTF-8")], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    if not os.path.isdir(os.path.join(folder, "de_DE.UTF-8")):
+        t.skip("T110 money with lc_monetary de_DE", "localedef cannot make de_DE.UTF-8 (code %d): install locales" % done.returncode)
+        return
+    os.environ["LOCPATH"] = folder
+    try:
+        server = t.own_server({"lc_monetary": "de_DE.UTF-8"})
+    finally:
+        del os.environ["LOCPATH"]
+    t.check("T110 %s the server's locale" % pg(t), "€" in server.value("select 1::money::text"))
+    role_settings(t, server, "T110", {"lc_monetary": "'C'"}, "m money, ms money[]", "(-12345.67)::numeric::money, array[1.5::numeric::money, null]",
+                  {"m": "other", "ms": "other"}, ("plain", "odd"))
+
+
+def case_generated(t):
+    """T116: a stored generated column is absent in snapshot and stream alike, whatever the identity."""
+    database = t.database("create table t (id int primary key, a int, double_a int generated always as (a * 2) stored, b text);"
+                          "create table f (id int primary key, g text generated always as ('x' || id) stored, a int);"
+                          "alter table f replica identity full; insert into t (id, a, b) values (1, 5, 'x'); insert into f (id, a) values (1, 1)")
+    folder = t.jsonl()
+    source = t.server.url(database)
+    t.equal("T116 %s once" % pg(t), t.once(source, folder.sink).code, 0)
+    t.server.sql("insert into t (id, a, b) values (2, 6, 'y'); update t set a = 7 where id = 1; insert into f (id, a) values (2, 2);"
+                 "update f set a = 3 where id = 1; delete from f where id = 2", database)
+    t.equal("T116 %s once again" % pg(t), t.once(source, folder.sink).code, 0)
+    lines = changelog_lines(folder)
+    t.equal("T116 %s snapshot" % pg(t), lines["public.t"][0]["after"], {"id": "1", "a": "5", "b": "x"})
+    t.equal("T116 %s stream" % pg(t), [l["after"] for l in lines["public.t"][1:]], [{"id": "2", "a": "6", "b": "y"}, {"id": "1", "a": "7", "b": "x"}])
+    t.equal("T116 %s before-images" % pg(t), [l["before"] for l in lines["public.f"][1:]], [None, {"id": "1", "a": "1"}, {"id": "2", "a": "2"}])
+    names = [[c["name"] for c in s["columns"]] for s in folder.schemas("public.t")]
+    t.equal("T116 %s schema" % pg(t), {tuple(n) for n in names}, {("id", "a", "b")})
