@@ -53,7 +53,7 @@ static const char *range_sql(const struct buf *lo, const struct buf *hi, struct 
     buf_clear(out);
     int rc = pgsrc_range_put(out, &c, "ONLY \"public\".\"t\"", &range, &err);
     schema_unref(s);
-    return rc ? err.code : out->data + 6;
+    return rc ? kit_text("%s", err.code) : out->data + 6;
 }
 
 TEST(pgsrc_chunk_range_by_row_comparison) {
