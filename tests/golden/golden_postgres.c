@@ -184,7 +184,7 @@ TEST(golden_values_are_the_same_from_binary_and_from_text) {
         char *rest = strdup(buf_cstr(&file));
         char *text = rest;
         for (char *line; (line = strsep(&rest, "\n"));) {
-            struct value_line v;
+            struct value_line v = { 0 };
             if (!catalog_line(&k, line) && EXPECT_TRUE(value_line(line, &v))) {
                 check_value(&k, &v, &out);
                 count++;
