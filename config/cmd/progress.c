@@ -99,21 +99,24 @@ static void say(struct progress *p, json_t *tables) {
     }
 }
 
-void progress_look(struct progress *p, int64_t now_us) {
-    if (!p->terminal && now_us < p->next_us) {
-        return;
+bool progress_look(struct progress *p, int64_t now_us, bool ask) {
+    bool due = now_us >= p->next_us;
+    if (!p->terminal && !due && !ask) {
+        return false;
     }
-    p->next_us = now_us + EACH_US;
     struct buf text;
     buf_init(&text, SIZE_MAX);
     job_status_json(p->job, &text);
     json_t *status = json_loadb(text.data, text.len, 0, NULL);
     json_t *tables = json_object_get(status, "tables");
+    bool known = json_array_size(tables) > 0;
     if (p->terminal) {
         draw(p, tables);
-    } else {
+    } else if (due) {
+        p->next_us = now_us + EACH_US;
         say(p, tables);
     }
     json_decref(status);
     buf_release(&text);
+    return known;
 }

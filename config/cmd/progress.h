@@ -6,5 +6,7 @@
 
 struct progress;
 struct progress *progress_new(struct job *job, struct log *log);
-void progress_free(struct progress *p);                 /* NULL is fine */
-void progress_look(struct progress *p, int64_t now_us); /* call it about once a second */
+void progress_free(struct progress *p); /* NULL is fine */
+/* Call it about once a second. ask: look even if there is nothing to say yet. True = the job has
+ * tables, so its catalogue was read. */
+bool progress_look(struct progress *p, int64_t now_us, bool ask);

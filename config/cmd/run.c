@@ -17,8 +17,17 @@
 #include "config/cmd/control.h"
 #include "config/cmd/progress.h"
 
+/* The rules of a job, and how many tables each has met: the selector is called by the job's tasks.
+ */
+struct met_rules {
+    const struct job_text *rules;
+    atomic_uint *tables; /* one a rule */
+};
+
 struct running {
     const struct job_spec *spec;
+    struct met_rules met;
+    bool judged; /* its rules were looked at */
     struct job_world world;
     struct job_config config;
     struct job *job;
@@ -50,6 +59,32 @@ static void install_signals(void) {
     sigaction(SIGINT, &action, NULL);
 }
 
+static void select_and_count(const void *rules, const char *space, const char *name,
+                             struct table_choice *out) {
+    const struct met_rules *met = rules;
+    for (uint32_t i = 0; i < met->rules->rule_count; i++) {
+        if (rule_matches(&met->rules->rules[i], space, name)) {
+            atomic_fetch_add_explicit(&met->tables[i], 1, memory_order_relaxed);
+        }
+    }
+    rules_select(met->rules, space, name, out);
+}
+
+/* Warns of rules that no table met, once, as soon as the catalogue was read. */
+static void judge_rules(struct running *r, bool read) {
+    if (r->judged || !read) {
+        return;
+    }
+    r->judged = true;
+    for (uint32_t i = 0; i < r->spec->rules.rule_count; i++) {
+        const struct rule *rule = &r->spec->rules.rules[i];
+        if (atomic_load_explicit(&r->met.tables[i], memory_order_relaxed) == 0) {
+            log_warn(&r->world.log, "job", "rule_unmatched",
+                     "rule \"%s\" in line %u matches no table", rule->pattern, rule->place.line);
+        }
+    }
+}
+
 static void job_task(void *arg) {
     struct running *r = arg;
     struct err err = ERR_INIT;
@@ -72,8 +107,8 @@ static void configure(struct running *r, enum job_mode mode) {
         .source_address = spec->source_address,
         .sink = spec->sink->ops,
         .sink_address = spec->sink_address,
-        .select = rules_select,
-        .rules = &spec->rules,
+        .select = select_and_count,
+        .rules = &r->met,
         .lanes = (unsigned)opts_int(source, "lanes"),
         .mode = mode,
         .snapshot_never = strcmp(opts_text(source, "snapshot"), "never") == 0,
@@ -92,6 +127,8 @@ static void start_job(struct running *r, struct command_line *line, enum job_mod
         atomic_store(&r->ended, true);
         return;
     }
+    r->met.rules = &r->spec->rules;
+    r->met.tables = xcalloc((size_t)r->spec->rules.rule_count + 1, sizeof *r->met.tables);
     configure(r, mode);
     r->job = job_new(&r->config, &r->world.env);
     char *root = state_root(line, &err);
@@ -106,10 +143,12 @@ static void start_job(struct running *r, struct command_line *line, enum job_mod
 static void end_job(struct running *r) {
     if (r->task) {
         task_join(r->task);
+        judge_rules(r, r->code == EXIT_DONE);
         control_socket_close(r->control);
         progress_free(r->progress);
         job_free(r->job);
     }
+    free(r->met.tables);
     job_world_release(&r->world);
 }
 
@@ -150,7 +189,8 @@ static void serve(struct running *jobs, uint32_t count, struct waker *waker) {
         take_signals(jobs, count, &signals);
         for (uint32_t i = 0; i < count; i++) {
             if (jobs[i].progress && !atomic_load(&jobs[i].ended)) {
-                progress_look(jobs[i].progress, clock_mono_us());
+                judge_rules(&jobs[i],
+                            progress_look(jobs[i].progress, clock_mono_us(), !jobs[i].judged));
             }
         }
     }

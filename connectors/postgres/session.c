@@ -108,6 +108,10 @@ static int connect_error(struct pgsrc_session *s, struct err *err) {
         return err_cure(err, "sslrootcert=/path/to/ca.pem in the URL names the authority that "
                              "signed the server's certificate");
     }
+    if (strstr(message, "expected authentication request")) {
+        err_set(err, ERR_FATAL, "not_postgres", "connect to PostgreSQL: something else answers: %s", line);
+        return err_cure(err, "check host and port of the source's URL");
+    }
     if (strstr(message, "no password supplied") || strstr(message, "authentication")) {
         return err_set(err, ERR_FATAL, "login_refused", "connect to PostgreSQL: %s", line);
     }
