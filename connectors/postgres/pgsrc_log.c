@@ -22,6 +22,7 @@
 #define ROW_SLACK (1u << 20)
 #define MESSAGES_A_LOOK 64
 #define LAST_WORDS_US (2 * US_PER_S)
+#define ENDING_US (5 * US_PER_S)
 
 struct pgsrc_log {
     struct source_log base;
@@ -178,7 +179,7 @@ static int in_use(const struct pgsrc_log *log, const struct holder *h, const cha
     return err_exit(err, EXIT_FENCED);
 }
 
-static int end_holder(struct pgsrc_log *log, const struct holder *h, struct err *err) {
+static int end_holder(struct pgsrc_log *log, const struct holder *h, bool say, struct err *err) {
     char wanted[80], said[8];
     struct pgsrc_session *side;
     snprintf(wanted, sizeof wanted, "tailrace:%s:log", log->s->addr.job);
@@ -192,8 +193,10 @@ static int end_holder(struct pgsrc_log *log, const struct holder *h, struct err 
              "application_name = ",
              strtol(h->pid, NULL, 10));
     pgsrc_put_literal(&sql, wanted);
-    log_warn(log->s->env->log, "log", "slot_takeover",
-             "slot=%s pid=%s: its walsender is silent, ending it", log->s->slot, h->pid);
+    if (say) {
+        log_warn(log->s->env->log, "log", "slot_takeover",
+                 "slot=%s pid=%s: its walsender is silent, ending it", log->s->slot, h->pid);
+    }
     int rc = pgsrc_relations_side(log->relations, &side, err) ||
                      pgsrc_scalar(side, err, buf_cstr(&sql), said, sizeof said)
                  ? -1
@@ -229,15 +232,17 @@ static int take_slot(struct pgsrc_log *log, bool binary, int64_t timeout_us, str
         if (!busy) {
             return 0;
         }
-        struct err failed = *err;
         err_clear(err);
         if (look_at_holder(log, &now, err)) {
             return -1;
         }
         int64_t waited = clock_mono_us() - begun;
         if (now.pid[0] && strcmp(now.pid, first.pid) != 0) {
-            first = now;
+            first = now; /* another holder: it gets its whole time */
             answered_us = -1;
+            begun = clock_mono_us();
+            waited = 0;
+            ended = false;
         } else if (now.pid[0] && answered_us < 0 && strcmp(now.reply, first.reply) != 0) {
             answered_us =
                 waited; /* or the last words of one that has just died: those are gone soon */
@@ -250,17 +255,14 @@ static int take_slot(struct pgsrc_log *log, bool binary, int64_t timeout_us, str
                      "slot=%s is held by pid %s (%s): waiting up to %d s to see whether it lives",
                      log->s->slot, now.pid, now.application, (int)(patience / US_PER_S));
         }
-        if (waited > patience) {
-            if (ended) {
-                *err = failed;
-                return in_use(log, &now, "it does not go away", err);
-            }
-            ended = true;
-            if (now.pid[0] && end_holder(log, &now, err)) {
-                return -1;
-            }
-            begun += 5 * US_PER_S; /* time for its end */
+        if (waited > patience + ENDING_US) {
+            return in_use(log, &now, "it does not go away", err);
         }
+        /* At each look: one that is stuck in writing to its dead client needs it twice. */
+        if (waited > patience && now.pid[0] && end_holder(log, &now, !ended, err)) {
+            return -1;
+        }
+        ended = waited > patience;
         clock_sleep_until_us(clock_mono_us() + pause);
         pause = pause < 500 * US_PER_MS ? pause * 2 : pause;
     }
