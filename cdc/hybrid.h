@@ -39,6 +39,7 @@ struct hybrid_config {
     uint32_t sections_max; /* a table is cut into at most so many sections */
     uint64_t see_from_tx;  /* X of rule 0 */
     bool snapshot_never;   /* ?snapshot=never: every table counts as joined */
+    bool rewrite_stops;    /* ?on_rewrite=stop: a rewritten table is an error of hybrid_catalogue */
 };
 
 /* What comes out, in the order it must reach the sink. The callback takes the references. */
@@ -61,7 +62,8 @@ void hybrid_free(struct hybrid *h);
 int hybrid_restore(struct hybrid *h, struct logpos applied, const char *stored,
                    struct schema *const *schemas, uint32_t schema_count, struct err *err);
 /* The catalogue as of W: new tables begin, vanished ones end, rewritten ones begin a new
- * generation. First call before the first segment, again whenever it was read anew. */
+ * generation, or are an error (FATAL "table_rewritten") where rewrite_stops. First call before the
+ * first segment, again whenever it was read anew. */
 int hybrid_catalogue(struct hybrid *h, const struct source_catalogue *catalogue, struct err *err);
 /* Ids of tables that are known and not yet brought into the log by source_ops.capture, and the
  * answer to it. */

@@ -356,11 +356,14 @@ static bool definition_holds(struct hybrid *h, struct hybrid_chunk *c,
     }
     bool rewritten = h->config.source->rewritten(t->definition, view->schema);
     chunk_give_up(h, c);
+    h->wants_catalogue = true;
+    if (rewritten && h->config.rewrite_stops) {
+        return false; /* the catalogue says so once more, and that is the error */
+    }
     if (rewritten) {
         table_restart(h, t);
     }
     table_redefine(h, t, view->schema, view->high);
-    h->wants_catalogue = true;
     return false;
 }
 

@@ -321,8 +321,16 @@ static void table_begin(struct hybrid *h, const struct source_table *entry) {
     }
 }
 
-static void table_known(struct hybrid *h, struct table *t, const struct source_table *entry,
-                        struct logpos at) {
+static int stop_rewritten(const struct schema *schema, struct err *err) {
+    err_set(err, ERR_FATAL, "table_rewritten",
+            "the rows of the table \"%s\" were changed by an ALTER or a rewrite that the log does not "
+            "show, and on_rewrite=stop",
+            schema->label);
+    return err_cure(err, "run it once with on_rewrite=resnapshot: the table is then read again");
+}
+
+static int table_known(struct hybrid *h, struct table *t, const struct source_table *entry,
+                       struct logpos at, struct err *err) {
     struct schema *now = entry->schema;
     if (t->gone) { /* it is back in the selection: what happened meanwhile is unknown */
         t->gone = false;
@@ -332,6 +340,9 @@ static void table_known(struct hybrid *h, struct table *t, const struct source_t
         h->schemas_changed = true;
     }
     if (h->config.source->rewritten(t->definition, now)) {
+        if (h->config.rewrite_stops && t->begun) {
+            return stop_rewritten(now, err);
+        }
         table_restart(h, t);
         h->wants_catalogue = false;
     }
@@ -343,10 +354,10 @@ static void table_known(struct hybrid *h, struct table *t, const struct source_t
         t->unverified = false;
         h->shape_changed = true;
     }
+    return 0;
 }
 
 int hybrid_catalogue(struct hybrid *h, const struct source_catalogue *catalogue, struct err *err) {
-    (void)err;
     for (uint32_t i = 0; i < h->table_count; i++) {
         struct table *t = h->tables[i];
         bool found = false;
@@ -364,7 +375,9 @@ int hybrid_catalogue(struct hybrid *h, const struct source_catalogue *catalogue,
         }
         struct table *t = table_find(h, entry->schema->table_id);
         if (t) {
-            table_known(h, t, entry, catalogue->defined_at);
+            if (table_known(h, t, entry, catalogue->defined_at, err)) {
+                return -1;
+            }
         } else {
             table_begin(h, entry);
             t = table_find(h, entry->schema->table_id);

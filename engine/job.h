@@ -30,6 +30,7 @@ struct job_config {
     int64_t freshness_us; /* distance between commits; 0 = the sink's own */
     enum job_mode mode;
     bool snapshot_never; /* every table counts as joined */
+    bool rewrite_stops;  /* a table rewritten without the log saying so ends the job */
     uint32_t chunk_rows; /* goal for a key-range chunk; 0 = 100000; at least 2 */
 };
 

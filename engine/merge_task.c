@@ -418,6 +418,7 @@ static int begin(struct merge *m, struct err *err) {
         .sections_max = run->lane_count * 4,
         .see_from_tx = run->see_from_tx,
         .snapshot_never = run->config->snapshot_never,
+        .rewrite_stops = run->config->rewrite_stops,
     };
     m->h = hybrid_new(&config, merge_emit, m);
     int64_t now_us = clock_mono_us();

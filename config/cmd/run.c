@@ -112,6 +112,7 @@ static void configure(struct running *r, enum job_mode mode) {
         .lanes = (unsigned)opts_int(source, "lanes"),
         .mode = mode,
         .snapshot_never = strcmp(opts_text(source, "snapshot"), "never") == 0,
+        .rewrite_stops = strcmp(opts_text(source, "on_rewrite"), "stop") == 0,
         .chunk_rows = (uint32_t)opts_int(spec->job_opts, "chunk_rows"),
         .freshness_us =
             opts_is_set(spec->sink_opts, "freshness") ? opts_int(spec->sink_opts, "freshness") : 0,
