@@ -17,13 +17,26 @@
 
 #define ANEW "to begin anew: tailrace drop JOB --yes, then run it with an empty target"
 
+/* A position is ASCII, a database's name need not be. */
+static void put_ascii(struct buf *out, const char *text) {
+    json_t *string = json_string(text);
+    char *escaped = string ? json_dumps(string, JSON_ENCODE_ANY | JSON_ENSURE_ASCII) : NULL;
+    if (escaped) {
+        buf_puts(out, escaped);
+    } else {
+        json_put_cstr(out, text);
+    }
+    free(escaped);
+    json_decref(string);
+}
+
 void pgsrc_lineage_put(struct buf *out, const struct pgsrc_lineage *l) {
     buf_puts(out, "{\"system\":");
     json_put_cstr(out, l->system);
     buf_puts(out, ",\"slot\":");
     json_put_cstr(out, l->slot);
     buf_puts(out, ",\"database\":");
-    json_put_cstr(out, l->database);
+    put_ascii(out, l->database);
     buf_putc(out, '}');
 }
 

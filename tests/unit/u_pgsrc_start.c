@@ -137,6 +137,9 @@ TEST(pgsrc_lineage_survives_its_json) {
     struct buf b;
     buf_init(&b, SIZE_MAX);
     pgsrc_lineage_put(&b, &in);
+    for (size_t i = 0; i < b.len; i++) {
+        EXPECT_TRUE(b.data[i] >= 0x20 && b.data[i] <= 0x7E); /* a position is printable ASCII */
+    }
     EXPECT_EQ_INT(pgsrc_lineage_take(buf_cstr(&b), &out), 0);
     EXPECT_EQ_STR(out.system, in.system);
     EXPECT_EQ_STR(out.slot, in.slot);
