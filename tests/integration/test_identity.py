@@ -256,9 +256,10 @@ def case_names(t):
                    + 'insert into "S.chema"."T" values (2)', database)
         flow.once("stream")
         for name, (key, value) in tables.items():
-            plain, key, value = [text[1:-1].replace('""', '"') for text in (name, key, value)]
-            flow.equal("rows of %s" % name[:20], sorted((r[key], r[value]) for r in flow.folder.rows("public." + plain)), [(1, "c"), (2, "b")])
-        flow.equal("schema with a dot", sorted(r["id"] for r in flow.folder.rows("S.chema.T")), [1, 2])
+            label = name if '"' in name[1:-1] or "." in name else name[1:-1]
+            key, value = [text[1:-1].replace('""', '"') for text in (key, value)]
+            flow.equal("rows of %s" % name[:20], sorted((r[key], r[value]) for r in flow.folder.rows("public." + label)), [(1, "c"), (2, "b")])
+        flow.equal("schema with a dot", sorted(r["id"] for r in flow.folder.rows('"S.chema".T')), [1, 2])
         flow.equal("exactly once", flow.folder.state().problems, [])
         dropped = t.tailrace("drop", *flow.job_words(), "--yes").run()
         flow.equal("drop", (dropped.code, server.sql("select slot_name from pg_replication_slots where database = '%s'" % database)), (0, []))
