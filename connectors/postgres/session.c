@@ -51,7 +51,7 @@ static const struct state_rule state_rules[] = {
       "tailrace slots shows the slot; drop the job, then start it with a new target" },
     { "28", ERR_FATAL, "login_refused", EXIT_ERROR,
       "check user, password and pg_hba.conf of the server" },
-    { "3D000", ERR_FATAL, "database_missing", EXIT_ERROR, "" },
+    { "3D000", ERR_FATAL, "database_missing", EXIT_ERROR, "check the database in the source's URL; psql -l lists them" },
     { "42501", ERR_FATAL, "permission_denied", EXIT_PLAN,
       "tailrace plan prints the GRANT that is missing" },
     { "42P01", ERR_FATAL, "table_missing", EXIT_ERROR, "" },

@@ -35,7 +35,16 @@ static int failed_pair(struct err *err, const char *call, const char *path, cons
                             : "file_error",
             "%s \"%s\"%s%s%s: %s", call, path, other ? " to \"" : "", other ? other : "",
             other ? "\"" : "", strerror(number));
-    return full ? err_cure(err, "free space, see: df -h \"%s\"", path) : -1;
+    if (full) {
+        return err_cure(err, "free space, see: df -h \"%s\"", path);
+    }
+    if (number == EACCES || number == EPERM || number == EROFS) {
+        return err_cure(err, "give this user the right to it, see: namei -l \"%s\"", path);
+    }
+    if (number == ENOTDIR || number == EEXIST) {
+        return err_cure(err, "a folder is needed there, see: namei -l \"%s\"", path);
+    }
+    return -1;
 }
 
 static int failed(struct err *err, const char *call, const char *path, int number) {

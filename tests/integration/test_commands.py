@@ -1,0 +1,167 @@
+"""The commands as a user types them: jobs from files, folders and the environment, status of a running job, signals, drop."""
+
+import json
+import os
+import socket
+import stat
+
+from harness import wait_until
+from harness.jsonl import JsonlFolder
+
+TABLE = "create table orders (id int primary key, body text); insert into orders select g, 'row' from generate_series(1, 50) g"
+CANARY = "c4nary-s3cret"
+
+
+def write(path, text):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
+def case_help_comes_from_the_tables(t):
+    for words, expected in ((["help"], "tailrace once JOB..."), (["help", "job"], "SOURCE -> SINK"), (["help", "exit"], "5  the source"),
+                            (["help", "postgres"], "publication"), (["help", "discard"], "at-least-once"), (["help", "--docs"], "# Options"),
+                            (["--version"], "tailrace "), (["help", "metrics"], "commits"), (["help", "once"], "catch up")):
+        result = t.tailrace(*words).run()
+        t.check("commands %s" % " ".join(words), result.code == 0 and expected in result.stdout, result)
+    result = t.tailrace("help", "nothing").run()
+    t.equal("commands help on nothing", result.code, 2)
+
+
+def case_status_of_a_running_job(t):
+    database = t.database(TABLE)
+    folder, state = t.jsonl(), os.path.join(t.temp(), "state")
+    runtime = t.temp()
+    env = {"XDG_RUNTIME_DIR": runtime}
+    job = t.tailrace("run", t.server.url(database), folder.sink, state=state, env=env).start()
+    wait_until(folder.consistent, 30, "the snapshot")
+    name = database + "_jsonl"
+
+    def status():
+        result = t.tailrace("status", name, "--json", state=state, env=env).run()
+        answer = json.loads(result.stdout)
+        return answer if answer["phase"] == "streaming" else None
+    answer = wait_until(status, 20, "the status to say streaming")
+    t.equal("commands status: job and running", (answer["job"], answer["running"]), (name, True))
+    t.equal("commands status: tables", [table["table"] for table in answer["tables"]], ["public.orders"])
+    t.check("commands status: position", answer["applied"] and answer["epoch"] == 1, answer)
+    text = t.tailrace("status", t.server.url(database), folder.sink, state=state, env=env).run()
+    t.check("commands status: text", text.code == 0 and "job %s: running, streaming" % name in text.stdout, text)
+    listed = t.tailrace("status", state=state, env=env).run()
+    t.check("commands status: all of the machine", "job %s: running" % name in listed.stdout, listed)
+    places = [os.path.join(folder_, name + ".sock") for folder_ in ("/run/tailrace", os.path.join(runtime, "tailrace"), state)]
+    found = [place for place in places if os.path.exists(place)]
+    t.equal("commands status: one socket", len(found), 1)
+    t.equal("commands status: socket is private", stat.S_IMODE(os.stat(found[0]).st_mode), 0o600)
+    with socket.socket(socket.AF_UNIX) as silent:  # a client that asks nothing holds nobody up for long
+        silent.connect(found[0])
+        t.equal("commands status: beside a silent client", status()["job"], name)
+    refused = t.tailrace("drop", t.server.url(database), folder.sink, "--yes", "--log", "json", state=state, env=env).run()
+    t.check("commands drop of a running job", refused.code == 4 and "instance_running" in refused.stderr, refused)
+    t.equal("commands run: TERM", job.terminate(), 0)
+    t.check("commands status: the socket is gone", not os.path.exists(found[0]))
+    asleep = t.tailrace("status", t.server.url(database), folder.sink, "--json", state=state, env=env).run()
+    answer = json.loads(asleep.stdout)
+    t.equal("commands status: not running", (asleep.code, answer["running"], answer["target"]["knows"]), (0, False, "position"))
+    gone = t.tailrace("status", name, state=state, env=env).run()
+    t.equal("commands status: a name that does not run", gone.code, 2)
+
+
+def case_folder_of_jobs_where_one_fails(t):
+    database = t.database(TABLE)
+    jobs, out = t.temp(), t.temp()
+    write(os.path.join(jobs, "a.sync"), "%s -> jsonl://%s/a\n" % (t.server.url(database), out))
+    write(os.path.join(jobs, "b.sync"), "%s -> jsonl://%s/b\n" % (t.server.url("no_such_database"), out))
+    write(os.path.join(jobs, "c.sync"), "%s -> jsonl://%s/c\nt: skpi\n" % (t.server.url(database), out))
+    write(os.path.join(jobs, "d.txt"), "not a job\n")
+    write(os.path.join(jobs, "e.sync"), "%s -> discard:\n" % t.server.url(database))
+    result = t.tailrace("once", jobs).run()
+    t.equal("commands folder: the highest code", result.code, 2)
+    t.check("commands folder: each failure is said", "tailrace: b: " in result.stderr and 'c.sync:2:4: unknown action "skpi"' in result.stderr,
+            result)
+    t.same_table("commands folder: the others are whole", JsonlFolder(os.path.join(out, "a")), "public.orders", database)
+
+
+def case_two_jobs_of_one_name(t):
+    database = t.database(TABLE)
+    url = t.server.url(database)
+    result = t.tailrace("once", url, "discard:?job=same", url, "discard:?job=same", "--log", "json").run()
+    t.check("commands two jobs of one name", result.code == 2 and "job_twice" in result.stderr, result)
+
+
+def case_options_from_the_environment(t):
+    result = t.tailrace("once", "nothing.sync", env={"TAILRACE_LOG": "json"}).run()
+    t.equal("commands environment: log", json.loads(result.stderr)["code"], "job_missing")
+    result = t.tailrace("once", "nothing.sync", env={"TAILRACE_MEMORY": "12parsecs"}).run()
+    t.check("commands environment: bad value", result.code == 2 and "TAILRACE_MEMORY" in result.stderr, result)
+    result = t.tailrace("once", "nothing.sync", "--log=text", env={"TAILRACE_LOG": "json"}).run()
+    t.check("commands environment: the command line wins", result.stderr.startswith("tailrace: "), result)
+    result = t.tailrace("once", "nothing.sync", "--memroy", "1GiB").run()
+    t.check("commands options: nearest name", result.code == 2 and "memory" in result.stderr, result)
+
+
+def case_secrets_are_never_printed(t):
+    """A secret from a file and one from the environment, through run, plan, status, slots and an error, at debug level."""
+    server = t.own_server(auth="scram-sha-256")
+    database = t.database(TABLE, server=server)
+    server.sql("create role keeper superuser login password '%s'" % CANARY)
+    secret = write(os.path.join(t.temp(), "secret"), CANARY + "\n")
+    folder, state = t.jsonl(), os.path.join(t.temp(), "state")
+    for kind, given in (("file", "${file:%s}" % secret), ("env", "${env:SHOP_SECRET}")):
+        source = "postgres://keeper:%s@127.0.0.1:%d/%s" % (given, server.port, database)
+        for words in (["plan"], ["once"], ["status"], ["slots"], ["drop"]):
+            result = t.tailrace(*words, "%s -> %s" % (source, folder.sink), "--log-level", "debug", state=state,
+                                env={"SHOP_SECRET": CANARY}).run()
+            t.check("commands secrets %s %s works" % (kind, words[0]), result.code == (2 if words == ["drop"] else 0), result)
+            t.check("commands secrets %s %s" % (kind, words[0]), CANARY not in result.stdout + result.stderr, result)
+    broken = t.tailrace("once", "postgres://keeper:%s@127.0.0.1:%d/%s?lanes=${env:SHOP_SECRET}&host=${env:SHOP_SECRET} -> %s"
+                        % (CANARY, server.port, database, folder.sink), state=state, env={"SHOP_SECRET": CANARY}).run()
+    t.check("commands secrets in mistakes", broken.code == 2 and CANARY not in broken.stderr, broken)
+    kept = [os.path.join(where, name) for where, _folders, names in os.walk(state) for name in names]
+    kept += [os.path.join(folder.path, name) for name in os.listdir(folder.path)]
+    holders = [path for path in kept if os.path.isfile(path) and CANARY.encode() in open(path, "rb").read()]
+    t.equal("commands secrets are in no file", holders, [])
+
+
+def case_unquoted_arrow_names_the_sink(t):
+    """As a shell would start it: standard output is a file with the sink's name."""
+    import subprocess
+    from harness.tailrace import tailrace_binary
+    folder = t.temp()
+    with open(os.path.join(folder, "discard:"), "wb") as out:
+        done = subprocess.run([tailrace_binary(), "run", "postgres://127.0.0.1/d", "-"], stdout=out, stderr=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL, cwd=folder, check=False)
+    t.equal("commands unquoted arrow: code", done.returncode, 2)
+    t.check("commands unquoted arrow: the line to paste", b"tailrace run 'postgres://127.0.0.1/d -> discard:'" in done.stderr, done.stderr)
+
+
+def case_second_signal_ends_at_once(t):
+    server = t.own_server()
+    database = t.database(TABLE, server=server)
+    folder = t.jsonl()
+    job = t.tailrace("run", server.url(database), folder.sink).start()
+    wait_until(folder.consistent, 30, "the snapshot")
+    server.stop("immediate")
+    job.wait_log("rewind")
+    job.interrupt()
+    job.interrupt()
+    code = job.wait(15)
+    t.check("commands two signals: ends", code in (0, 1), code)
+    server.start()
+    t.equal("commands two signals: goes on", t.tailrace("once", server.url(database), folder.sink, state=job.state).run().code, 0)
+    t.same_table("commands two signals: nothing is lost", folder, "public.orders", database, server=server)
+
+
+def case_drop_all(t):
+    database = t.database(TABLE)
+    folder = t.jsonl()
+    t.equal("commands drop: once", t.once(t.server.url(database), folder.sink).code, 0)
+    slots = t.tailrace("slots", t.server.url(database)).run()
+    t.check("commands slots: of a lone source", "tailrace_%s_jsonl" % database in slots.stdout, slots)
+    dropped = t.tailrace("drop", t.server.url(database), folder.sink, "--yes").run()
+    t.equal("commands drop: code", dropped.code, 0)
+    t.equal("commands drop: no slot", t.server.value("select count(*) from pg_replication_slots where database = '%s'" % database), "0")
+    t.equal("commands drop: no publication", t.server.value("select count(*) from pg_publication", database), "0")
+    again = t.tailrace("drop", t.server.url(database), folder.sink, "--yes").run()
+    t.check("commands drop: twice is nothing", again.code == 0 and "neither slot nor publication" in again.stdout, again)
+    t.equal("commands drop: of a lone source", t.tailrace("drop", t.server.url(database), "--yes").run().code, 2)
