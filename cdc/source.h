@@ -65,6 +65,7 @@ enum target_knows {
 };
 struct source_start {
     enum target_knows knows;
+    bool look_only; /* decide and refuse, but create nothing; the answer says nothing */
     bool temporary; /* TARGET_NOTHING: the target never owns a position; the log is kept for this
                        run only (PostgreSQL: a temporary slot, unless ?slot= names one) */
     struct logpos applied, resume; /* of TARGET_POSITION */

@@ -58,7 +58,12 @@ static int sift(struct job *job, struct source_catalogue *c, bool first, struct 
         }
         if (first || mark == &told) {
             err_set(err, ERR_FATAL, "table_unusable", "table \"%s\": %s", t->schema->label, t->why);
-            err_cure(err, "%s", t->cure);
+            char *cures = xstrdup(t->cure); /* alternatives, one a line; an error's cure is one line */
+            for (char *end = cures; (end = strchr(end, '\n'));) {
+                *end = '|';
+            }
+            err_cure(err, "%s", cures);
+            free(cures);
             return err_exit(err, EXIT_PLAN);
         }
         if (!mark) {
@@ -70,6 +75,16 @@ static int sift(struct job *job, struct source_catalogue *c, bool first, struct 
         remove_table(c, i);
     }
     return 0;
+}
+
+int control_check_tables(struct job *job, struct source *source, struct err *err) {
+    struct source_catalogue catalogue = { 0 };
+    if (source->ops->catalogue(source, &catalogue, err)) {
+        return -1;
+    }
+    int rc = sift(job, &catalogue, true, err);
+    source_catalogue_release(&catalogue);
+    return rc;
 }
 
 static int send_catalogue(struct job *job, struct run *run, bool first, struct err *err) {

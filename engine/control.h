@@ -9,6 +9,8 @@ enum control_end {
     CONTROL_STOPPED, /* stop now, or the 20 s for a clean stop are over */
     CONTROL_FAILED,  /* err; the caller decides by its kind */
 };
+/* An unusable table stops a job that starts with it, before anything is claimed or created. */
+int control_check_tables(struct job *job, struct source *source, struct err *err);
 /* Reads the catalogue (usable tables only; an unusable one stops a job that starts with it) and
  * hands it to merge. */
 int control_first_catalogue(struct job *job, struct run *run, struct err *err);

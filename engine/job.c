@@ -145,6 +145,9 @@ static int open_ends(struct job *job, struct err *err) {
              judge(job, "commit", findings, err);
     }
     free(findings);
+    if (rc == 0 && !job->catalogued) { /* before anything is claimed or created */
+        rc = control_check_tables(job, job->source, err);
+    }
     return rc ? -1 : 0;
 }
 
@@ -225,8 +228,13 @@ static void close_log(struct run *run) {
     run->log = NULL;
 }
 
+/* The claim comes before the slot; what would refuse the slot comes before the claim. */
 static int start_from_nothing(struct run *run, struct err *err) {
-    if (ask_target(run, true, err)) {
+    struct source_start look = { .knows = TARGET_NOTHING, .look_only = true };
+    struct source_started *nothing = xcalloc(1, sizeof *nothing);
+    int rc = run->source->ops->start(run->source, &look, nothing, err);
+    free(nothing);
+    if (rc || ask_target(run, true, err)) {
         return -1;
     }
     if (run->has_stored) { /* another instance committed since we peeked: it will be found out by

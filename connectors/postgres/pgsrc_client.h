@@ -1,4 +1,5 @@
-/* Which keys of a job's URL are libpq's own: what the linked library says. Reads only. Thread: any. */
+/* Which keys of a job's URL are libpq's own: what the linked library says. Reads only. Thread: any.
+ */
 #pragma once
 #include <stdbool.h>
 

@@ -30,6 +30,16 @@ static void take_key(struct pgsrc_identity_out *out, const uint16_t *key, uint16
     out->key_count = count;
 }
 
+/* A name in a rule of the job file: bare where the grammar allows it. */
+static void put_rule_name(struct buf *out, const char *name) {
+    static const char bare[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+    if (name[0] && strspn(name, bare) == strlen(name)) {
+        buf_puts(out, name);
+    } else {
+        pgsrc_put_ident(out, name);
+    }
+}
+
 static void refuse(const struct pgsrc_identity_in *in, struct pgsrc_identity_out *out,
                    const char *why) {
     out->usable = false;
@@ -40,9 +50,9 @@ static void refuse(const struct pgsrc_identity_in *in, struct pgsrc_identity_out
     pgsrc_put_table(&b, in->space, in->name);
     buf_puts(&b, " REPLICA IDENTITY FULL;\n");
     for (int i = 0; i < 2; i++) {
-        pgsrc_put_ident(&b, in->space);
+        put_rule_name(&b, in->space);
         buf_putc(&b, '.');
-        pgsrc_put_ident(&b, in->name);
+        put_rule_name(&b, in->name);
         buf_puts(&b, i ? ": append" : ": skip\n");
     }
     snprintf(out->cure, sizeof out->cure, "%s", buf_cstr(&b));

@@ -256,6 +256,9 @@ int pgsrc_op_start(struct source *source, const struct source_start *req,
     if (pgsrc_start_decide(&in, &action, &out->from.offset, err)) {
         return -1;
     }
+    if (req->look_only) {
+        return 0;
+    }
     if (action == PGSRC_CREATE && create(s, in.publications, temporary, &out->from.offset, err)) {
         return -1;
     }

@@ -240,7 +240,7 @@ static int fake_start(struct source *s, const struct source_start *req, struct s
     (void)s;
     waitq_lock(server->q);
     bool had = server->slot;
-    server->slot = true;
+    server->slot = had || !req->look_only;
     *out = (struct source_started){ .from = pos_of(server->count), .lineage = "{\"id\":\"1\"}" };
     if (req->knows == TARGET_POSITION) {
         out->from = req->resume;
