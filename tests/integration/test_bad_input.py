@@ -13,7 +13,8 @@ import threading
 from harness import processes, wait_until
 from harness.jsonl import JsonlFolder
 
-TABLE = "create table orders (id int primary key, body text); insert into orders select g, 'row ' || g from generate_series(1, 200) g"
+TABLE = ("create table orders (id int primary key, body text);"
+         "insert into orders select g, 'row ' || g from generate_series(1, 200) g")
 CANARY = "c4nary-s3cret"
 
 
@@ -33,7 +34,8 @@ class World:
 
     def tailrace(self, command, *options, source=None, prefix=(), **keys):
         keys.setdefault("state", self.state)
-        return self.t.tailrace(command, source or self.server.url(self.database), self.folder.sink, *options, prefix=prefix, **keys)
+        source = source or self.server.url(self.database)
+        return self.t.tailrace(command, source, self.folder.sink, *options, prefix=prefix, **keys)
 
     def once(self, **keys):
         return self.tailrace("once", "--log", "json", **keys).run(60)
@@ -414,6 +416,6 @@ def case_error_lines(t):
     lines = world.tailrace("once").run().stderr.splitlines()
     at = [i for i, line in enumerate(lines) if line.startswith("tailrace: ")]
     t.equal("error_lines: one error", len(at), 1)
-    t.check("error_lines: names job and subject", re.match(r'tailrace: %s_jsonl: .*"%s"' % (world.database, world.slot()), lines[at[0]]),
-            lines[at[0]])
+    form = r'tailrace: %s_jsonl: .*"%s"' % (world.database, world.slot())
+    t.check("error_lines: names job and subject", re.match(form, lines[at[0]]), lines[at[0]])
     t.check("error_lines: the cure is the next line", lines[at[0] + 1].startswith("cure: "), lines)

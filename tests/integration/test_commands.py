@@ -4,9 +4,11 @@ import json
 import os
 import socket
 import stat
+import subprocess
 
 from harness import wait_until
 from harness.jsonl import JsonlFolder
+from harness.tailrace import tailrace_binary
 
 TABLE = "create table orders (id int primary key, body text); insert into orders select g, 'row' from generate_series(1, 50) g"
 CANARY = "c4nary-s3cret"
@@ -19,8 +21,9 @@ def write(path, text):
 
 
 def case_help_comes_from_the_tables(t):
-    for words, expected in ((["help"], "tailrace once JOB..."), (["help", "job"], "SOURCE -> SINK"), (["help", "exit"], "5  the source"),
-                            (["help", "postgres"], "publication"), (["help", "discard"], "at-least-once"), (["help", "--docs"], "# Options"),
+    for words, expected in ((["help"], "tailrace once JOB..."), (["help", "job"], "SOURCE -> SINK"),
+                            (["help", "exit"], "5  the source"), (["help", "postgres"], "publication"),
+                            (["help", "discard"], "at-least-once"), (["help", "--docs"], "# Options"),
                             (["--version"], "tailrace "), (["help", "metrics"], "commits"), (["help", "once"], "catch up")):
         result = t.tailrace(*words).run()
         t.check("commands %s" % " ".join(words), result.code == 0 and expected in result.stdout, result)
@@ -77,8 +80,8 @@ def case_folder_of_jobs_where_one_fails(t):
     write(os.path.join(jobs, "e.sync"), "%s -> discard:\n" % t.server.url(database))
     result = t.tailrace("once", jobs).run()
     t.equal("commands folder: the highest code", result.code, 2)
-    t.check("commands folder: each failure is said", "tailrace: b: " in result.stderr and 'c.sync:2:4: unknown action "skpi"' in result.stderr,
-            result)
+    said = "tailrace: b: " in result.stderr and 'c.sync:2:4: unknown action "skpi"' in result.stderr
+    t.check("commands folder: each failure is said", said, result)
     t.same_table("commands folder: the others are whole", JsonlFolder(os.path.join(out, "a")), "public.orders", database)
 
 
@@ -125,14 +128,13 @@ def case_secrets_are_never_printed(t):
 
 def case_unquoted_arrow_names_the_sink(t):
     """As a shell would start it: standard output is a file with the sink's name."""
-    import subprocess
-    from harness.tailrace import tailrace_binary
     folder = t.temp()
     with open(os.path.join(folder, "discard:"), "wb") as out:
         done = subprocess.run([tailrace_binary(), "run", "postgres://127.0.0.1/d", "-"], stdout=out, stderr=subprocess.PIPE,
                               stdin=subprocess.DEVNULL, cwd=folder, check=False)
     t.equal("commands unquoted arrow: code", done.returncode, 2)
-    t.check("commands unquoted arrow: the line to paste", b"tailrace run 'postgres://127.0.0.1/d -> discard:'" in done.stderr, done.stderr)
+    line = b"tailrace run 'postgres://127.0.0.1/d -> discard:'"
+    t.check("commands unquoted arrow: the line to paste", line in done.stderr, done.stderr)
 
 
 def case_second_signal_ends_at_once(t):
@@ -160,7 +162,8 @@ def case_drop_all(t):
     t.check("commands slots: of a lone source", "tailrace_%s_jsonl" % database in slots.stdout, slots)
     dropped = t.tailrace("drop", t.server.url(database), folder.sink, "--yes").run()
     t.equal("commands drop: code", dropped.code, 0)
-    t.equal("commands drop: no slot", t.server.value("select count(*) from pg_replication_slots where database = '%s'" % database), "0")
+    slots_left = "select count(*) from pg_replication_slots where database = '%s'" % database
+    t.equal("commands drop: no slot", t.server.value(slots_left), "0")
     t.equal("commands drop: no publication", t.server.value("select count(*) from pg_publication", database), "0")
     again = t.tailrace("drop", t.server.url(database), folder.sink, "--yes").run()
     t.check("commands drop: twice is nothing", again.code == 0 and "neither slot nor publication" in again.stdout, again)
