@@ -55,8 +55,8 @@ struct hybrid_out {
 };
 typedef void (*hybrid_emit_fn)(void *arg, const struct hybrid_out *out);
 
-/* schemas: as the target knows them at `stored` (may be empty); stored: the "tables", "loose"...
- * part of a position as hybrid_put_position wrote it, or NULL. */
+/* schemas: as the target knows them at `applied` (may be empty); stored: the JSON object that holds
+ * what hybrid_put_position wrote into a position, or NULL without one. */
 struct hybrid *hybrid_new(const struct hybrid_config *config, hybrid_emit_fn emit, void *emit_arg);
 void hybrid_free(struct hybrid *h);
 int hybrid_restore(struct hybrid *h, struct logpos applied, const char *stored,

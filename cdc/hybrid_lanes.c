@@ -555,8 +555,7 @@ static void end_early(struct hybrid_chunk *c) {
     buf_init(&bound, KEY_BYTES_MAX);
     key_from_end(c, 1, &previous);
     key_from_end(c, 0, &last);
-    size_t len = key_separator(c->schema, previous.data, previous.len, last.data, last.len);
-    buf_put(&bound, last.data, len);
+    key_separator(&bound, c->schema, previous.data, previous.len, last.data, last.len);
     drop_last_row(c);
     spans_add_apart(&c->table->todo, &bound, &c->hi);
     buf_release(&c->hi);

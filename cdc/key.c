@@ -285,21 +285,49 @@ int key_take_cell(struct view *in, const struct type *type, struct buf *out) {
     return 0;
 }
 
-size_t key_separator(const struct schema *schema, const void *lo, size_t lo_len, const void *hi,
-                     size_t hi_len) {
+/* How much of an escaped cell (its terminator included) a bound needs to lie above lo, which shares
+ * the first `shared` bytes with it: cut behind the first byte that differs, at a whole character.
+ */
+static size_t cell_prefix(const uint8_t *cell, size_t len, size_t shared, bool text) {
+    size_t end = 0;
+    while (end <= shared && end < len - 2) {
+        end += cell[end] == 0 ? 2 : 1; /* 00 FF is one byte of the value */
+    }
+    while (text && end < len - 2 && (cell[end] & 0xC0) == 0x80) {
+        end++;
+    }
+    return end;
+}
+
+void key_separator(struct buf *out, const struct schema *schema, const void *lo, size_t lo_len,
+                   const void *hi, size_t hi_len) {
     struct view in = view_of(hi, hi_len);
     for (uint16_t i = 0; i < schema->key_count; i++) {
         const struct type *type = &schema->columns[schema->key[i]].type;
-        const uint8_t *skipped;
+        const uint8_t *skipped, *cell = in.at;
         enum form form = form_of(type->kind);
         bool variable = form == FORM_ESCAPED || form == FORM_NUMERIC;
         if (variable ? take_escaped(&in, NULL) : take_bytes(&in, type_width(type), &skipped)) {
             break;
         }
-        size_t len = hi_len - view_left(&in);
-        if (key_cmp(hi, len, lo, lo_len) > 0) {
-            return len;
+        size_t len = hi_len - view_left(&in), before = (size_t)(cell - (const uint8_t *)hi);
+        if (key_cmp(hi, len, lo, lo_len) <= 0) {
+            continue;
         }
+        bool cuts = type->kind == TYPE_TEXT || type->kind == TYPE_BYTES;
+        size_t shared = before;
+        while (cuts && shared < lo_len &&
+               ((const uint8_t *)lo)[shared] == ((const uint8_t *)hi)[shared]) {
+            shared++;
+        }
+        size_t keep =
+            cuts ? cell_prefix(cell, len - before, shared - before, type->kind == TYPE_TEXT)
+                 : len - before;
+        buf_put(out, hi, before + keep);
+        if (cuts) {
+            buf_put(out, "\0\0", 2);
+        }
+        return;
     }
-    return hi_len;
+    buf_put(out, hi, hi_len);
 }

@@ -14,8 +14,8 @@
  *   numeric                        equal values have equal bytes (1.0 = 1.00); not ordered
  *   interval, timetz               by their fields; not ordered
  *
- * A range [lo, hi) is bounds in this encoding, each of which may be a prefix of whole cells; an empty
- * lo = from the beginning, an empty hi = to the end. */
+ * A range [lo, hi) is bounds in this encoding, each of which may be a prefix of whole cells; an
+ * empty lo = from the beginning, an empty hi = to the end. */
 #pragma once
 #include "cdc/batch.h"
 
@@ -27,10 +27,11 @@ void key_put_cell(struct buf *out, const struct type *type, const uint8_t *bytes
 /* Takes an encoded key apart again: writes key cell number i's bytes (cell form of type.h) to out.
  * -1 on damage. Only for orderable types. */
 int key_take_cell(struct view *in, const struct type *type, struct buf *out) TR_MUST_CHECK;
-/* The shortest prefix of whole key cells of `hi` that still sorts above lo (bounds in positions
- * stay short). Returns its length in bytes. */
-size_t key_separator(const struct schema *schema, const void *lo, size_t lo_len, const void *hi,
-                     size_t hi_len);
+/* Appends the shortest bound b with lo < b <= hi: a prefix of hi's cells, a text or bytes cell
+ * among them cut to the shortest separating prefix (whole characters), so that positions stay
+ * short. */
+void key_separator(struct buf *out, const struct schema *schema, const void *lo, size_t lo_len,
+                   const void *hi, size_t hi_len);
 static inline int key_cmp(const void *a, size_t a_len, const void *b, size_t b_len) {
     size_t shared =
         a_len < b_len ? a_len : b_len; /* 0 for an open bound, whose pointer may be NULL */

@@ -333,13 +333,34 @@ TEST(key_put_takes_the_key_columns_in_key_order_and_refuses_null_and_absent) {
     schema_unref(schema);
 }
 
-TEST(key_separator_is_the_shortest_run_of_whole_cells_above_lo) {
-    struct schema *schema = two_part_key();
-    EXPECT_EQ_INT(key_separator(schema, "\x80\0\0\1a\0\0", 7, "\x80\0\0\2zz\0\0", 8), 4);
-    EXPECT_EQ_INT(key_separator(schema, "\x80\0\0\1a\0\0", 7, "\x80\0\0\1zz\0\0", 8), 8);
-    EXPECT_EQ_INT(key_separator(schema, "\x80\0\0\1", 4, "\x80\0\0\1a\0\0", 7), 7);
-    EXPECT_EQ_INT(key_separator(schema, "", 0, "\x80\0\0\1a\0\0", 7), 4);
-    EXPECT_EQ_INT(key_separator(schema, "\x80\0\0\1a\0\0", 7, "\x80\0\0\1b", 5),
-                  5); /* damaged: as it is */
-    schema_unref(schema);
+static void expect_separator(struct schema *schema, const char *lo, size_t lo_len, const char *hi,
+                             size_t hi_len, const char *want, size_t want_len) {
+    struct buf bound;
+    buf_init(&bound, 1024);
+    key_separator(&bound, schema, lo, lo_len, hi, hi_len);
+    EXPECT_EQ_MEM(bound.data, bound.len, want, want_len);
+    EXPECT_TRUE(key_cmp(bound.data, bound.len, lo, lo_len) > 0);
+    EXPECT_TRUE(key_cmp(bound.data, bound.len, hi, hi_len) <= 0);
+    buf_release(&bound);
+}
+
+TEST(key_separator_is_the_shortest_bound_above_lo) {
+    struct schema *s = two_part_key();
+#define LO "\x80\0\0\1a\0\0"
+    expect_separator(s, LO, 7, "\x80\0\0\2zz\0\0", 8, "\x80\0\0\2", 4);
+    expect_separator(s, LO, 7, "\x80\0\0\1zz\0\0", 8, "\x80\0\0\1z\0\0", 7);
+    expect_separator(s, LO, 7, "\x80\0\0\1abcdef\0\0", 12, "\x80\0\0\1ab\0\0", 8);
+    expect_separator(s, LO, 7,
+                     "\x80\0\0\1"
+                     "a\0\xffz\0\0",
+                     10,
+                     "\x80\0\0\1"
+                     "a\0\xff\0\0",
+                     9);
+    expect_separator(s, LO, 7, "\x80\0\0\1\xc3\xa4x\0\0", 9, "\x80\0\0\1\xc3\xa4\0\0", 8);
+    expect_separator(s, "\x80\0\0\1", 4, "\x80\0\0\1a\0\0", 7, "\x80\0\0\1a\0\0", 7);
+    expect_separator(s, "", 0, "\x80\0\0\1a\0\0", 7, "\x80\0\0\1", 4);
+    expect_separator(s, LO, 7, "\x80\0\0\1b", 5, "\x80\0\0\1b", 5); /* damaged: as it is */
+#undef LO
+    schema_unref(s);
 }
