@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "config/cmd/command_line.h"
+#include "config/codes.h"
 
 static const char grammar[] =
     "A job is one line, and rules below it. One job a file; its name is the file's name.\n"
@@ -84,7 +85,7 @@ static void put_commands(struct buf *out) {
                   "SINK as two arguments.\n"
                   "Options, each also TAILRACE_<NAME> in the environment:\n");
     put_options(out, command_options, "--");
-    buf_puts(out, "\ntailrace help job | options | exit | metrics");
+    buf_puts(out, "\ntailrace help job | options | exit | codes | metrics");
     for (size_t i = 0; i < source_door_count; i++) {
         buf_putf(out, " | %s", source_doors[i].scheme);
     }
@@ -130,6 +131,12 @@ static void put_metrics(struct buf *out) {
     for (int k = 0; k < METRIC_COUNT; k++) {
         buf_putf(out, "  %-20s %-6s %s\n", metric_name((enum metric)k), metric_unit((enum metric)k),
                  metric_doc((enum metric)k));
+    }
+}
+
+static void put_codes(struct buf *out) {
+    for (size_t i = 0; i < error_code_count; i++) {
+        buf_putf(out, "  %-22s  %s\n", error_codes[i].code, error_codes[i].doc);
     }
 }
 
@@ -197,7 +204,14 @@ static void put_docs(struct buf *out) {
     }
     buf_puts(out, "\n## Exit codes\n\n```\n");
     buf_puts(out, exit_codes);
-    buf_puts(out, "```\n\n## Metrics\n\n| name | unit | |\n| --- | --- | --- |\n");
+    buf_puts(out, "```\n\n## Codes of errors\n\n`code` of the JSON log; they do not change.\n\n| "
+                  "code | |\n| --- | --- |\n");
+    for (size_t i = 0; i < error_code_count; i++) {
+        buf_putf(out, "| `%s` | ", error_codes[i].code);
+        put_cell(out, error_codes[i].doc);
+        buf_puts(out, " |\n");
+    }
+    buf_puts(out, "\n## Metrics\n\n| name | unit | |\n| --- | --- | --- |\n");
     for (int k = 0; k < METRIC_COUNT; k++) {
         buf_putf(out, "| `%s` | %s | %s |\n", metric_name((enum metric)k),
                  metric_unit((enum metric)k), metric_doc((enum metric)k));
@@ -216,6 +230,8 @@ static int put_topic(struct command_line *line, const char *topic, struct buf *o
         put_options(out, command_options, "--");
     } else if (strcmp(topic, "exit") == 0) {
         buf_puts(out, exit_codes);
+    } else if (strcmp(topic, "codes") == 0) {
+        put_codes(out);
     } else if (strcmp(topic, "metrics") == 0) {
         put_metrics(out);
     } else if (source) {

@@ -10,8 +10,8 @@
  * freed, after which batches of a MiB stay in the heap. */
 static void bound_allocator(void) {
     mallopt(M_ARENA_MAX, 2);
-    mallopt(M_MMAP_THRESHOLD, 256 << 10);
-    mallopt(M_TRIM_THRESHOLD, 1 << 20);
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 32 << 20);
 }
 
 int main(int argc, char **argv) {

@@ -75,6 +75,7 @@ static void draw(struct progress *p, json_t *tables) {
     buf_init(&line, SIZE_MAX);
     buf_putf(&line, "%s [%s] %lld of about %lld rows, %zu of %zu tables left", p->log->job, bar,
              (long long)rows, (long long)estimate, left, json_array_size(tables));
+    buf_putc(&line, '\r'); /* a log line of another task writes over it */
     ssize_t n = write(p->log->fd, line.data, line.len);
     (void)n;
     p->drawn = true;

@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import socket
 import stat
 import subprocess
 
 from harness import wait_until
 from harness.jsonl import JsonlFolder
-from harness.tailrace import tailrace_binary
+from harness.tailrace import ROOT, tailrace_binary
 
 TABLE = "create table orders (id int primary key, body text); insert into orders select g, 'row' from generate_series(1, 50) g"
 CANARY = "c4nary-s3cret"
@@ -29,6 +30,25 @@ def case_help_comes_from_the_tables(t):
         t.check("commands %s" % " ".join(words), result.code == 0 and expected in result.stdout, result)
     result = t.tailrace("help", "nothing").run()
     t.equal("commands help on nothing", result.code, 2)
+
+
+CODE_USES = (r'err_set\(\s*[^,;]+,\s*[^,;]+?,\s*"([a-z0-9_]+)"', r'mistake_add\(\s*[^,;]+(?:\([^)]*\))?[^";]*?,\s*"([a-z0-9_]+)"',
+             r'usage_error\([^,;]+,\s*"([a-z0-9_]+)"', r'ERR_(?:FATAL|RETRY|REWIND), "([a-z0-9_]+)"')
+
+
+def case_codes_are_listed(t):
+    """Every code that the sources give an error has a line in the docs."""
+    used = set()
+    for room in ("cdc", "connectors", "engine", "sinks", "config"):
+        for where, _folders, names in os.walk(os.path.join(ROOT, room)):
+            for name in names:
+                if name.endswith(".c"):
+                    with open(os.path.join(where, name), encoding="utf-8") as file:
+                        text = file.read()
+                    used.update(code for use in CODE_USES for code in re.findall(use, text))
+    listed = {line.split()[0] for line in t.tailrace("help", "codes").run().stdout.splitlines()}
+    t.check("commands codes: found in the sources", len(used) > 90, len(used))
+    t.equal("commands codes: none without a line in config/codes.c", sorted(used - listed), [])
 
 
 def case_status_of_a_running_job(t):
