@@ -1,0 +1,17 @@
+/* A disk in memory that knows synced from unsynced bytes and names. A crash of the machine keeps what was synced and a random
+ * part of the rest; the death of a process keeps all and releases its locks. Faults: no space, input/output errors, renames with
+ * an unknown outcome, torn tails. Contracts: cdc/base/files.h.
+ * Thread: the simulator's one. Calls are yield points. */
+#pragma once
+#include "cdc/base/files.h"
+
+struct disk;
+struct disk *disk_new(void);
+/* The files of one process; all share the disk. */
+struct files *disk_files(struct disk *disk, unsigned group);
+void disk_process_died(struct disk *disk, unsigned group);
+void disk_power_lost(struct disk *disk); /* after all processes that use it died */
+/* For oracles: no yield, no fault. NULL when absent. */
+const struct buf *disk_look(struct disk *disk, const char *path);
+/* The n-th name (in creation order) below a folder, or NULL. */
+const char *disk_name(struct disk *disk, const char *dir, unsigned n);

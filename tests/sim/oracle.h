@@ -1,0 +1,40 @@
+/* What must hold after every commit, whatever crashed, failed or was late. Oracles, by the names that a failing seed prints:
+ *
+ *   state       joined ranges of the target equal the source at the committed position     bank  the sum over two tables holds
+ *   order       stream rows of a table come in the log's order, once     doubled  no key is inserted, updated or deleted twice
+ *   history     of a table that was consistent at two commits, all changes between them and nothing else
+ *   whole       a commit ends at a transaction's end      ack     the source is not acknowledged beyond the target's resume
+ *   seq         commits are numbered without gaps         epoch   one writer an epoch, and epochs only rise
+ *   generation  rows lie in the generation that was begun    position  the stored position reads back and never goes back
+ *   channels    bytes in channels stay within the budget  durable  what was committed survives any crash (jsonl)
+ *
+ * Thread: the simulator's one; no yield within. */
+#pragma once
+#include "cdc/base/metrics.h"
+#include "tests/sim/event.h"
+
+struct oracle_commit {
+    const char *position;
+    const char *const *inconsistent;
+    uint32_t inconsistent_count;
+    struct schema *const *schemas;
+    uint32_t schema_count;
+    uint64_t epoch, seq;
+    unsigned group;         /* who committed */
+    const struct events *events;
+};
+void oracle_init(struct db *db);
+/* budget: bytes that channels of one job may hold. */
+void oracle_watch_channels(unsigned group, const struct metrics *metrics, size_t budget);
+void oracle_committed(const struct oracle_commit *c);
+/* A claim stands; seq: of the last commit, or of the claim where claims are numbered too. */
+void oracle_claimed(uint64_t epoch, uint64_t seq, unsigned group);
+/* What an instance was told at its start: nothing that was committed is missing. */
+void oracle_recovered(const char *position);
+unsigned oracle_claimer(uint64_t epoch);
+uint64_t oracle_seq(void);
+uint64_t oracle_epoch(void);
+void oracle_acknowledged(uint64_t offset);
+/* Empty when the target stands at the end of the source's history; else what is missing. */
+const char *oracle_behind(void);
+uint64_t oracle_applied(void);

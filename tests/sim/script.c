@@ -1,0 +1,77 @@
+/* Drawing scripts. See script.h. */
+#include "tests/sim/script.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sched.h"
+
+static unsigned draw(unsigned n) { return sim_below(STREAM_SCRIPT, n); }
+
+void script_draw(struct script *s, uint64_t seed) {
+    *s = (struct script){ .seed = seed };
+    s->flavour = draw(5) < 3 ? DB_XID : 1 + draw(2);
+    s->sink = draw(SINK_KINDS);
+    s->policy = draw(POLICY_COUNT);
+    s->txs = 15 + draw(60);
+    s->tables = 1 + draw(6);
+    s->keys = draw(20) == 0 ? 160 : 12 + draw(8);
+    s->lanes = 1 + draw(3);
+    s->chunk_rows = 2 + draw(6);
+    s->crashes = draw(5) < 2 ? 0 : draw(4);
+    s->zombies = draw(6) == 0;
+    s->newcomers = draw(8) == 0;
+    s->server_crashes = draw(6) == 0;
+    s->power = draw(3) * 50;
+    s->once = draw(4) == 0;
+    s->ddl = draw(2) ? draw(120) : 0;
+    s->fat = draw(40) == 0;
+    static const unsigned paces[] = { 1000, 10000, 60000, 200000 };
+    s->pace_us = paces[draw(4)];
+    s->fault_permille = draw(3) ? draw(25) : 0;
+    s->faults = s->fault_permille ? 1 + draw(30) : 0;
+    s->delay_permille = draw(4) ? 0 : draw(15);
+    if (s->keys > 60) {
+        s->txs = 40;
+        s->tables = 1;
+    }
+    if (s->fat) {
+        s->txs = 15 + draw(10);
+        s->keys = 10;
+        s->tables = 1 + draw(2);
+    }
+}
+
+struct number {
+    const char *name;
+    size_t offset;
+    bool shrinks;
+};
+#define NUMBER(name, shrinks) { #name, offsetof(struct script, name), shrinks }
+static const struct number numbers[] = {
+    NUMBER(faults, true), NUMBER(crashes, true), NUMBER(zombies, true), NUMBER(newcomers, true), NUMBER(server_crashes, true),
+    NUMBER(txs, true), NUMBER(tables, true), NUMBER(ddl, true), NUMBER(delay_permille, true), NUMBER(lanes, true), NUMBER(fat, true),
+    NUMBER(power, true), NUMBER(once, true), NUMBER(policy, true), NUMBER(flavour, false), NUMBER(sink, false), NUMBER(keys, false),
+    NUMBER(chunk_rows, false), NUMBER(crash_at, false), NUMBER(pace_us, false), NUMBER(fault_at, false), NUMBER(fault_permille, false),
+};
+
+static unsigned *at(struct script *s, const struct number *n) { return (unsigned *)(void *)((char *)s + n->offset); }
+
+bool script_set(struct script *s, const char *assignment) {
+    const char *equals = strchr(assignment, '=');
+    for (size_t i = 0; equals && i < ARRAY_COUNT(numbers); i++) {
+        if (strlen(numbers[i].name) == (size_t)(equals - assignment) && strncmp(numbers[i].name, assignment, (size_t)(equals - assignment)) == 0) {
+            *at(s, &numbers[i]) = (unsigned)strtoul(equals + 1, NULL, 10);
+            return true;
+        }
+    }
+    return false;
+}
+
+unsigned *script_number(struct script *s, unsigned i, const char **name) {
+    if (i >= ARRAY_COUNT(numbers) || !numbers[i].shrinks) {
+        return NULL;
+    }
+    *name = numbers[i].name;
+    return at(s, &numbers[i]);
+}

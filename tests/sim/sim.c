@@ -1,0 +1,272 @@
+/* The simulator's command line.
+ *
+ *   sim --seeds A..B [--set NAME=N...]        each seed in a process of its own; a result line for 100 of them and for each that fails
+ *   sim --seed N [--trace] [--set ...]        one seed, with what happened on standard error
+ *   sim --shrink N                            the smallest numbers with which it still fails by the same oracle
+ *   sim --exhaustive [N]                      a short script (of seed N), killed at every step of its first instance
+ *   sim --hash N [PERTURB]                    the hash of the trace, with the heap filled with that byte
+ *
+ * --seeds ends with `deterministic`: 50 seeds run twice with different heap fills have the same trace. Exit code 1: something failed. */
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/sim/sched.h"
+#include "tests/sim/script.h"
+
+#define SETS_MAX 32u
+#define DETERMINISTIC_SEEDS 50u
+
+struct options {
+    const char *sets[SETS_MAX];
+    unsigned set_count;
+    bool trace, first_only;
+    int perturb;
+};
+
+#ifdef __SANITIZE_ADDRESS__
+/* A killed instance leaves its memory behind: that is what being killed means. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) { return "detect_leaks=0"; }
+#endif
+
+static struct sim_verdict *shared(void) {
+    struct sim_verdict *v = mmap(NULL, sizeof *v, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(v != MAP_FAILED);
+    return v;
+}
+
+static void play(uint64_t seed, const struct options *o, struct sim_verdict *v) {
+    static struct script s;
+    sched_init(seed, o->trace, v);
+    script_draw(&s, seed);
+    for (unsigned i = 0; i < o->set_count; i++) {
+        script_set(&s, o->sets[i]);
+    }
+    sched_policy((enum sim_policy)(s.policy % POLICY_COUNT));
+    sched_run(world_main, &s);
+}
+
+/* How a process ended that did not say so itself. */
+static void died(struct sim_verdict *v, int status, int log) {
+    ssize_t n = pread(log, v->text, sizeof v->text - 1, 0);
+    v->text[n > 0 ? n : 0] = '\0';
+    v->text[strcspn(v->text, "\n")] = '\0';
+    snprintf(v->oracle, sizeof v->oracle, WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT ? "assertion" : "fault");
+    if (!*v->text) {
+        snprintf(v->text, sizeof v->text, "status %d", status);
+    }
+}
+
+static void run_seed(uint64_t seed, const struct options *o, struct sim_verdict *v) {
+    memset(v, 0, sizeof *v);
+    fflush(NULL);
+    int log = memfd_create("stderr", 0);
+    pid_t pid = fork();
+    CHECK(pid >= 0 && log >= 0);
+    if (pid == 0) {
+        if (!o->trace) {
+            dup2(log, 2);
+        }
+        if (o->perturb) {
+            mallopt(M_PERTURB, o->perturb);
+        }
+        play(seed, o, v);
+        _exit(0);
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    if (!v->done) {
+        died(v, status, log);
+    }
+    close(log);
+}
+
+static void put_failure(uint64_t seed, const struct options *o, const struct sim_verdict *v) {
+    printf("not ok seed %llu: %s: %s; again: sim --seed %llu --trace", (unsigned long long)seed, v->oracle, v->text, (unsigned long long)seed);
+    for (unsigned i = 0; i < o->set_count; i++) {
+        printf(" --set %s", o->sets[i]);
+    }
+    printf("\n");
+    fflush(stdout);
+}
+
+struct tally {
+    unsigned passed, failed;
+    uint64_t commits, crashes, rewinds, faults;
+};
+
+static int seeds(uint64_t from, uint64_t to, const struct options *o, struct sim_verdict *v) {
+    struct tally all = { 0 };
+    for (uint64_t first = from; first <= to; first += 100) {
+        uint64_t last = first + 99 < to ? first + 99 : to;
+        struct tally t = { 0 };
+        for (uint64_t seed = first; seed <= last; seed++) {
+            run_seed(seed, o, v);
+            t.commits += v->commits;
+            t.crashes += v->crashes;
+            t.rewinds += v->rewinds;
+            t.faults += v->faults;
+            if (*v->oracle) {
+                t.failed++;
+                put_failure(seed, o, v);
+                if (o->first_only) {
+                    return 1;
+                }
+            }
+        }
+        all.failed += t.failed;
+        if (!t.failed) {
+            all.passed++;
+            printf("ok seeds %llu..%llu: %llu commits, %llu crashes, %llu rewinds, %llu faults\n", (unsigned long long)first, (unsigned long long)last,
+                   (unsigned long long)t.commits, (unsigned long long)t.crashes, (unsigned long long)t.rewinds, (unsigned long long)t.faults);
+        }
+        fflush(stdout);
+    }
+    if (!o->first_only) {
+        struct options fill = *o;
+        unsigned differ = 0;
+        for (uint64_t seed = from; seed <= to && seed < from + DETERMINISTIC_SEEDS; seed++) {
+            fill.perturb = 0x5a;
+            run_seed(seed, &fill, v);
+            uint64_t hash = v->hash;
+            fill.perturb = 0xa5;
+            run_seed(seed, &fill, v);
+            if (hash != v->hash || !hash) {
+                printf("not ok deterministic: seed %llu has two traces\n", (unsigned long long)seed);
+                differ++;
+            }
+        }
+        all.failed += differ;
+        if (!differ) {
+            all.passed++;
+            printf("ok sim:deterministic\n");
+        }
+    }
+    printf("%u passed, %u failed\n", all.passed, all.failed);
+    return all.failed ? 1 : 0;
+}
+
+/* Lowers one number after the other as far as the same oracle still fails. */
+static int shrink(uint64_t seed, struct options *o, struct sim_verdict *v) {
+    run_seed(seed, o, v);
+    if (!*v->oracle) {
+        printf("seed %llu does not fail\n", (unsigned long long)seed);
+        return 1;
+    }
+    char oracle[sizeof v->oracle];
+    memcpy(oracle, v->oracle, sizeof oracle);
+    struct sim_verdict scratch = { 0 };
+    static struct script s;
+    sched_init(seed, false, &scratch);
+    script_draw(&s, seed);
+    static char texts[SETS_MAX][48];
+    const char *name;
+    for (unsigned i = 0; o->set_count + 1 < SETS_MAX; i++) {
+        const unsigned *number = script_number(&s, i, &name);
+        if (!number) {
+            break;
+        }
+        unsigned lowest = *number, floor = strcmp(name, "tables") == 0 || strcmp(name, "lanes") == 0 ? 1 : 0;
+        char *text = texts[o->set_count];
+        o->sets[o->set_count++] = text;
+        for (unsigned step = lowest; step > 0;) {
+            unsigned trial = lowest >= step + floor ? lowest - step : floor;
+            snprintf(text, sizeof texts[0], "%s=%u", name, trial);
+            run_seed(seed, o, v);
+            if (trial < lowest && strcmp(v->oracle, oracle) == 0) {
+                lowest = trial;
+            } else {
+                step /= 2;
+            }
+        }
+        snprintf(text, sizeof texts[0], "%s=%u", name, lowest);
+    }
+    run_seed(seed, o, v);
+    put_failure(seed, o, v);
+    return 1;
+}
+
+/* A crash at every step: the script is short, so that the first instance is done within some thousand steps. */
+static int exhaustive(uint64_t seed, struct options *o, struct sim_verdict *v) {
+    static char crash[32];
+    unsigned failed = 0, steps = 0;
+    static const char *const brief[] = { "txs=6", "faults=0", "crashes=1", "zombies=0", "newcomers=0", "server_crashes=0", "keys=8", "fat=0" };
+    for (size_t i = 0; i < ARRAY_COUNT(brief); i++) {
+        o->sets[o->set_count++] = brief[i];
+    }
+    o->sets[o->set_count++] = crash;
+    for (unsigned at = 1;; at++) {
+        snprintf(crash, sizeof crash, "crash_at=%u", at);
+        run_seed(seed, o, v);
+        steps = at;
+        if (*v->oracle) {
+            failed++;
+            put_failure(seed, o, v);
+        }
+        if (v->crashes == 0) {
+            break;
+        }
+    }
+    if (!failed) {
+        printf("ok exhaustive %llu: a crash at each of %u steps\n", (unsigned long long)seed, steps - 1);
+    }
+    printf("%d passed, %u failed\n", !failed, failed);
+    return failed ? 1 : 0;
+}
+
+static int one(uint64_t seed, const struct options *o, struct sim_verdict *v) {
+    run_seed(seed, o, v);
+    printf("seed %llu: %s%s%s hash=%016llx steps=%llu virtual=%.1fs commits=%llu crashes=%llu rewinds=%llu faults=%llu\n",
+           (unsigned long long)seed, *v->oracle ? v->oracle : "ok", *v->text ? ": " : "", v->text, (unsigned long long)v->hash,
+           (unsigned long long)v->steps, (double)v->virtual_us / 1e6, (unsigned long long)v->commits, (unsigned long long)v->crashes,
+           (unsigned long long)v->rewinds, (unsigned long long)v->faults);
+    return *v->oracle ? 1 : 0;
+}
+
+static int usage(void) {
+    fprintf(stderr, "sim --seeds A..B | --seed N [--trace] | --shrink N | --exhaustive [N] | --hash N [FILL] [--first] [--set NAME=N]...\n");
+    return 2;
+}
+
+int main(int argc, char **argv) {
+    struct options o = { 0 };
+    const char *mode = NULL, *word = NULL, *fill = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--trace") == 0) {
+            o.trace = true;
+        } else if (strcmp(argv[i], "--first") == 0) {
+            o.first_only = true;
+        } else if (strcmp(argv[i], "--set") == 0 && i + 1 < argc && o.set_count < SETS_MAX / 2) {
+            struct script scratch;
+            o.sets[o.set_count++] = argv[++i];
+            if (!script_set(&scratch, argv[i])) {
+                return usage();
+            }
+        } else if (argv[i][0] == '-' && !mode) {
+            mode = argv[i];
+        } else if (argv[i][0] != '-' && mode) {
+            *(word ? &fill : &word) = argv[i];
+        } else {
+            return usage();
+        }
+    }
+    if (!mode || (!word && strcmp(mode, "--exhaustive") != 0)) {
+        return usage();
+    }
+    struct sim_verdict *v = shared();
+    char *end = NULL;
+    uint64_t from = word ? strtoull(word, &end, 10) : 1;
+    if (strcmp(mode, "--seeds") == 0 && strncmp(end, "..", 2) == 0) {
+        return seeds(from, strtoull(end + 2, NULL, 10), &o, v);
+    }
+    o.perturb = fill ? atoi(fill) : 0;
+    return strcmp(mode, "--seed") == 0 || strcmp(mode, "--hash") == 0 ? one(from, &o, v)
+           : strcmp(mode, "--shrink") == 0                             ? shrink(from, &o, v)
+           : strcmp(mode, "--exhaustive") == 0                         ? exhaustive(from, &o, v)
+                                                                       : usage();
+}

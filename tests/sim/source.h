@@ -1,0 +1,27 @@
+/* The source door over the scripted database, in its three flavours (database.h), with a slot that one live session holds and
+ * that is acknowledged. What a real server would refuse or do wrong, it refuses or does wrong too.
+ * Thread: the simulator's one; every call is a yield point and may fail (fault.h). */
+#pragma once
+#include "cdc/source.h"
+#include "tests/sim/database.h"
+
+struct server {
+    struct db *db;
+    struct waitq *news; /* the log grew, was flushed, somebody wants it */
+    bool slot;
+    unsigned slot_session; /* number of the log session that holds it, 0 = nobody */
+    unsigned slot_group;
+    uint64_t confirmed, confirmed_disk;
+    unsigned life; /* raised by a crash of the server */
+    unsigned sessions;
+    uint64_t wanted;
+    bool big_estimates;
+    unsigned segment_txs_max, split_permille;
+};
+extern const struct source_ops sim_source_ops;
+struct server *server_new(struct db *db);
+struct server *server_now(void);
+void server_changed(struct server *s); /* wakes the log session */
+void server_process_died(struct server *s, unsigned group);
+void server_crash(struct server *s);
+int sim_take_logpos(const char *text, struct logpos *out);

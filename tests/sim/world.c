@@ -1,0 +1,459 @@
+/* The world: a database under load, instances of the job that are started, killed, suspended and joined by others, and at the end
+ * a quiet time in which everything must arrive. Oracles of its own: `exit` (why an instance ended), `liveness`, `leak`.
+ * Thread: fibers of the simulator. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cdc/base/clock.h"
+#include "engine/budget.h"
+#include "engine/job.h"
+#include "tests/sim/oracle.h"
+#include "tests/sim/sched.h"
+#include "tests/sim/script.h"
+#include "tests/sim/source.h"
+
+#define INSTANCES_MAX 120u
+#define QUIET_US (400 * US_PER_S)
+#define STOP_US (60 * US_PER_S)
+#define CONTROL_CHANNELS_BYTES (8u << 20)
+
+struct instance {
+    unsigned group;
+    struct job *job;
+    struct job_config config;
+    struct env env;
+    struct log log;
+    struct metrics metrics;
+    char state_dir[32];
+    bool ended, seen;
+    bool rival; /* another instance was there at the same time */
+    int code;
+    struct err err;
+    uint64_t log_end; /* at its start */
+};
+
+static struct {
+    struct script *s;
+    struct db *db;
+    struct server *server;
+    struct disk *disk;
+    struct instance *instances[INSTANCES_MAX];
+    unsigned count, machines;
+    unsigned crashes, zombies, newcomers, txs;
+    unsigned later[3], later_count; /* tables that are not yet created */
+    struct db_tx *open[4];
+    bool quiet;
+    int64_t resume_us;
+} w;
+
+static unsigned below(unsigned n) { return sim_below(STREAM_WORK, n); }
+
+static void select_all(const void *rules, const char *space, const char *table, struct table_choice *out) {
+    (void)rules, (void)space, (void)table;
+    *out = (struct table_choice){ 0 };
+}
+
+/* ---- instances ---- */
+
+static void instance_main(void *arg) {
+    struct instance *i = arg;
+    i->code = job_run(i->job, &i->err);
+    sim_note("instance %u ends: %d %s %s", i->group, i->code, i->err.code, i->err.text);
+    i->ended = true;
+    sched_wake_world();
+}
+
+static bool runs(const struct instance *i) { return !i->ended && sched_alive(i->group) && !sched_suspended(i->group); }
+
+static unsigned running(void) {
+    unsigned n = 0;
+    for (unsigned i = 0; i < w.count; i++) {
+        n += runs(w.instances[i]);
+    }
+    return n;
+}
+
+static void draw_end(struct instance *i) {
+    unsigned range = below(2) ? 400 : 4000;
+    if (w.s->crash_at && w.count == 1) {
+        sched_kill_at(i->group, w.s->crash_at);
+    } else if (w.crashes && !w.s->crash_at) {
+        w.crashes--;
+        sched_kill_at(i->group, 1 + below(range));
+    } else if (w.zombies) {
+        w.zombies--;
+        sched_suspend_at(i->group, 200 + below(4000));
+    }
+}
+
+static void instance_start(unsigned machine) {
+    CHECK(w.count < INSTANCES_MAX);
+    struct instance *i = w.instances[w.count++] = xcalloc(1, sizeof *i);
+    const struct script *s = w.s;
+    i->group = w.count;
+    snprintf(i->state_dir, sizeof i->state_dir, "/machine%u/state", machine);
+    i->log = (struct log){ .level = sim_tracing() ? LOG_DEBUG : LOG_ERROR, .fd = sim_tracing() ? 2 : -1, .job = "sim" };
+    i->env = (struct env){ .files = disk_files(w.disk, i->group), .log = &i->log, .metrics = &i->metrics, .state_dir = i->state_dir,
+                           .memory_bytes = 32u << 20, .spill_bytes_max = s->fat ? 6u << 20 : 1u << 30, .row_bytes_max = 8u << 20 };
+    i->config = (struct job_config){ .name = "sim", .source = &sim_source_ops, .sink = sim_sink_ops((enum sink_kind)s->sink), .select = select_all,
+                                     .lanes = s->lanes, .mode = s->once ? JOB_ONCE : JOB_RUN, .chunk_rows = s->chunk_rows,
+                                     .sink_address = { .scheme = "sim", .path = SIM_JSONL_DIR, .job = "sim" },
+                                     .source_address = { .scheme = "sim", .job = "sim" } };
+    i->job = job_new(&i->config, &i->env);
+    i->rival = running() > 1;
+    for (unsigned k = 0; k < w.count; k++) {
+        w.instances[k]->rival = w.instances[k]->rival || (w.instances[k] != i && i->rival) || sched_suspended(w.instances[k]->group);
+        i->rival = i->rival || sched_suspended(w.instances[k]->group);
+    }
+    struct budget budget;
+    budget_plan(&budget, i->env.memory_bytes, s->lanes, s->sink == SINK_MODEL_2 ? 2 : 1);
+    oracle_watch_channels(i->group, &i->metrics, budget.log_bytes + budget.lane_bytes + 2 * budget.writer_bytes + CONTROL_CHANNELS_BYTES);
+    i->log_end = w.db->log_count ? w.db->txs[w.db->log[w.db->log_count - 1]].end : 0;
+    sim_note("instance %u starts on machine %u", i->group, machine);
+    if (!w.quiet) {
+        draw_end(i);
+    }
+    sched_start(i->group, "control", instance_main, i);
+}
+
+static void on_death(unsigned group) {
+    sim_verdict()->crashes++;
+    disk_process_died(w.disk, group);
+    server_process_died(w.server, group);
+}
+
+/* Why may an instance end? */
+static void judge_end(struct instance *i) {
+    bool faulty = fault_count() > 0;
+    const char *code = i->err.code;
+    sim_verdict()->rewinds += (uint64_t)metric_get(&i->metrics, METRIC_REWINDS);
+    if (metric_get(&i->metrics, METRIC_CHANNEL_BYTES) != 0) {
+        sim_fail("leak", "instance %u left %lld bytes in channels", i->group, (long long)metric_get(&i->metrics, METRIC_CHANNEL_BYTES));
+    }
+    if (i->code == EXIT_DONE) {
+        if (w.s->once && oracle_applied() < i->log_end) {
+            sim_fail("once", "ended at %llu, the log's end was %llu at its start", (unsigned long long)oracle_applied(), (unsigned long long)i->log_end);
+        }
+        return;
+    }
+    if (i->code == EXIT_FENCED && i->rival) {
+        return;
+    }
+    if (i->code == EXIT_ERROR && faulty && (strcmp(code, "io_error") == 0 || strcmp(code, "disk_full") == 0)) {
+        return;
+    }
+    sim_fail("exit", "instance %u ended with %d %s: %s", i->group, i->code, code, i->err.text);
+}
+
+/* The operator: sees who ended, and that somebody runs. */
+static void watch(void) {
+    for (unsigned k = 0; k < w.count; k++) {
+        struct instance *i = w.instances[k];
+        if (i->ended && !i->seen) {
+            i->seen = true;
+            judge_end(i);
+            job_free(i->job);
+        } else if (!i->ended && !i->seen && !sched_alive(i->group)) {
+            i->seen = true;
+            if (below(100) < w.s->power) {
+                for (unsigned j = 0; j < w.count; j++) {
+                    if (!w.instances[j]->ended && sched_alive(w.instances[j]->group)) {
+                        sched_kill(w.instances[j]->group);
+                        w.instances[j]->seen = true;
+                    }
+                }
+                sim_note("power lost");
+                disk_power_lost(w.disk);
+            }
+        } else if (sched_suspended(i->group) && !w.resume_us) {
+            w.resume_us = clock_mono_us() + (int64_t)(1 + below(60)) * US_PER_S;
+            w.machines++;
+            for (unsigned j = 0; j < w.count; j++) {
+                w.instances[j]->rival = true;
+            }
+        }
+    }
+    if (w.resume_us && (w.quiet || clock_mono_us() >= w.resume_us)) {
+        for (unsigned k = 0; k < w.count; k++) {
+            if (sched_suspended(w.instances[k]->group)) {
+                sched_resume(w.instances[k]->group);
+            }
+        }
+        w.resume_us = 0;
+    }
+    if (w.newcomers && running() == 1 && below(200) == 0) {
+        w.newcomers--;
+        instance_start(below(2) ? w.machines : ++w.machines);
+    }
+    bool again = w.count == 0 || !w.instances[w.count - 1]->ended || w.instances[w.count - 1]->code != EXIT_DONE; /* a job that is done is run anew, later */
+    if (running() == 0 && (again || below(w.quiet ? 4 : 60) == 0)) {
+        instance_start(w.machines);
+    }
+}
+
+/* ---- the load ---- */
+
+static void one_change(struct db_tx *tx) {
+    struct db *db = w.db;
+    unsigned t = below(db->table_count), k = below(db->keys), to = below(db->keys);
+    if (db->tables[t].bank && below(3)) {
+        unsigned other = t;
+        while (other == t) {
+            other = below(db->table_count);
+            other = db->tables[other].bank ? other : t;
+            if (below(8) == 0) {
+                break;
+            }
+        }
+        db_transfer(db, tx, t, other, k, to, (int32_t)below(20));
+        return;
+    }
+    bool there = db->now[t].rows[k].there;
+    unsigned x = below(100);
+    enum db_op_kind kind = !there ? OP_INSERT : x < 25 ? OP_DELETE : x < 50 ? OP_MOVE : OP_UPDATE;
+    if (!db->tables[t].bank) {
+        db_change(db, tx, kind, t, k, to, below(100) < 60);
+    }
+}
+
+/* Wide tables: many rows move at once, without their texts, from high keys to low ones. */
+static void move_many(struct db_tx *tx) {
+    unsigned half = w.db->keys / 2;
+    for (unsigned k = half, to = 0; k < w.db->keys; k++) {
+        while (to < half && w.db->now[0].rows[to].there) {
+            to++;
+        }
+        if (to < half) {
+            db_change(w.db, tx, OP_MOVE, 0, k, to, true);
+        }
+    }
+}
+
+static void one_ddl(void) {
+    struct db *db = w.db;
+    unsigned t = below(db->table_count), x = below(100);
+    struct db_tx *tx = db_begin(db);
+    bool create = x < 20 && w.later_count;
+    if (!tx || db->tables[t].bank) {
+        return;
+    }
+    if (create) {
+        unsigned table = w.later[w.later_count - 1];
+        bool clash = false;
+        for (unsigned i = 0; i < db->table_count; i++) { /* a dropped table's name is free once nobody sees it any more */
+            bool same = i != table && strcmp(db->tables[i].name, db->tables[table].name) == 0;
+            clash = clash || (same && db->now[i].exists);
+        }
+        if (clash) {
+            unsigned old = 0;
+            while (strcmp(db->tables[old].name, db->tables[table].name) != 0) {
+                old++;
+            }
+            if (!db_change(db, tx, OP_DROP, old, 0, 0, false)) {
+                db_abort(db, tx);
+                return;
+            }
+        }
+        bool made = db_change(db, tx, OP_CREATE, table, 0, 0, false);
+        CHECK(made);
+        w.later_count--;
+    } else {
+        enum db_op_kind kind = x < 45 ? OP_TRUNCATE : x < 70 ? OP_ADD_COLUMN : x < 85 ? OP_DROP_COLUMN : OP_REWRITE;
+        if (!db_change(db, tx, kind, t, 0, 0, below(2))) {
+            db_abort(db, tx);
+            return;
+        }
+    }
+    sim_note("ddl op=%d table=%u", tx->ops[0].kind, tx->ops[0].table);
+    db_commit(db, tx, below(4) != 0);
+}
+
+static void begin_or_go_on(void) {
+    unsigned slot = below(ARRAY_COUNT(w.open));
+    struct db *db = w.db;
+    struct db_tx *tx = w.open[slot];
+    if (!tx || tx->state == TX_ABORTED) {
+        w.open[slot] = w.txs ? db_begin(db) : NULL;
+        w.txs -= w.txs > 0;
+        return;
+    }
+    unsigned x = below(100);
+    if (tx->state == TX_PREPARED) {
+        if (x < 15) {
+            x < 13 ? db_commit(db, tx, true) : db_abort(db, tx);
+            w.open[slot] = NULL;
+        }
+    } else if (x < 55) {
+        db->keys > 60 && below(6) == 0 ? move_many(tx) : one_change(tx);
+    } else if (x < 58) {
+        db_abort(db, tx);
+        w.open[slot] = NULL;
+    } else if (x < 62 && tx->op_count) {
+        db_prepare(db, tx);
+    } else if (tx->op_count) {
+        db_commit(db, tx, below(4) != 0);
+        sim_note("tx place=%u xid=%llu ops=%u end=%llu", tx->place, (unsigned long long)tx->xid, tx->op_count, (unsigned long long)tx->end);
+        w.open[slot] = NULL;
+    }
+}
+
+static void show_one(bool all) {
+    for (unsigned tries = 0; tries < (all ? w.db->log_count : 3); tries++) {
+        if (w.db->log_count) {
+            struct db_tx *tx = &w.db->txs[w.db->log[all ? tries : below(w.db->log_count)]];
+            if (tx->state == TX_COMMITTED && db_show(w.db, tx)) {
+                sim_note("visible place=%u", tx->place);
+            }
+        }
+    }
+}
+
+static void load_step(void) {
+    unsigned x = below(1000);
+    if (x < 600) {
+        begin_or_go_on();
+    } else if (x < 850) {
+        show_one(below(10) == 0);
+    } else if (x < 850 + w.s->ddl) {
+        one_ddl();
+    } else if (x < 975) {
+        db_log_noise(w.db);
+    } else if (x < 985) {
+        db_flush(w.db);
+    } else if (x < 990) {
+        sinks_settle_late();
+    } else if (x < 993 && w.s->server_crashes) {
+        w.s->server_crashes--;
+        for (unsigned i = 0; i < ARRAY_COUNT(w.open); i++) {
+            w.open[i] = w.open[i] && w.open[i]->state == TX_PREPARED ? w.open[i] : NULL;
+        }
+        server_crash(w.server);
+    }
+    server_changed(w.server);
+}
+
+static void end_load(void) {
+    for (unsigned i = 0; i < ARRAY_COUNT(w.open); i++) {
+        struct db_tx *tx = w.open[i];
+        if (tx && (tx->state == TX_OPEN || tx->state == TX_PREPARED)) {
+            tx->op_count && below(2) ? db_commit(w.db, tx, true) : db_abort(w.db, tx);
+        }
+    }
+    show_one(true);
+    db_flush(w.db);
+    server_changed(w.server);
+    fault_stop();
+    w.quiet = true;
+}
+
+/* ---- the whole ---- */
+
+static void build(void) {
+    const struct script *s = w.s;
+    struct db *db = w.db = xcalloc(1, sizeof *db);
+    db_init(db, (enum db_flavour)s->flavour, s->keys);
+    db->fat = s->fat;
+    db_add_table(db, "r1", DB_RANGE, false, false);
+    if (s->tables > 1) {
+        db_add_table(db, "w1", DB_WHOLE, false, false);
+    }
+    if (s->tables > 2) {
+        db_add_table(db, "n1", DB_KEYLESS, true, false);
+    }
+    if (s->tables > 3) {
+        db_add_table(db, "b1", DB_RANGE, false, true);
+        db_add_table(db, "b2", DB_RANGE, true, true);
+    }
+    if (s->tables > 4) {
+        db_add_table(db, "r2", DB_RANGE, true, false);
+    }
+    if (s->ddl) {
+        w.later[w.later_count++] = db_declare_table(db, "r1", DB_RANGE, false);
+        w.later[w.later_count++] = db_declare_table(db, "late", DB_WHOLE, false);
+    }
+    w.server = server_new(db);
+    w.server->big_estimates = sim_below(STREAM_WORK, 2);
+    w.server->split_permille = 150;
+    w.disk = disk_new();
+    sinks_init(db, w.disk, (enum sink_kind)s->sink);
+    oracle_init(db);
+}
+
+static void start_faults(const struct script *s) {
+    struct fault_plan plan = { .max = s->faults, .at = s->fault_at, .delay_permille = s->delay_permille };
+    for (unsigned d = 0; d < FAULT_DOORS && s->faults; d++) {
+        plan.permille[d] = sim_below(STREAM_FAULT, 2) ? s->fault_permille : s->fault_permille / 5;
+    }
+    fault_plan(&plan);
+}
+
+static struct instance *survivor(void) {
+    struct instance *found = NULL;
+    for (unsigned i = 0; i < w.count; i++) {
+        found = runs(w.instances[i]) ? w.instances[i] : found;
+    }
+    return found;
+}
+
+/* Everything works: the target must catch up, and the job must end when it is told to. */
+static void quiet_time(void) {
+    int64_t deadline = clock_mono_us() + QUIET_US;
+    const char *behind = "";
+    end_load();
+    while (*(behind = oracle_behind()) || running() > 1) {
+        if (clock_mono_us() >= deadline) {
+            sim_fail("liveness", "after %lld s without faults: %s", (long long)(QUIET_US / US_PER_S), *behind ? behind : "two instances run");
+        }
+        watch();
+        sched_pause_us(200 * US_PER_MS);
+    }
+    struct instance *last = survivor();
+    deadline = clock_mono_us() + STOP_US;
+    if (last && !w.s->once) {
+        sim_note("stop");
+        job_stop(last->job);
+    }
+    while (last && !last->ended) {
+        if (clock_mono_us() >= deadline) {
+            sim_fail("liveness", "the job does not end");
+        }
+        sched_pause_us(100 * US_PER_MS);
+    }
+    if (last) {
+        judge_end(last);
+    }
+    if (last && last->code != EXIT_DONE) {
+        sim_fail("exit", "the job ended with %d %s", last->code, last->err.code);
+    }
+    if (*(behind = oracle_behind())) {
+        sim_fail("liveness", "at the end: %s", behind);
+    }
+}
+
+void world_main(void *script) {
+    w.s = script;
+    w.crashes = w.s->crashes;
+    w.zombies = w.s->zombies;
+    w.newcomers = w.s->newcomers;
+    w.txs = w.s->txs;
+    sched_on_death(on_death);
+    build();
+    for (unsigned i = 0; i < 20 && w.txs > 3; i++) { /* some lie below the log's start, not yet visible */
+        begin_or_go_on();
+        if (below(4) == 0) {
+            show_one(false);
+        }
+    }
+    start_faults(w.s);
+    instance_start(0);
+    unsigned idle = 0;
+    while (w.txs || idle < 40) {
+        load_step();
+        sched_pause_us(1 + below(w.s->pace_us));
+        watch();
+        idle += w.txs == 0;
+    }
+    quiet_time();
+    sim_verdict()->faults = fault_count();
+}
