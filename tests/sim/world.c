@@ -101,7 +101,7 @@ static void instance_start(unsigned machine) {
                                      .sink_address = { .scheme = "sim", .path = SIM_JSONL_DIR, .job = "sim" },
                                      .source_address = { .scheme = "sim", .job = "sim" } };
     i->job = job_new(&i->config, &i->env);
-    i->rival = running() > 1;
+    i->rival = running() > 0;
     for (unsigned k = 0; k < w.count; k++) {
         w.instances[k]->rival = w.instances[k]->rival || (w.instances[k] != i && i->rival) || sched_suspended(w.instances[k]->group);
         i->rival = i->rival || sched_suspended(w.instances[k]->group);
@@ -139,6 +139,9 @@ static void judge_end(struct instance *i) {
     }
     if (i->code == EXIT_FENCED && i->rival) {
         return;
+    }
+    if (i->code == EXIT_PLAN && faulty && strcmp(code, "preflight") == 0) {
+        return; /* an input error while the folder was examined */
     }
     if (i->code == EXIT_ERROR && faulty && (strcmp(code, "io_error") == 0 || strcmp(code, "disk_full") == 0)) {
         return;
@@ -233,9 +236,9 @@ static void move_many(struct db_tx *tx) {
 static void one_ddl(void) {
     struct db *db = w.db;
     unsigned t = below(db->table_count), x = below(100);
-    struct db_tx *tx = db_begin(db);
     bool create = x < 20 && w.later_count;
-    if (!tx || db->tables[t].bank) {
+    struct db_tx *tx = db->tables[t].bank && !create ? NULL : db_begin(db);
+    if (!tx) {
         return;
     }
     if (create) {
