@@ -1,5 +1,6 @@
 """A database, a jsonl: folder and one job between them: what most cases of the catalogue do. Thread: main."""
 
+import json
 import os
 
 from harness import wait_until
@@ -25,6 +26,7 @@ class Flow:
         self.arguments = list(arguments)
         self.rules = rules
         self.job = None
+        self._rows = {}
         Flow.count += 1
         self.name = "flow_%d" % Flow.count
 
@@ -60,6 +62,19 @@ class Flow:
         """Until the folder rebuilds that many rows of public.TABLE."""
         wait_until(lambda: len(self.folder.rows("public." + table)) == count or not self.job.running(), timeout,
                    "%d rows of %s" % (count, table))
+
+    def written(self):
+        """How many rows all commits hold; reads only the last line of files that are new."""
+        for path in self.folder.files():
+            if path not in self._rows:
+                with open(path, "rb") as file:
+                    file.seek(max(0, os.path.getsize(path) - 16384))
+                    self._rows[path] = json.loads(file.read().rstrip(b"\n").rsplit(b"\n", 1)[-1])["commit"]["rows"]
+        return sum(self._rows.values())
+
+    def wait_written(self, count, timeout=60):
+        """Until the commits hold that many rows, of all tables and operations."""
+        wait_until(lambda: self.written() >= count or not self.job.running(), timeout, "%d rows in the folder" % count)
 
     def stop(self):
         if self.job is not None and self.job.running():
