@@ -51,6 +51,20 @@ def case_codes_are_listed(t):
     t.equal("commands codes: none without a line in config/codes.c", sorted(used - listed), [])
 
 
+def case_examples_are_jobs(t):
+    """Each example is read without a mistake: what fails is only that nobody answers where it points here."""
+    folder = os.path.join(ROOT, "config", "examples")
+    names = sorted(name for name in os.listdir(folder) if name.endswith(".sync"))
+    t.check("commands examples: there are some", len(names) >= 2, names)
+    for name in names:
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            text = re.sub(r"\$\{file:[^}]*\}", "${env:SHOP_SECRET}", file.read())
+        text = text.replace("db1.example.net:5432", "127.0.0.1:1").replace("/var/run/postgresql", t.temp())
+        job = write(os.path.join(t.temp(), name), text)
+        result = t.tailrace("plan", job, "--log", "json", env={"SHOP_SECRET": CANARY}).run()
+        t.check("commands examples: %s" % name, result.code == 1 and "connect_failed" in result.stderr, result)
+
+
 def case_status_of_a_running_job(t):
     database = t.database(TABLE)
     folder, state = t.jsonl(), os.path.join(t.temp(), "state")
