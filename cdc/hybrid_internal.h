@@ -51,6 +51,7 @@ struct hybrid_chunk {
     struct snapshot snapshot; /* S, from READING on */
     struct logpos high;       /* H */
     struct logpos joined;     /* J of a flowing chunk */
+    struct schema *definition; /* what the lane was told to read; P0 is at or above its W */
     struct schema *schema;    /* under the lock; from READING on */
     struct batch **rows;      /* RANGE, EXACT: held to the end */
     uint32_t row_batches, row_cap;

@@ -23,6 +23,7 @@ struct hybrid_chunk *chunk_open(struct hybrid *h, struct table *t, enum chunk_ki
     c->table = t;
     c->kind = kind;
     c->phase = PHASE_OPEN;
+    c->definition = schema_ref(t->definition);
     buf_init(&c->lo, KEY_BYTES_MAX);
     buf_init(&c->hi, KEY_BYTES_MAX);
     buf_init(&c->bounds, SIZE_MAX);
@@ -62,6 +63,7 @@ static void chunk_free(struct hybrid_chunk *c) {
     snapshot_release(&c->snapshot);
     overlay_free(c->overlay);
     held_release(&c->later);
+    schema_unref(c->definition);
     schema_unref(c->schema);
     free(c->need);
     free(c);
@@ -349,7 +351,7 @@ static bool covers(const struct hybrid *h, const struct hybrid_chunk *c, const s
 static bool definition_holds(struct hybrid *h, struct hybrid_chunk *c,
                              const struct chunk_view *view) {
     struct table *t = c->table;
-    bool same = schema_same_definition(t->definition, view->schema);
+    bool same = schema_same_definition(c->definition, view->schema);
     struct schema *folded = c->overlay ? overlay_schema(c->overlay) : NULL;
     if (same && (!folded || schema_same_rows(folded, view->schema))) {
         return true;
