@@ -316,15 +316,14 @@ uint64_t db_visible_prefix(const struct db *db) {
     return db->end;
 }
 
-uint64_t db_resume_floor(const struct db *db) {
-    uint64_t floor = UINT64_MAX;
+bool db_prepared_pending(const struct db *db) {
     for (unsigned i = 0; i < db->tx_count; i++) {
         const struct db_tx *tx = &db->txs[i];
-        if (tx->state == TX_PREPARED && tx->prepared < floor) {
-            floor = tx->prepared;
+        if (tx->state == TX_PREPARED || (tx->state == TX_COMMITTED && tx->prepared)) {
+            return true;
         }
     }
-    return floor;
+    return false;
 }
 
 void db_snapshot(const struct db *db, struct snapshot *out, uint64_t *high) {

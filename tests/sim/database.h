@@ -99,7 +99,7 @@ void db_server_crash(struct db *db);
 uint64_t db_tx_number(const struct db *db, const struct db_tx *tx); /* as snapshots and segments name it */
 void db_snapshot(const struct db *db, struct snapshot *out, uint64_t *high);
 uint64_t db_visible_prefix(const struct db *db); /* offset: all transactions below are visible */
-uint64_t db_resume_floor(const struct db *db);   /* lowest PREPARE still in flight, UINT64_MAX */
+bool db_prepared_pending(const struct db *db);   /* some transaction is prepared, or was and is not yet visible */
 /* A table after all transactions that end at or below offset; after those a snapshot sees. */
 void db_state_at(const struct db *db, unsigned table, uint64_t offset, struct db_state *out);
 void db_state_seen(const struct db *db, unsigned table, const struct snapshot *s, struct db_state *out);

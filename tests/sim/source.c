@@ -144,7 +144,7 @@ static int lineage(const char *why, struct err *err) {
 static int start_fresh(struct sim_source *s, struct source_started *out, struct err *err) {
     struct server *v = the_server;
     struct db *db = v->db;
-    while (db->flavour != DB_XID && db_resume_floor(db) != UINT64_MAX) { /* prepared ones are drained first */
+    while (db->flavour != DB_XID && db_prepared_pending(db)) { /* prepared ones are drained first */
         sched_pause_us(100 * US_PER_MS);
         if (control_call(&s->base, "drain", err)) {
             return -1;

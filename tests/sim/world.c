@@ -137,8 +137,8 @@ static void judge_end(struct instance *i) {
         }
         return;
     }
-    if (i->code == EXIT_FENCED && i->rival) {
-        return;
+    if ((i->code == EXIT_FENCED || i->code == EXIT_LINEAGE) && i->rival) {
+        return; /* 5: what it peeked at was old when it asked for the slot */
     }
     if (i->code == EXIT_PLAN && faulty && strcmp(code, "preflight") == 0) {
         return; /* an input error while the folder was examined */
