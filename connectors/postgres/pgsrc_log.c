@@ -176,6 +176,8 @@ static int in_use(const struct pgsrc_log *log, const struct holder *h, const cha
     err_set(err, ERR_FATAL, "slot_in_use",
             "the slot \"%s\" is in use by process %s of the server (application %s): %s",
             log->s->slot, h->pid, h->application, why);
+    err_cure(err, "stop the other instance (tailrace status shows it on its machine), or give this "
+                  "job another name with ?job=NAME on the sink");
     return err_exit(err, EXIT_FENCED);
 }
 

@@ -369,7 +369,7 @@ BAD_INPUT = [
     (slot_recreated, 5, "slot_ahead", "tailrace drop"),
     (server_restarted, 0, None, None),
     (same_state_twice, 4, "instance_running", "stop the other instance"),
-    (other_state_twice, 4, "slot_in_use", None),
+    (other_state_twice, 4, "slot_in_use", "stop the other instance"),
     (corrupted_state, 0, None, None),
     (state_is_a_file, 1, "file_error", "a folder is needed there"),
     (garbage_server, 1, "not_postgres", "host and port"),
