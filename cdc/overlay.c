@@ -10,13 +10,12 @@
     256u /* rows of a builder: small, since an event may need the row before it sealed */
 
 struct entry {
-    uint32_t slot; /* in held; OPEN_SLOT = the builder */
+    uint32_t slot; /* in held; the one that comes next = in the builder */
     uint32_t row;
     bool deleted;
     bool over_base; /* not carried cells are those of the row of S; else nobody has them */
     bool used;      /* was laid over a row of S */
 };
-#define OPEN_SLOT UINT32_MAX
 
 struct overlay {
     struct map *entries;
@@ -113,7 +112,8 @@ int overlay_put(struct overlay *o, const void *key, size_t key_len, const struct
     bool existed;
     struct entry *e = entry_for(o, key, key_len, &existed);
     bool merge = existed && !e->deleted && has_absent(src, row);
-    if (o->open && (merge || batch_full(o->open))) {
+    bool from_builder = merge && e->slot == o->next_slot;
+    if (o->open && (from_builder || batch_full(o->open))) {
         close_builder(o); /* a row is never merged from the builder it goes to */
     }
     const struct batch *base = NULL;
