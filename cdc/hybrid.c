@@ -264,8 +264,10 @@ static void check_shape(struct hybrid *h, struct table *t, const struct batch *b
         const struct schema *expected = c->schema    ? c->schema
                                         : c->overlay ? overlay_schema(c->overlay)
                                                      : NULL;
-        if (c->table == t && expected && expected != b->schema &&
-            !schema_same_rows(expected, b->schema)) {
+        bool other_rows =
+            expected && expected != b->schema && !schema_same_rows(expected, b->schema);
+        bool other_kind = (c->overlay == NULL) != (b->schema->key_count == 0);
+        if (c->table == t && (other_rows || other_kind)) {
             h->wants_catalogue = true;
             chunk_give_up(h, c);
             i = 0; /* giving up may end other chunks of the table */
@@ -302,6 +304,7 @@ static int route_batch(struct hybrid *h, struct batch *take_batch, struct batch 
         t->seen = schema_ref(b->schema);
     }
     struct hybrid_chunk *whole = t->complete ? NULL : whole_chunk_of(h, t);
+    uint32_t generation = t->generation; /* a hole in here may begin the next one */
     if (whole && (whole->phase == PHASE_FLOWING || t->current->key_count == 0)) {
         hold_later(whole, b);
         batch_unref(b);
@@ -318,7 +321,7 @@ static int route_batch(struct hybrid *h, struct batch *take_batch, struct batch 
     }
     if (rc == 0 && *out) {
         batch_adopt_schema(*out, t->current);
-        (*out)->generation = t->generation;
+        (*out)->generation = generation;
     }
     return rc;
 }
@@ -388,16 +391,21 @@ int limit_held(struct hybrid *h, struct err *err) {
     return 0; /* only flowing ones are left: hybrid_log_must_wait */
 }
 
+bool held_is_full(const struct hybrid *h) {
+    return h->config.spool_ops->full(h->config.spool) ||
+           held_bytes(h) > 2 * h->config.held_bytes_max;
+}
+
 bool hybrid_log_must_wait(const struct hybrid *h) {
     bool flowing = false;
     for (uint32_t i = 0; i < h->chunk_count; i++) {
-        if (h->chunks[i]->phase != PHASE_FLOWING) {
-            return false;
+        const struct hybrid_chunk *c = h->chunks[i];
+        if (c->phase != PHASE_FLOWING || c->pieces_read == c->pieces) {
+            return false; /* a chunk that was read waits for the next border: for the log */
         }
         flowing = true;
     }
-    return flowing && (h->config.spool_ops->full(h->config.spool) ||
-                       held_bytes(h) > 2 * h->config.held_bytes_max);
+    return flowing && held_is_full(h);
 }
 
 int hybrid_segment(struct hybrid *h, struct segment *take_segment, struct err *err) {
@@ -478,12 +486,14 @@ int chunk_emit_rows(struct hybrid *h, struct hybrid_chunk *c, struct batch *take
     struct joining j = { .h = h, .c = c };
     buf_init(&j.holes, SIZE_MAX);
     struct overlay_out out = { joining_rows, joining_hole, &j };
+    struct table *t = c->table;
+    uint64_t id = c->id;
     int rc = overlay_apply(c->overlay, take_batch, &out, err);
     struct view v = view_of(j.holes.data, j.holes.len);
-    while (rc == 0 && view_left(&v)) {
+    while (rc == 0 && view_left(&v) && chunk_find(h, id)) { /* a hole may begin the table anew */
         uint32_t n;
         memcpy(&n, v.at, sizeof(n));
-        table_add_hole(h, c->table, v.at + sizeof(n), n);
+        table_add_hole(h, t, v.at + sizeof(n), n);
         v.at += sizeof(n) + n;
     }
     buf_release(&j.holes);
@@ -540,6 +550,7 @@ static int finish_rows(struct hybrid *h, struct hybrid_chunk *c, bool was_again,
         rc = overlay_finish(c->overlay, &out, err);
     }
     struct table *t = c->table;
+    bool whole = c->kind == KIND_WHOLE;
     uint32_t generation = t->generation;
     struct view v = view_of(j.holes.data, j.holes.len);
     while (rc == 0 && view_left(&v) && t->generation == generation) {
@@ -548,7 +559,9 @@ static int finish_rows(struct hybrid *h, struct hybrid_chunk *c, bool was_again,
         if (was_again) {
             emit_remove(h, t, v.at + sizeof(n), n);
         }
-        table_add_hole(h, t, v.at + sizeof(n), n);
+        if (whole || spans_find(&t->joined, v.at + sizeof(n), n)) { /* else: read again anyway */
+            table_add_hole(h, t, v.at + sizeof(n), n);
+        }
         v.at += sizeof(n) + n;
     }
     buf_release(&j.holes);

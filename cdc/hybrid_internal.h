@@ -48,12 +48,12 @@ struct hybrid_chunk {
     struct buf lo, hi; /* RANGE; EXACT: lo is the key */
     uint64_t *need;    /* transactions that were loose at P0 */
     uint32_t need_count;
-    struct snapshot snapshot; /* S, from READING on */
-    struct logpos high;       /* H */
-    struct logpos joined;     /* J of a flowing chunk */
+    struct snapshot snapshot;  /* S, from READING on */
+    struct logpos high;        /* H */
+    struct logpos joined;      /* J of a flowing chunk */
     struct schema *definition; /* what the lane was told to read; P0 is at or above its W */
-    struct schema *schema;    /* under the lock; from READING on */
-    struct batch **rows;      /* RANGE, EXACT: held to the end */
+    struct schema *schema;     /* under the lock; from READING on */
+    struct batch **rows;       /* RANGE, EXACT: held to the end */
     uint32_t row_batches, row_cap;
     size_t rows_bytes;
     uint64_t row_count;
@@ -120,3 +120,4 @@ int chunk_emit_rows(struct hybrid *h, struct hybrid_chunk *c, struct batch *take
 void emit_snapshot_rows(struct hybrid *h, struct table *t, struct batch *take_batch,
                         struct logpos joined);
 int limit_held(struct hybrid *h, struct err *err);
+bool held_is_full(const struct hybrid *h); /* and what is held cannot be made less by spilling */

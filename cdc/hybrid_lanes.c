@@ -171,6 +171,16 @@ static bool has_credit(const struct hybrid *h) {
     return !any || used + h->config.chunk_bytes <= h->config.rows_bytes_max;
 }
 
+/* What is held is at its limit and a flowing chunk holds of it: the log waits for that one's end,
+ * and must not be made to go on by another chunk, which would be given up in turn. */
+static bool must_not_open(const struct hybrid *h) {
+    bool flowing = false;
+    for (uint32_t i = 0; i < h->chunk_count && !flowing; i++) {
+        flowing = h->chunks[i]->phase == PHASE_FLOWING;
+    }
+    return flowing && held_is_full(h);
+}
+
 static bool hole_is_open(const struct hybrid *h, const struct table *t, const void *key,
                          size_t len) {
     for (uint32_t i = 0; i < h->chunk_count; i++) {
@@ -184,10 +194,13 @@ static bool hole_is_open(const struct hybrid *h, const struct table *t, const vo
 }
 
 static bool next_hole(struct hybrid *h, struct table *t, struct chunk_order *out) {
+    if (t->whole && !t->complete) {
+        return false; /* all its events go with the whole table's chunk, until that joins */
+    }
     const void *key;
     size_t len;
     for (size_t at = 0; map_next(t->holes, &at, &key, &len, NULL);) {
-        if (!hole_is_open(h, t, key, len)) {
+        if (!must_not_open(h) && !hole_is_open(h, t, key, len)) {
             struct hybrid_chunk *c = chunk_open(h, t, KIND_EXACT);
             buf_put(&c->lo, key, len);
             order_init(out, c->id, t);
@@ -201,11 +214,11 @@ static bool next_hole(struct hybrid *h, struct table *t, struct chunk_order *out
 }
 
 static bool next_range(struct hybrid *h, struct table *t, struct chunk_order *out) {
+    if (t->cut_asked && !t->cut_done) {
+        return false; /* whatever its size is said to be now */
+    }
     bool fresh = t->joined.count == 0 && t->again.count == 0 && !t->cut_done;
     if (fresh && h->config.sections_max > 1 && t->bytes_estimate > h->config.chunk_bytes) {
-        if (t->cut_asked) {
-            return false;
-        }
         t->cut_asked = true;
         t->cut_id = h->next_id++;
         order_init(out, t->cut_id, t);
@@ -213,7 +226,7 @@ static bool next_range(struct hybrid *h, struct table *t, struct chunk_order *ou
         out->pieces_max = h->config.sections_max;
         return true;
     }
-    if (!has_credit(h) || t->todo.count == 0) {
+    if (must_not_open(h) || !has_credit(h) || t->todo.count == 0) {
         return false;
     }
     struct hybrid_chunk *c = chunk_open(h, t, KIND_RANGE);
@@ -267,6 +280,9 @@ static bool next_whole(struct hybrid *h, struct table *t, struct chunk_order *ou
         out->piece = true;
         memcpy(out->export_name, c->export_name, sizeof(out->export_name));
         return true;
+    }
+    if (must_not_open(h)) {
+        return false;
     }
     struct hybrid_chunk *c = chunk_open(h, t, KIND_WHOLE);
     order_init(out, c->id, t);

@@ -257,6 +257,7 @@ static int restore_table(struct hybrid *h, const json_t *entry, struct err *err)
     t->generation = (uint32_t)json_integer_value(gen);
     t->begun = json_is_true(json_object_get(entry, "begun"));
     t->gone = json_is_true(json_object_get(entry, "gone"));
+    bool anew = false;
     if (json_is_true(json_object_get(entry, "all"))) {
         joined_all(t);
     } else if (take_spans(json_object_get(entry, "joined"), &t->joined) ||
@@ -264,11 +265,13 @@ static int restore_table(struct hybrid *h, const json_t *entry, struct err *err)
         return malformed(err, "tables.except.joined");
     } else if (t->whole && t->begun && !t->gone) {
         table_restart(h, t); /* rows of a chunk that never ended are in the target */
+        anew = true;         /* and its holes are void with them */
     } else if (!spans_read(t->current, &t->joined) || !spans_read(t->current, &t->again)) {
         return malformed(err, "tables.except.joined is not of this key");
     }
-    return take_holes(h, t, json_object_get(entry, "holes")) ? malformed(err, "tables.except.holes")
-                                                             : 0;
+    return !anew && take_holes(h, t, json_object_get(entry, "holes"))
+               ? malformed(err, "tables.except.holes")
+               : 0;
 }
 
 static void plan_reading(struct table *t) {

@@ -143,6 +143,15 @@ void table_advance(struct hybrid *h, struct table *t, struct schema *schema) {
     h->schemas_changed = true;
 }
 
+static bool same_key(const struct schema *a, const struct schema *b) {
+    bool same = a->key_count == b->key_count;
+    for (uint16_t i = 0; same && i < a->key_count; i++) {
+        const struct column_def *x = &a->columns[a->key[i]], *y = &b->columns[b->key[i]];
+        same = strcmp(x->name, y->name) == 0 && type_equal(&x->type, &y->type);
+    }
+    return same;
+}
+
 void table_redefine(struct hybrid *h, struct table *t, struct schema *definition,
                     struct logpos at) {
     struct schema *old = t->definition;
@@ -154,10 +163,12 @@ void table_redefine(struct hybrid *h, struct table *t, struct schema *definition
         t->current = same_rows;
         h->schemas_changed = true;
     }
+    bool other_key = !same_key(old, definition);
     schema_unref(old);
     bool was_whole = t->whole;
     take_shape(t);
-    if (!t->complete && was_whole != t->whole) {
+    bool keys_stored = !t->complete || map_count(t->holes);
+    if (keys_stored && (was_whole != t->whole || other_key)) {
         table_restart(h, t); /* ranges of one key mean nothing under another */
     }
 }
@@ -227,9 +238,8 @@ static void too_many_holes(struct hybrid *h, struct table *t) {
  * them back exactly cannot be holes. */
 static bool key_reads_back(const struct schema *s) {
     for (uint16_t i = 0; i < s->key_count; i++) {
-        enum type_kind k = s->columns[s->key[i]].type.kind;
-        if (k == TYPE_NUMERIC || k == TYPE_INTERVAL || k == TYPE_TIMETZ || k == TYPE_FLOAT32 ||
-            k == TYPE_FLOAT64 || k == TYPE_ARRAY || k == TYPE_OTHER || k == TYPE_JSON) {
+        const struct type *type = &s->columns[s->key[i]].type;
+        if (!type_orderable(type) || type->kind == TYPE_FLOAT32 || type->kind == TYPE_FLOAT64) {
             return false;
         }
     }
@@ -304,16 +314,28 @@ static void table_end(struct hybrid *h, struct table *t) {
     h->schemas_changed = true;
 }
 
-static void table_begin(struct hybrid *h, const struct source_table *entry) {
-    struct table *before = namesake(h, entry->schema);
-    struct table *t = table_add(h, entry->schema);
-    if (before) {
-        schema_unref(t->current);
-        t->current = schema_with_version(entry->schema, before->current->version + 1);
+/* The table's rows go out under this schema's name, in a generation above all that did before. */
+static void take_name(struct hybrid *h, struct table *t, struct schema *schema) {
+    struct table *before = namesake(h, schema);
+    uint32_t version = t->current->version;
+    if (before && before->current->version > version) {
+        version = before->current->version;
+    }
+    if (before && before->generation >= t->generation) {
         t->generation = before->generation + 1;
-        if (!before->gone) {
-            table_end(h, before);
-        }
+    }
+    schema_unref(t->current);
+    t->current = schema_with_version(schema, version + 1);
+    if (before && !before->gone) {
+        table_end(h, before);
+    }
+}
+
+static void table_begin(struct hybrid *h, const struct source_table *entry) {
+    bool followed_before = namesake(h, entry->schema) != NULL;
+    struct table *t = table_add(h, entry->schema);
+    if (followed_before) {
+        take_name(h, t, entry->schema);
     }
     if (h->config.snapshot_never) {
         spans_add(&t->joined, &(struct buf){ 0 }, &(struct buf){ 0 });
@@ -337,6 +359,11 @@ static int table_known(struct hybrid *h, struct table *t, const struct source_ta
         t->captured = false;
         t->begun = true;
         table_restart(h, t);
+        if (strcmp(t->current->label, now->label) != 0) { /* another table has its name now */
+            take_name(h, t, now);
+            schema_unref(t->definition);
+            t->definition = schema_ref(now);
+        }
         h->schemas_changed = true;
     }
     if (h->config.source->rewritten(t->definition, now)) {

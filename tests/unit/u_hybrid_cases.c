@@ -1,0 +1,479 @@
+/* The hybrid algorithm, case by case: interleavings that random histories meet seldom or never,
+ * each in as few steps as it needs. One table of key k, number a and text t unless a case says
+ * otherwise. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cdc/hybrid_internal.h"
+#include "tests/unit/kit.h"
+
+#define OUT_MAX 1024
+
+struct out_row {
+    enum hybrid_out_kind what;
+    enum row_kind kind;
+    uint32_t generation;
+};
+struct rig {
+    struct hybrid *h;
+    struct metrics metrics;
+    struct out_row out[OUT_MAX];
+    int out_count;
+    struct batch *spooled[OUT_MAX];
+    uint32_t spool_puts;
+    bool spool_full;
+    uint64_t at; /* of the log */
+};
+
+static void take_out(void *arg, const struct hybrid_out *out) {
+    struct rig *g = arg;
+    if (out->kind == OUT_GENERATION) {
+        g->out[g->out_count++] =
+            (struct out_row){ .what = OUT_GENERATION, .generation = out->generation };
+    }
+    for (uint32_t i = 0; i < out->count; i++) {
+        struct batch *b = out->batches[i];
+        for (uint32_t r = 0; r < b->rows && g->out_count < OUT_MAX; r++) {
+            g->out[g->out_count++] = (struct out_row){ .what = out->kind,
+                                                       .kind = row_kind_of(b, r),
+                                                       .generation = b->generation };
+        }
+        batch_unref(b);
+    }
+}
+
+static int keep_put(void *spool, const struct batch *batch, uint64_t *id, struct err *err) {
+    struct rig *g = spool;
+    (void)err;
+    *id = g->spool_puts++;
+    g->spooled[*id] = batch_ref((struct batch *)batch);
+    return 0;
+}
+static struct batch *keep_get(void *spool, uint64_t id, struct schema *schema, struct txlist *txs,
+                              struct err *err) {
+    struct rig *g = spool;
+    (void)schema;
+    (void)txs;
+    (void)err;
+    return batch_ref(g->spooled[id]);
+}
+static void keep_drop(void *spool, uint64_t id) {
+    struct rig *g = spool;
+    batch_unref(g->spooled[id]);
+    g->spooled[id] = NULL;
+}
+static bool keep_full(void *spool) { return ((struct rig *)spool)->spool_full; }
+static const struct spool_ops keep_ops = { keep_put, keep_get, keep_drop, keep_full };
+
+static bool not_rewritten(const struct schema *a, const struct schema *b) {
+    (void)a;
+    (void)b;
+    return false;
+}
+static const struct source_ops plain_source = { .name = "plain", .rewritten = not_rewritten };
+
+/* key: the column that is the key, -1 = none. */
+static struct schema *table_schema(uint64_t id, const char *name, enum type_kind key_type, int key,
+                                   bool orderable) {
+    struct schema *s = schema_new(id, "public", name, 3);
+    const char *names[] = { "k", "a", "t" };
+    const enum type_kind kinds[] = { key_type, TYPE_INT32, TYPE_TEXT };
+    for (int i = 0; i < 3; i++) {
+        s->columns[i] = (struct column_def){ .name = names[i],
+                                             .type = { .kind = kinds[i] },
+                                             .source_type = "",
+                                             .nullable = true,
+                                             .key_pos = (int16_t)(i == key ? 0 : -1) };
+    }
+    s->storage = "1:a";
+    schema_finish(s);
+    s->key_orderable = s->key_orderable && orderable;
+    return s;
+}
+
+static void rig_catalogue(struct rig *g, struct schema *const *schemas, uint32_t count,
+                          uint64_t bytes_estimate) {
+    struct source_table tables[4];
+    struct err err = ERR_INIT;
+    uint64_t ids[4];
+    for (uint32_t i = 0; i < count; i++) {
+        tables[i] = (struct source_table){ .schema = schemas[i],
+                                           .rows_estimate = 100,
+                                           .bytes_estimate = bytes_estimate,
+                                           .usable = true };
+        ids[i] = schemas[i]->table_id;
+    }
+    struct source_catalogue cat = { .tables = tables, .count = count, .defined_at = { 0, g->at } };
+    EXPECT_EQ_INT(hybrid_catalogue(g->h, &cat, &err), 0);
+    hybrid_captured(g->h, ids, count, 0, LOGPOS_NONE);
+}
+
+static void rig_open(struct rig *g, struct schema *s, uint32_t sections, const char *stored) {
+    struct hybrid_config config = { .source = &plain_source,
+                                    .spool_ops = &keep_ops,
+                                    .spool = g,
+                                    .metrics = &g->metrics,
+                                    .held_bytes_max = 1 << 26,
+                                    .rows_bytes_max = 1 << 26,
+                                    .chunk_rows = 1000,
+                                    .chunk_bytes = 1 << 20,
+                                    .sections_max = sections };
+    struct err err = ERR_INIT;
+    g->h = hybrid_new(&config, take_out, g);
+    EXPECT_EQ_INT(
+        hybrid_restore(g->h, (struct logpos){ 0, g->at }, stored, &s, stored != NULL, &err), 0);
+}
+
+static struct rig *rig_new(struct schema *s, uint32_t sections, uint64_t bytes_estimate) {
+    struct rig *g = xcalloc(1, sizeof *g);
+    rig_open(g, s, sections, NULL);
+    rig_catalogue(g, &s, 1, bytes_estimate);
+    return g;
+}
+
+static void rig_free(struct rig *g) {
+    hybrid_free(g->h);
+    free(g);
+}
+
+static void put_key(struct batch *b, uint16_t col, int k) {
+    const struct column *c = &b->columns[col];
+    if (b->schema->columns[col].type.kind == TYPE_FLOAT64) {
+        double v = k;
+        memcpy(batch_fixed(b, col), &v, sizeof v);
+    } else if (c->width == 4) {
+        int32_t v = k;
+        memcpy(batch_fixed(b, col), &v, sizeof v);
+    } else {
+        char text[16];
+        int len = snprintf(text, sizeof text, "%d", k);
+        batch_put_var(b, col, text, (size_t)len);
+    }
+}
+
+/* has_text: t is carried. */
+static void put(struct batch *b, int k, bool has_text, enum row_kind kind, uint32_t n) {
+    put_key(b, 0, k);
+    put_key(b, 1, k);
+    if (has_text) {
+        batch_put_var(b, 2, "x", 1);
+    } else {
+        batch_put_absent(b, 2);
+    }
+    batch_row_done(b, kind, 0, n);
+}
+
+/* A batch of the log; log_give hands it in as a segment of its own. */
+static struct batch *log_rows(struct rig *g, struct schema *s, uint32_t rows) {
+    struct txlist *txs = txlist_new();
+    g->at++;
+    txlist_add(txs, &(struct tx){ .id = g->at, .commit = { 0, g->at }, .end = { 0, g->at } });
+    struct batch *b = batch_new(s, rows, txs);
+    txlist_unref(txs);
+    return b;
+}
+
+static void log_give(struct rig *g, struct batch *b, bool border) {
+    struct segment *seg = segment_new();
+    struct err err = ERR_INIT;
+    if (b) {
+        seg->txs = txlist_ref(b->txs);
+        segment_add(seg, b);
+    }
+    seg->to = seg->resume = (struct logpos){ 0, g->at };
+    seg->at_border = border;
+    EXPECT_EQ_INT(hybrid_segment(g->h, seg, &err), 0);
+}
+
+/* A snapshot that sees everything below `below`. */
+static enum chunk_verdict view(struct rig *g, const struct chunk_order *o, struct schema *s,
+                               uint64_t high, uint64_t below) {
+    struct chunk_view v = { .schema = schema_ref(s), .high = { 0, high } };
+    snapshot_set(&v.snapshot, below, below, NULL, 0);
+    return hybrid_view(g->h, o->id, &v, "", NULL, 0, 1);
+}
+
+static void give_rows(struct rig *g, const struct chunk_order *o, struct schema *s, int from,
+                      int end, bool complete) {
+    struct err err = ERR_INIT;
+    struct batch *b = batch_new(s, (uint32_t)(end - from) + 1, NULL);
+    for (int k = from; k < end; k++) {
+        put(b, k, true, ROW_INSERT, 0);
+    }
+    batch_seal(b);
+    hybrid_rows(g->h, o->id, b, &err);
+    EXPECT_EQ_INT(hybrid_end(g->h, o->id, complete, &err), 0);
+}
+
+/* Deletes `count` keys from 1 on, then moves others there without their texts. */
+static void delete_and_move(struct rig *g, struct schema *s, int count) {
+    struct batch *b = log_rows(g, s, (uint32_t)count * 3);
+    for (int k = 1; k <= count; k++) {
+        put(b, k, false, ROW_DELETE, (uint32_t)k);
+        put(b, 1000 + k, false, ROW_UPDATE_BEFORE, (uint32_t)(count + k));
+        put(b, k, false, ROW_UPDATE_AFTER, (uint32_t)(count + k));
+    }
+    log_give(g, b, true);
+}
+
+TEST(hybrid_log_goes_on_when_a_read_table_only_waits_for_a_border) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, false);
+    struct rig *g = rig_new(s, 1, 1);
+    struct chunk_order o, piece;
+    EXPECT_TRUE(hybrid_next(g->h, &o) && o.whole);
+    EXPECT_EQ_INT(view(g, &o, s, 0, 1), CHUNK_GO);
+    g->spool_full = true;
+    struct batch *b = log_rows(g, s, 4);
+    put(b, 5, true, ROW_INSERT, 0);
+    log_give(g, b, false); /* the first segment of a transaction that is longer */
+    EXPECT_TRUE(hybrid_log_must_wait(g->h));
+    EXPECT_EQ_INT(hybrid_piece(g->h, o.id, &piece), PIECE_READ);
+    give_rows(g, &o, s, 1, 3, true);
+    EXPECT_TRUE(!hybrid_log_must_wait(g->h));
+    log_give(g, NULL, true);
+    EXPECT_TRUE(hybrid_joined(g->h));
+    chunk_order_release(&piece);
+    chunk_order_release(&o);
+    rig_free(g);
+    schema_unref(s);
+}
+
+TEST(hybrid_a_table_begun_anew_by_too_many_holes_has_none) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, false);
+    struct rig *g = rig_new(s, 1, 1);
+    struct chunk_order o, piece;
+    EXPECT_TRUE(hybrid_next(g->h, &o));
+    delete_and_move(g, s, HOLES_MAX + 2);
+    EXPECT_EQ_INT(view(g, &o, s, 1, 1), CHUNK_GO);
+    EXPECT_EQ_INT(hybrid_piece(g->h, o.id, &piece), PIECE_READ);
+    give_rows(g, &o, s, 1, HOLES_MAX + 3, true);
+    struct table *t = table_find(g->h, 77);
+    EXPECT_EQ_INT(t->generation, 2);
+    EXPECT_EQ_INT(map_count(t->holes), 0);
+    chunk_order_release(&piece);
+    chunk_order_release(&o);
+    rig_free(g);
+    schema_unref(s);
+}
+
+/* A whole table whose rows flow, one of them a hole. */
+static struct rig *flowing_with_hole(struct schema *s, struct chunk_order *o) {
+    struct rig *g = rig_new(s, 1, 1);
+    struct chunk_order piece;
+    struct err err = ERR_INIT;
+    EXPECT_TRUE(hybrid_next(g->h, o));
+    delete_and_move(g, s, 1);
+    EXPECT_EQ_INT(view(g, o, s, 1, 1), CHUNK_GO);
+    EXPECT_EQ_INT(hybrid_piece(g->h, o->id, &piece), PIECE_READ);
+    struct batch *b = batch_new(s, 1, NULL);
+    put(b, 1, true, ROW_INSERT, 0);
+    batch_seal(b);
+    EXPECT_EQ_INT(hybrid_rows(g->h, o->id, b, &err), CHUNK_GO);
+    EXPECT_EQ_INT(map_count(table_find(g->h, 77)->holes), 1);
+    chunk_order_release(&piece);
+    return g;
+}
+
+TEST(hybrid_a_hole_waits_for_the_end_of_its_whole_table) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, false);
+    struct chunk_order o, other = { 0 };
+    struct rig *g = flowing_with_hole(s, &o);
+    EXPECT_TRUE(!hybrid_next(g->h, &other)); /* its events go with the table's, not to it */
+    struct err err = ERR_INIT;
+    EXPECT_EQ_INT(hybrid_end(g->h, o.id, true, &err), 0);
+    EXPECT_TRUE(hybrid_next(g->h, &other) && other.exact);
+    chunk_order_release(&other);
+    chunk_order_release(&o);
+    rig_free(g);
+    schema_unref(s);
+}
+
+TEST(hybrid_a_restart_forgets_the_holes_of_a_table_that_is_read_anew) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, false);
+    struct chunk_order o;
+    struct rig *g = flowing_with_hole(s, &o);
+    struct buf stored;
+    buf_init(&stored, SIZE_MAX);
+    buf_putc(&stored, '{');
+    EXPECT_EQ_INT(hybrid_put_position(g->h, &stored, 8000), 0);
+    buf_putc(&stored, '}');
+    chunk_order_release(&o);
+    hybrid_free(g->h);
+    rig_open(g, s, 1, buf_cstr(&stored));
+    rig_catalogue(g, &s, 1, 1);
+    struct table *t = table_find(g->h, 77);
+    EXPECT_EQ_INT(t->generation, 2);
+    EXPECT_EQ_INT(map_count(t->holes), 0);
+    EXPECT_TRUE(hybrid_next(g->h, &o) && o.whole);
+    chunk_order_release(&o);
+    buf_release(&stored);
+    rig_free(g);
+    schema_unref(s);
+}
+
+/* Rows 1 to 9 joined, what is above them not. */
+static void join_some(struct rig *g, struct schema *s) {
+    struct chunk_order o;
+    EXPECT_TRUE(hybrid_next(g->h, &o) && !o.whole);
+    EXPECT_EQ_INT(view(g, &o, s, 0, g->at + 1), CHUNK_GO);
+    give_rows(g, &o, s, 1, 11, false);
+    chunk_order_release(&o);
+    EXPECT_EQ_INT(table_find(g->h, 77)->joined.count, 1);
+}
+
+TEST(hybrid_rows_before_a_new_generation_belong_to_the_old_one) {
+    struct schema *s = table_schema(77, "m", TYPE_FLOAT64, 0, true);
+    struct rig *g = rig_new(s, 1, 1);
+    join_some(g, s);
+    g->out_count = 0;
+    struct batch *b = log_rows(g, s, 8);
+    put(b, -5, true, ROW_INSERT, 0);
+    put(b, 50, false, ROW_UPDATE_BEFORE, 1); /* a key that cannot be a hole: read anew */
+    put(b, -6, false, ROW_UPDATE_AFTER, 1);
+    log_give(g, b, true);
+    EXPECT_EQ_INT(table_find(g->h, 77)->generation, 2);
+    EXPECT_EQ_INT(g->out_count, 1);
+    EXPECT_EQ_INT(g->out[0].generation, 1);
+    rig_free(g);
+    schema_unref(s);
+}
+
+TEST(hybrid_a_range_that_is_read_again_has_no_holes) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct rig *g = rig_new(s, 1, 1);
+    struct chunk_order o;
+    EXPECT_TRUE(hybrid_next(g->h, &o));
+    delete_and_move(g, s, HOLES_MAX + 2);
+    EXPECT_EQ_INT(view(g, &o, s, 1, 1), CHUNK_GO);
+    give_rows(g, &o, s, 1, HOLES_MAX + 3, true);
+    struct table *t = table_find(g->h, 77);
+    EXPECT_EQ_INT(t->again.count, 1);
+    EXPECT_EQ_INT(map_count(t->holes), 0);
+    chunk_order_release(&o);
+    rig_free(g);
+    schema_unref(s);
+}
+
+TEST(hybrid_a_table_that_is_being_cut_is_not_opened) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct rig *g = rig_new(s, 4, UINT64_C(1) << 30);
+    struct chunk_order cut, o = { 0 };
+    EXPECT_TRUE(hybrid_next(g->h, &cut) && cut.cut);
+    rig_catalogue(g, &s, 1, 10); /* smaller, the statistics say meanwhile */
+    EXPECT_TRUE(!hybrid_next(g->h, &o));
+    hybrid_cut(g->h, cut.id, NULL, 0, 1);
+    EXPECT_TRUE(hybrid_next(g->h, &o) && !o.cut);
+    chunk_order_release(&cut);
+    chunk_order_release(&o);
+    rig_free(g);
+    schema_unref(s);
+}
+
+TEST(hybrid_a_key_that_comes_in_the_log_ends_a_keyless_chunk) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, -1, false);
+    struct schema *keyed = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct rig *g = rig_new(s, 1, 1);
+    struct chunk_order o;
+    EXPECT_TRUE(hybrid_next(g->h, &o));
+    struct batch *b = log_rows(g, keyed, 1);
+    put(b, 1, true, ROW_INSERT, 0);
+    log_give(g, b, true);
+    EXPECT_EQ_INT(g->h->chunk_count, 0);
+    EXPECT_TRUE(hybrid_wants_catalogue(g->h, false));
+    chunk_order_release(&o);
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(keyed);
+}
+
+TEST(hybrid_another_key_begins_the_reading_anew) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct schema *other = table_schema(77, "m", TYPE_INT32, 1, true);
+    struct rig *g = rig_new(s, 1, 1);
+    join_some(g, s);
+    rig_catalogue(g, &other, 1, 1);
+    struct table *t = table_find(g->h, 77);
+    EXPECT_EQ_INT(t->joined.count, 0);
+    EXPECT_EQ_INT(t->generation, 2);
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(other);
+}
+
+TEST(hybrid_tables_that_change_names_do_not_share_one) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct schema *now[] = { table_schema(77, "m_old", TYPE_INT32, 0, true),
+                             table_schema(78, "m", TYPE_INT32, 0, true) };
+    struct rig *g = rig_new(s, 1, 1);
+    join_some(g, s);
+    rig_catalogue(g, now, 2, 1);
+    EXPECT_TRUE(table_find(g->h, 77)->gone);
+    EXPECT_EQ_INT(table_find(g->h, 78)->generation, 2);
+    rig_catalogue(g, now, 2, 1);
+    EXPECT_TRUE(!table_find(g->h, 77)->gone);
+    EXPECT_EQ_STR(table_find(g->h, 77)->current->label, "public.m_old");
+    EXPECT_EQ_STR(table_find(g->h, 78)->current->label, "public.m");
+    EXPECT_EQ_INT(table_find(g->h, 77)->generation, 2);
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(now[0]);
+    schema_unref(now[1]);
+}
+
+TEST(hybrid_opens_nothing_beside_a_flowing_table_when_held_rows_are_at_their_limit) {
+    struct schema *s[] = { table_schema(77, "m", TYPE_INT32, 0, false),
+                           table_schema(78, "n", TYPE_INT32, 0, true) };
+    struct rig *g = rig_new(s[0], 1, 1);
+    rig_catalogue(g, s, 2, 1);
+    struct chunk_order o, other = { 0 };
+    EXPECT_TRUE(hybrid_next(g->h, &o) && o.whole);
+    EXPECT_EQ_INT(view(g, &o, s[0], 0, 1), CHUNK_GO);
+    g->spool_full = true;
+    EXPECT_TRUE(!hybrid_next(g->h, &other));
+    EXPECT_TRUE(hybrid_log_must_wait(g->h));
+    g->spool_full = false;
+    EXPECT_TRUE(hybrid_next(g->h, &other));
+    chunk_order_release(&other);
+    chunk_order_release(&o);
+    rig_free(g);
+    schema_unref(s[0]);
+    schema_unref(s[1]);
+}
+
+TEST(hybrid_a_key_of_labels_is_no_hole) {
+    struct schema *s = table_schema(77, "m", TYPE_ENUM, 0, false);
+    struct rig *g = rig_new(s, 1, 1);
+    struct chunk_order o, piece;
+    EXPECT_TRUE(hybrid_next(g->h, &o));
+    delete_and_move(g, s, 1);
+    EXPECT_EQ_INT(view(g, &o, s, 1, 1), CHUNK_GO);
+    EXPECT_EQ_INT(hybrid_piece(g->h, o.id, &piece), PIECE_READ);
+    give_rows(g, &o, s, 1, 2, true);
+    EXPECT_EQ_INT(map_count(table_find(g->h, 77)->holes), 0); /* no query finds its row */
+    EXPECT_EQ_INT(table_find(g->h, 77)->generation, 2);
+    chunk_order_release(&piece);
+    chunk_order_release(&o);
+    rig_free(g);
+    schema_unref(s);
+}
+
+TEST(overlay_rows_over_older_ones_share_a_batch) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct rig *g = xcalloc(1, sizeof *g);
+    struct overlay *o = overlay_new(&keep_ops, g);
+    struct err err = ERR_INIT;
+    for (int round = 0; round < 2; round++) {
+        struct batch *b = log_rows(g, s, 100);
+        for (int k = 0; k < 100; k++) {
+            put(b, k, round == 0, ROW_UPDATE_AFTER, 0);
+            uint32_t key = (uint32_t)k;
+            EXPECT_EQ_INT(overlay_put(o, &key, sizeof key, b, (uint32_t)k, &err), 0);
+        }
+        batch_unref(b);
+        EXPECT_EQ_INT(overlay_spill(o, &err), 0);
+    }
+    EXPECT_EQ_INT(g->spool_puts, 2);
+    overlay_free(o);
+    free(g);
+    schema_unref(s);
+}
