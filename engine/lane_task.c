@@ -143,6 +143,7 @@ static enum lane_step read_range(struct lane *l, const struct chunk_order *order
                                .hi = order->hi.data,
                                .hi_len = order->hi.len,
                                .whole = order->whole,
+                               .exact = order->exact,
                                .rows_max = order->rows_max,
                                .batch_rows = BATCH_ROWS };
     if (l->session->ops->lane_read(l->session, &read, err)) {
