@@ -184,7 +184,32 @@ static void clear_rows(struct target_table *t) {
     t->bag_count = 0;
 }
 
+static void put_row_text(char *out, size_t max, bool there, const struct event_row *row) {
+    size_t at = (size_t)snprintf(out, max, there ? "(" : "none");
+    for (unsigned c = 0; there && c < DB_COLUMNS && at < max; c++) {
+        if (row->state[c] != EVENT_NONE) {
+            at += row->state[c] == EVENT_VALUE ? (size_t)snprintf(out + at, max - at, " %d", row->v[c])
+                                               : (size_t)snprintf(out + at, max - at, row->state[c] == EVENT_NULL ? " null" : " absent");
+        }
+    }
+    if (there && at < max) {
+        snprintf(out + at, max - at, " )");
+    }
+}
+
+static void trace_event(const struct event *e) {
+    static const char *const names[] = { "snapshot", "insert", "update", "delete", "truncate", "generation", "remove" };
+    char before[120], after[120];
+    if (sim_tracing()) {
+        put_row_text(before, sizeof before, e->has_before, &e->before);
+        put_row_text(after, sizeof after, true, &e->after);
+        sim_note("  %s %s gen=%u at %llu/%u tx=%llu joined=%llu %s -> %s", e->label, names[e->kind], e->generation, (unsigned long long)e->commit,
+                 e->n, (unsigned long long)e->tx, (unsigned long long)e->joined, before, after);
+    }
+}
+
 static void arrive(const struct event *e) {
+    trace_event(e);
     struct target_table *t = table_of(e->label);
     if (e->kind == EVENT_GENERATION) {
         if (e->generation <= t->generation) {
@@ -227,19 +252,6 @@ static bool source_equals(const struct db_row *want, const struct event_row *hav
         }
     }
     return true;
-}
-
-static void put_row_text(char *out, size_t max, bool there, const struct event_row *row) {
-    size_t at = (size_t)snprintf(out, max, there ? "(" : "none");
-    for (unsigned c = 0; there && c < DB_COLUMNS && at < max; c++) {
-        if (row->state[c] != EVENT_NONE) {
-            at += row->state[c] == EVENT_VALUE ? (size_t)snprintf(out + at, max - at, " %d", row->v[c])
-                                               : (size_t)snprintf(out + at, max - at, row->state[c] == EVENT_NULL ? " null" : " absent");
-        }
-    }
-    if (there && at < max) {
-        snprintf(out + at, max - at, " )");
-    }
 }
 
 static void compare_key(const struct target_table *t, const struct db_state *s, unsigned k) {
@@ -506,14 +518,14 @@ static void learn_schemas(const struct oracle_commit *c) {
 }
 
 /* Tables whose rows a DDL changed below the position without the target's knowledge. */
-static void mark_rewritten(void) {
+static void mark_rewritten(bool again) {
     for (unsigned t = 0; t < o.db->table_count; t++) {
         struct db_state s;
         char label[32];
         db_state_at(o.db, t, o.applied, &s);
         snprintf(label, sizeof label, "public.%s", o.db->tables[t].name);
         if (s.exists) {
-            table_of(label)->rewritten = !storage_known(t, &s);
+            table_of(label)->rewritten = (again && table_of(label)->rewritten) || !storage_known(t, &s);
         }
     }
 }
@@ -548,8 +560,9 @@ void oracle_committed(const struct oracle_commit *c) {
         sim_fail("position", "applied went from %llu to %llu, resume is %llu", (unsigned long long)before, (unsigned long long)o.applied,
                  (unsigned long long)o.resume);
     }
+    mark_rewritten(false); /* by what the last commit knew, and by what this one does */
     learn_schemas(c);
-    mark_rewritten();
+    mark_rewritten(true);
     check_whole(c, before);
     for (unsigned i = 0; i < c->events->count; i++) {
         arrive(&c->events->at[i]);
