@@ -59,10 +59,6 @@ static const struct opt_spec jsonl_opts[] = {
 static struct jsonl *jsonl_of(struct sink *s) {
     return (struct jsonl *)s; /* base is its first member */
 }
-static int failpoint(struct jsonl *j, const char *name, struct err *err) {
-    return FAILPOINT(j->env->failpoints, name, err);
-}
-
 static int bad_address(const char *why, struct err *err) {
     err_set(err, ERR_FATAL, "jsonl_address", "jsonl: %s", why);
     err_cure(err, "jsonl:///absolute/folder");
@@ -207,7 +203,7 @@ static int finish_staged(struct jsonl *j, struct jsonl_staged *staged, const str
         return -1; /* RETRY is true: the file took the line back */
     }
     staged->to = xstrdup(to);
-    if (failpoint(j, "jsonl.before_fsync", err) || file_sync(staged->file, err)) {
+    if (FAILPOINT(j->env->failpoints, "jsonl.before_fsync", err) || file_sync(staged->file, err)) {
         if (err->kind == ERR_RETRY) {
             err->kind = ERR_REWIND; /* a failed sync is never tried again on the same file */
         }
@@ -223,7 +219,7 @@ static enum published publish(struct jsonl *j, struct jsonl_staged *staged,
     char *path = jsonl_data_path(j->dir, c->seq);
     enum published result = PUBLISH_UNKNOWN;
     enum files_result renamed = FILES_OK;
-    if (failpoint(j, "jsonl.before_rename", err)) {
+    if (FAILPOINT(j->env->failpoints, "jsonl.before_rename", err)) {
         result = PUBLISH_FAILED;
         goto done;
     }
@@ -241,8 +237,9 @@ static enum published publish(struct jsonl *j, struct jsonl_staged *staged,
             goto done;
         }
     }
-    if (failpoint(j, "jsonl.after_rename", err) || files_sync_dir(files, j->dir, err) ||
-        failpoint(j, "jsonl.after_dir_sync", err)) {
+    if (FAILPOINT(j->env->failpoints, "jsonl.after_rename", err) ||
+        files_sync_dir(files, j->dir, err) ||
+        FAILPOINT(j->env->failpoints, "jsonl.after_dir_sync", err)) {
         goto done;
     }
     result = PUBLISHED;
@@ -304,14 +301,14 @@ static int claim_once(struct jsonl *j, const struct jsonl_commit *newest, struct
     struct jsonl_staged *staged = jsonl_staged_new(j->env, j->dir, claim.seq, err);
     enum published published = PUBLISH_FAILED;
     if (staged && !finish_staged(j, staged, &claim, err) &&
-        !failpoint(j, "jsonl.before_claim", err)) {
+        !FAILPOINT(j->env->failpoints, "jsonl.before_claim", err)) {
         published = publish(j, staged, &claim, err);
     }
     if (published == PUBLISHED) {
         jsonl_commit_release(&j->last);
         j->last = claim;
         claim = (struct jsonl_commit){ 0 };
-        result = failpoint(j, "jsonl.after_claim", err);
+        result = FAILPOINT(j->env->failpoints, "jsonl.after_claim", err);
     } else if (published == PUBLISH_TAKEN) {
         result = 1;
     } else if (published == PUBLISH_UNKNOWN && err->kind == ERR_RETRY) {
@@ -445,7 +442,8 @@ static int jsonl_apply_schema(struct sink *s, const struct commit_request *next,
     char *path = xasprintf("%s/%s", j->dir, name);
     struct jsonl_staged *staged = jsonl_staged_new(j->env, j->dir, seq, err);
     int failed = !staged || write_schemas(j, staged, seq, next, err) ||
-                 file_sync(staged->file, err) || failpoint(j, "jsonl.before_schema", err);
+                 file_sync(staged->file, err) ||
+                 FAILPOINT(j->env->failpoints, "jsonl.before_schema", err);
     enum files_result renamed = FILES_FAILED;
     if (!failed) {
         /* The name carries our epoch: what it may replace is our own earlier try for the same
@@ -454,7 +452,7 @@ static int jsonl_apply_schema(struct sink *s, const struct commit_request *next,
         failed = renamed == FILES_ABSENT ? fenced_error(j, err) : renamed != FILES_OK;
     }
     failed = failed || files_sync_dir(j->env->files, j->dir, err) ||
-             failpoint(j, "jsonl.after_schema", err);
+             FAILPOINT(j->env->failpoints, "jsonl.after_schema", err);
     jsonl_staged_free(staged, renamed != FILES_OK);
     free(path);
     if (failed) {
@@ -601,13 +599,14 @@ static enum commit_outcome commit_idle(struct jsonl *j, const struct commit_requ
     bool renamed_ok = false;
     struct jsonl_staged *staged = jsonl_staged_new(j->env, j->dir, line.seq, err);
     if (staged && !finish_staged(j, staged, &line, err) &&
-        !failpoint(j, "jsonl.before_idle", err)) {
+        !FAILPOINT(j->env->failpoints, "jsonl.before_idle", err)) {
         enum files_result renamed = files_rename_over(j->env->files, staged->path, path, err);
         renamed_ok = renamed == FILES_OK;
         if (renamed == FILES_ABSENT) {
             outcome = idle_fenced(j, err);
         } else if (!renamed_ok || files_sync_dir(j->env->files, j->dir, err) ||
-                   failpoint(j, "jsonl.after_idle", err) || (newer = superseded(j, err)) < 0) {
+                   FAILPOINT(j->env->failpoints, "jsonl.after_idle", err) ||
+                   (newer = superseded(j, err)) < 0) {
             staged->doubt = true;
             outcome = unknown(j, DOUBT_IDLE, &line, staged->size, staged->crc);
         } else {
