@@ -115,7 +115,8 @@ static int connect_error(struct pgsrc_session *s, struct err *err) {
     if (strstr(message, "no password supplied") || strstr(message, "authentication")) {
         return err_set(err, ERR_FATAL, "login_refused", "connect to PostgreSQL: %s", line);
     }
-    return err_set(err, ERR_RETRY, "connect_failed", "connect to PostgreSQL: %s", line);
+    err_set(err, ERR_RETRY, "connect_failed", "connect to PostgreSQL: %s", line);
+    return err_cure(err, "check host and port of the source, and that the server runs");
 }
 
 /* --- connecting
