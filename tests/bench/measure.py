@@ -43,7 +43,7 @@ def run(command, timeout, sample=False):
         process = subprocess.Popen(processes.dies_with_us(command), env=env, cwd=folder, stdin=subprocess.DEVNULL,
                                    stdout=out, stderr=err)
     sampler = PeakSampler(process.pid) if sample else None
-    timer = threading.Timer(timeout, process.send_signal, (signal.SIGKILL,))
+    timer = threading.Timer(timeout, os.kill, (process.pid, signal.SIGKILL))  # not Popen: it would reap
     timer.start()
     try:
         _pid, status, usage = os.wait4(process.pid, 0)
@@ -70,13 +70,20 @@ class Job:
 
     def __init__(self, source, sink, table):
         self.folder = temporary_folder()
-        self.file = os.path.join(self.folder, "bench.sync")
+        self.file = os.path.join(self.folder, "bench_%s.sync" % table.split(".")[-1])
         with open(self.file, "w", encoding="utf-8") as file:
             file.write("%s -> %s\n*: skip\n%s: keep\n" % (source, sink, table))
 
+    def _run(self, words, timeout, sample=False):
+        command = [os.path.abspath(tailrace_binary())] + words + ["--state", os.path.join(self.folder, "state")]
+        return run(command, timeout, sample)
+
     def once(self, timeout, sample=False):
-        state = temporary_folder()
-        return run([os.path.abspath(tailrace_binary()), "once", self.file, "--state", state], timeout, sample)
+        return self._run(["once", self.file], timeout, sample)
+
+    def drop(self):
+        """What it keeps in the server, so that the next round begins anew."""
+        self._run(["drop", self.file, "--yes"], 60)
 
 
 def program(name):

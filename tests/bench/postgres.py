@@ -152,7 +152,9 @@ class Bench:
         rates = []
         for number in range(self.sizes.rounds):
             folder = temporary_folder()
-            ended = Job(self.server.url("bench"), "jsonl://" + folder, "public.pgbench_accounts").once(3600)
+            job = Job(self.server.url("bench"), "jsonl://" + folder, "public.pgbench_accounts")
+            ended = job.once(3600)
+            job.drop()
             rates.append(rows / ended.cpu)
             lines, size = count_lines(folder)
             expect("rows in the jsonl files", lines, rows)
