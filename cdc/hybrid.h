@@ -59,8 +59,9 @@ typedef void (*hybrid_emit_fn)(void *arg, const struct hybrid_out *out);
  * what hybrid_put_position wrote into a position, or NULL without one. */
 struct hybrid *hybrid_new(const struct hybrid_config *config, hybrid_emit_fn emit, void *emit_arg);
 void hybrid_free(struct hybrid *h);
-int hybrid_restore(struct hybrid *h, struct logpos applied, const char *stored,
-                   struct schema *const *schemas, uint32_t schema_count, struct err *err);
+int hybrid_restore(struct hybrid *h, struct logpos applied, struct logpos resume,
+                   const char *stored, struct schema *const *schemas, uint32_t schema_count,
+                   struct err *err);
 /* The catalogue as of W: new tables begin, vanished ones end, rewritten ones begin a new
  * generation, or are an error (FATAL "table_rewritten") where rewrite_stops. First call before the
  * first segment, again whenever it was read anew. */

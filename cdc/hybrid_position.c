@@ -306,10 +306,13 @@ static int restore_loose(struct hybrid *h, const char *text, struct err *err) {
     return text ? 0 : malformed(err, "loose");
 }
 
-int hybrid_restore(struct hybrid *h, struct logpos applied, const char *stored,
-                   struct schema *const *schemas, uint32_t schema_count, struct err *err) {
+int hybrid_restore(struct hybrid *h, struct logpos applied, struct logpos resume,
+                   const char *stored, struct schema *const *schemas, uint32_t schema_count,
+                   struct err *err) {
     CHECK(h->table_count == 0);
-    h->applied = h->resume = applied;
+    h->applied = applied;
+    h->resume =
+        resume; /* lower while a prepared transaction needs it: the next segment says more */
     if (!stored) {
         return 0;
     }

@@ -261,7 +261,8 @@ static bool give_work(struct merge *m) {
 static void say_joined(struct merge *m) {
     if (m->reading && hybrid_joined(m->h)) {
         m->reading = false;
-        log_info(m->run->env->log, "merge", "snapshot_joined", "every table's rows are in the stream");
+        log_info(m->run->env->log, "merge", "snapshot_joined",
+                 "every table's rows are in the stream");
     }
 }
 
@@ -429,8 +430,9 @@ static int begin(struct merge *m, struct err *err) {
     m->sealed_any = run->has_stored;
     m->catalogue_asked = true; /* control sends the first one unasked */
     m->catalogue_asked_us = now_us;
-    return hybrid_restore(m->h, run->stored.applied, run->has_stored ? run->stored.hybrid : NULL,
-                          run->sink_state.schemas, run->sink_state.schema_count, err);
+    return hybrid_restore(m->h, run->stored.applied, run->stored.resume,
+                          run->has_stored ? run->stored.hybrid : NULL, run->sink_state.schemas,
+                          run->sink_state.schema_count, err);
 }
 
 void merge_task(void *arg) {

@@ -410,6 +410,7 @@ static void tool_start(struct world *w) {
     struct err err = ERR_INIT;
     w->h = hybrid_new(&config, on_out, w);
     if (hybrid_restore(w->h, (struct logpos){ 0, (uint64_t)w->pos },
+                       (struct logpos){ 0, (uint64_t)w->pos },
                        w->has_saved ? w->saved_position : NULL, &w->saved_schema,
                        w->has_saved ? 1 : 0, &err)) {
         fail(w, err.text);

@@ -120,8 +120,9 @@ static void rig_open(struct rig *g, struct schema *s, uint32_t sections, const c
                                     .sections_max = sections };
     struct err err = ERR_INIT;
     g->h = hybrid_new(&config, take_out, g);
-    EXPECT_EQ_INT(
-        hybrid_restore(g->h, (struct logpos){ 0, g->at }, stored, &s, stored != NULL, &err), 0);
+    EXPECT_EQ_INT(hybrid_restore(g->h, (struct logpos){ 0, g->at }, (struct logpos){ 0, g->at },
+                                 stored, &s, stored != NULL, &err),
+                  0);
 }
 
 static struct rig *rig_new(struct schema *s, uint32_t sections, uint64_t bytes_estimate) {
