@@ -173,7 +173,7 @@ static bool fill_ddl(struct db *db, struct db_op *op, const struct db_tx *tx) {
     unsigned c = 3;
     switch (op->kind) {
     case OP_ADD_COLUMN:
-        while (c < DB_COLUMNS && (op->columns >> c) & 1) {
+        while (c < DB_COLUMNS && ((op->columns >> c) & 1 || (c == 3 && (op->columns >> (DB_COLUMNS - 1)) & 1))) {
             c++;
         }
         if (c >= DB_COLUMNS - 1) {

@@ -347,6 +347,10 @@ static void end_load(void) {
     db_flush(w.db);
     server_changed(w.server);
     fault_stop();
+    for (unsigned i = 0; i < w.count; i++) {
+        sched_kill_at(w.instances[i]->group, 0);
+        sched_suspend_at(w.instances[i]->group, 0);
+    }
     w.quiet = true;
 }
 
