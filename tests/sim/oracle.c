@@ -99,9 +99,10 @@ static bool same_cell(const struct event_row *a, const struct event_row *b, unsi
     return null_a == null_b && (null_a || a->v[c] == b->v[c]);
 }
 
-static bool same_row(const struct event_row *a, const struct event_row *b) {
+/* In the columns that the change has: of a dropped one the target may still have values. */
+static bool same_row(const struct event_row *have, const struct event_row *change) {
     for (unsigned c = 0; c < DB_COLUMNS; c++) {
-        if (!same_cell(a, b, c)) {
+        if (change->state[c] != EVENT_NONE && !same_cell(have, change, c)) {
             return false;
         }
     }
