@@ -94,6 +94,7 @@ bool table_consistent(const struct table *t);
 void table_restart(struct hybrid *h, struct table *t);
 /* The rows that follow have this shape: a new version unless the current one has it. */
 void table_advance(struct hybrid *h, struct table *t, struct schema *schema);
+bool same_definition(const struct schema *a, const struct schema *b);
 void table_redefine(struct hybrid *h, struct table *t, struct schema *definition, struct logpos at);
 void table_start_showing(struct hybrid *h, struct table *t);
 void table_check_complete(struct hybrid *h, struct table *t);

@@ -367,7 +367,7 @@ static bool covers(const struct hybrid *h, const struct hybrid_chunk *c, const s
 static bool definition_holds(struct hybrid *h, struct hybrid_chunk *c,
                              const struct chunk_view *view) {
     struct table *t = c->table;
-    bool same = schema_same_definition(c->definition, view->schema);
+    bool same = same_definition(c->definition, view->schema);
     struct schema *folded = c->overlay ? overlay_schema(c->overlay) : NULL;
     if (same && (!folded || schema_same_rows(folded, view->schema))) {
         return true;
@@ -450,6 +450,19 @@ bool hybrid_pieces_done(const struct hybrid *h, uint64_t id) {
     return !c || c->pieces_read == c->pieces;
 }
 
+/* The key of row number `from_end` counted from the last one of the chunk. */
+static void key_from_end(const struct hybrid_chunk *c, uint32_t from_end, struct buf *key) {
+    for (uint32_t i = c->row_batches; i-- > 0;) {
+        if (from_end < c->rows[i]->rows) {
+            int rc = key_put(key, c->rows[i], c->rows[i]->rows - 1 - from_end);
+            CHECK(rc == 0);
+            return;
+        }
+        from_end -= c->rows[i]->rows;
+    }
+    CHECK(!"the chunk has so many rows");
+}
+
 /* The server must give rows in the order that our encoding has, or a range would miss some. */
 static int check_order(const struct hybrid_chunk *c, const struct batch *b, struct err *err) {
     struct buf first, last;
@@ -459,6 +472,11 @@ static int check_order(const struct hybrid_chunk *c, const struct batch *b, stru
                  key_cmp(first.data, first.len, last.data, last.len) <= 0 &&
                  span_holds(&c->lo, &c->hi, first.data, first.len) &&
                  span_holds(&c->lo, &c->hi, last.data, last.len);
+    if (right && c->row_count) {
+        buf_clear(&last); /* of the rows before these */
+        key_from_end(c, 0, &last);
+        right = key_cmp(last.data, last.len, first.data, first.len) < 0;
+    }
     buf_release(&first);
     buf_release(&last);
     if (!right) {
@@ -529,19 +547,6 @@ enum chunk_verdict hybrid_rows(struct hybrid *h, uint64_t id, struct batch *take
     keep_rows(c, take_batch);
     return c->rows_bytes >= h->config.chunk_bytes && c->row_count >= ROWS_MIN ? CHUNK_ENOUGH
                                                                               : CHUNK_GO;
-}
-
-/* The key of row number `from_end` counted from the last one of the chunk. */
-static void key_from_end(const struct hybrid_chunk *c, uint32_t from_end, struct buf *key) {
-    for (uint32_t i = c->row_batches; i-- > 0;) {
-        if (from_end < c->rows[i]->rows) {
-            int rc = key_put(key, c->rows[i], c->rows[i]->rows - 1 - from_end);
-            CHECK(rc == 0);
-            return;
-        }
-        from_end -= c->rows[i]->rows;
-    }
-    CHECK(!"the chunk has so many rows");
 }
 
 static void drop_last_row(struct hybrid_chunk *c) {

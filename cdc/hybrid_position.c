@@ -2,9 +2,12 @@
  * rule 5).
  *
  *   "tables":{"through":"ID","except":[{"id":"ID","gen":N,"all":true |
- * "joined":[["lo","hi"]...],"again":[...],"holes":[...],"begun":true,"gone":true}...]},
+ * "joined":[["lo","hi"]...],"again":[...],"holes":[...],"begun":true,"gone":true}...,
+ *   {"ids":"16384,3,8","gen":N,"all":true,"begun":true | "gone":true}...]},
  *   "loose":"735,1,4"
  *
+ * Several tables of which the same is to be said share an entry: "ids" are the first one and then
+ * differences, so that a thousand dropped tables, or ones that were read again, fit.
  * Tables up to `through` that are not listed are joined in their first generation; later ones that
  * are not listed are unread. Bounds and keys are hex; loose transactions are the first one and then
  * differences. */
@@ -14,6 +17,8 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#define GROUP_MIN 8u /* tables that share an entry */
 
 static void put_hex(struct buf *out, const void *p, size_t len) {
     static const char digit[] = "0123456789abcdef";
@@ -64,8 +69,22 @@ static bool is_unread(const struct table *t) {
     return t->generation == 1 && !t->begun && !t->gone && t->joined.count == 0;
 }
 
-static void put_table(struct buf *out, const struct table *t) {
-    buf_putf(out, "{\"id\":\"%" PRIu64 "\",\"gen\":%u", t->id, t->generation);
+/* What is said of it needs no spans and no keys: one that is gone is read anew if it comes back. */
+static bool is_short(const struct table *t) {
+    return t->gone || (t->complete && map_count(t->holes) == 0);
+}
+
+static bool same_short(const struct table *a, const struct table *b) {
+    return is_short(a) && is_short(b) && a->generation == b->generation && a->gone == b->gone;
+}
+
+/* Ends what put_table and put_group begin. */
+static void put_state(struct buf *out, const struct table *t) {
+    buf_putf(out, ",\"gen\":%u", t->generation);
+    if (t->gone) {
+        buf_puts(out, ",\"gone\":true}");
+        return;
+    }
     if (t->complete) {
         buf_puts(out, ",\"all\":true");
     } else {
@@ -76,10 +95,37 @@ static void put_table(struct buf *out, const struct table *t) {
     if (t->begun) {
         buf_puts(out, ",\"begun\":true");
     }
-    if (t->gone) {
-        buf_puts(out, ",\"gone\":true");
-    }
     buf_putc(out, '}');
+}
+
+static void put_table(struct buf *out, const struct table *t) {
+    buf_putf(out, "{\"id\":\"%" PRIu64 "\"", t->id);
+    put_state(out, t);
+}
+
+/* The tables from number `from` on that are like it, if there are enough of them: taken out of
+ * `left`. */
+static bool put_group(const struct hybrid *h, struct buf *out, bool *left, uint32_t from) {
+    uint32_t alike = 0;
+    for (uint32_t i = from; i < h->table_count && alike < GROUP_MIN; i++) {
+        alike += left[i] && same_short(h->tables[from], h->tables[i]);
+    }
+    if (alike < GROUP_MIN) {
+        return false;
+    }
+    uint64_t last = 0;
+    buf_puts(out, "{\"ids\":\"");
+    for (uint32_t i = from; i < h->table_count; i++) {
+        if (left[i] && same_short(h->tables[from], h->tables[i])) {
+            buf_puts(out, last ? "," : "");
+            buf_put_u64(out, h->tables[i]->id - last);
+            last = h->tables[i]->id;
+            left[i] = i == from;
+        }
+    }
+    buf_putc(out, '"');
+    put_state(out, h->tables[from]);
+    return true;
 }
 
 static int cmp_u64(const void *a, const void *b) {
@@ -118,16 +164,21 @@ int hybrid_put_position(struct hybrid *h, struct buf *out, size_t max) {
         }
     }
     buf_putf(out, "\"tables\":{\"through\":\"%" PRIu64 "\",\"except\":[", through);
-    bool first = true;
+    bool first = true, *left = xcalloc(h->table_count + 1, sizeof(*left));
     for (uint32_t i = 0; i < h->table_count; i++) {
         const struct table *t = h->tables[i];
-        bool implied = t->id <= through ? is_plain(t) : is_unread(t);
-        if (!implied) {
+        left[i] = t->id <= through ? !is_plain(t) : !is_unread(t);
+    }
+    for (uint32_t i = 0; i < h->table_count; i++) {
+        if (left[i]) {
             buf_puts(out, first ? "" : ",");
-            put_table(out, t);
             first = false;
+            if (!put_group(h, out, left, i)) {
+                put_table(out, h->tables[i]);
+            }
         }
     }
+    free(left);
     buf_puts(out, "]}");
     put_loose(h, out);
     if (out->len - before > max) {
@@ -238,11 +289,7 @@ static void joined_all(struct table *t) {
     t->complete = t->begun = true;
 }
 
-static int restore_table(struct hybrid *h, const json_t *entry, struct err *err) {
-    uint64_t id = 0;
-    if (take_u64(json_object_get(entry, "id"), &id)) {
-        return malformed(err, "tables.except.id");
-    }
+static int restore_table(struct hybrid *h, uint64_t id, const json_t *entry, struct err *err) {
     struct table *t = table_find(h, id);
     if (!t) {
         return malformed(err, "tables.except.id is in no stored schema");
@@ -257,13 +304,16 @@ static int restore_table(struct hybrid *h, const json_t *entry, struct err *err)
     t->generation = (uint32_t)json_integer_value(gen);
     t->begun = json_is_true(json_object_get(entry, "begun"));
     t->gone = json_is_true(json_object_get(entry, "gone"));
+    if (t->gone) {
+        return 0;
+    }
     bool anew = false;
     if (json_is_true(json_object_get(entry, "all"))) {
         joined_all(t);
     } else if (take_spans(json_object_get(entry, "joined"), &t->joined) ||
                take_spans(json_object_get(entry, "again"), &t->again)) {
         return malformed(err, "tables.except.joined");
-    } else if (t->whole && t->begun && !t->gone) {
+    } else if (t->whole && t->begun) {
         table_restart(h, t); /* rows of a chunk that never ended are in the target */
         anew = true;         /* and its holes are void with them */
     } else if (!spans_read(t->current, &t->joined) || !spans_read(t->current, &t->again)) {
@@ -272,6 +322,29 @@ static int restore_table(struct hybrid *h, const json_t *entry, struct err *err)
     return !anew && take_holes(h, t, json_object_get(entry, "holes"))
                ? malformed(err, "tables.except.holes")
                : 0;
+}
+
+/* One table, or all of "ids". */
+static int restore_entry(struct hybrid *h, const json_t *entry, struct err *err) {
+    uint64_t id = 0;
+    const char *text = json_string_value(json_object_get(entry, "ids"));
+    if (!text) {
+        return take_u64(json_object_get(entry, "id"), &id) ? malformed(err, "tables.except.id")
+                                                           : restore_table(h, id, entry, err);
+    }
+    while (*text) {
+        char *end = NULL;
+        uint64_t step = *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
+        if (!end || (*end && *end != ',') || step == 0) {
+            return malformed(err, "tables.except.ids");
+        }
+        id += step;
+        if (restore_table(h, id, entry, err)) {
+            return -1;
+        }
+        text = *end ? end + 1 : end;
+    }
+    return 0;
 }
 
 static void plan_reading(struct table *t) {
@@ -336,7 +409,7 @@ int hybrid_restore(struct hybrid *h, struct logpos applied, struct logpos resume
         }
     }
     for (size_t i = 0; rc == 0 && i < json_array_size(except); i++) {
-        rc = restore_table(h, json_array_get(except, i), err);
+        rc = restore_entry(h, json_array_get(except, i), err);
     }
     for (uint32_t i = 0; rc == 0 && i < h->table_count; i++) {
         plan_reading(h->tables[i]);

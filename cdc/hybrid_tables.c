@@ -152,6 +152,12 @@ static bool same_key(const struct schema *a, const struct schema *b) {
     return same;
 }
 
+/* As lanes need it: under the same name, its key in the same order. */
+bool same_definition(const struct schema *a, const struct schema *b) {
+    return schema_same_definition(a, b) && a->key_orderable == b->key_orderable &&
+           strcmp(a->label, b->label) == 0;
+}
+
 void table_redefine(struct hybrid *h, struct table *t, struct schema *definition,
                     struct logpos at) {
     struct schema *old = t->definition;
@@ -344,10 +350,11 @@ static void table_begin(struct hybrid *h, const struct source_table *entry) {
 }
 
 static int stop_rewritten(const struct schema *schema, struct err *err) {
-    err_set(err, ERR_FATAL, "table_rewritten",
-            "the rows of the table \"%s\" were changed by an ALTER or a rewrite that the log does not "
-            "show, and on_rewrite=stop",
-            schema->label);
+    err_set(
+        err, ERR_FATAL, "table_rewritten",
+        "the rows of the table \"%s\" were changed by an ALTER or a rewrite that the log does not "
+        "show, and on_rewrite=stop",
+        schema->label);
     return err_cure(err, "run it once with on_rewrite=resnapshot: the table is then read again");
 }
 
@@ -373,7 +380,7 @@ static int table_known(struct hybrid *h, struct table *t, const struct source_ta
         table_restart(h, t);
         h->wants_catalogue = false;
     }
-    bool changed = !schema_same_definition(t->definition, now);
+    bool changed = !same_definition(t->definition, now);
     if (changed) {
         table_redefine(h, t, now, at);
     }

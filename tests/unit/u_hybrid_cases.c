@@ -421,6 +421,110 @@ TEST(hybrid_tables_that_change_names_do_not_share_one) {
     schema_unref(now[1]);
 }
 
+TEST(hybrid_lanes_are_told_the_name_that_a_table_has_now) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct schema *renamed = table_schema(77, "m_old", TYPE_INT32, 0, true);
+    struct schema *again = table_schema(77, "m_older", TYPE_INT32, 0, true);
+    struct rig *g = rig_new(s, 1, 1);
+    struct chunk_order o;
+    EXPECT_TRUE(hybrid_next(g->h, &o));
+    /* The lane found and locked it under its new name, but would read the old one. */
+    EXPECT_EQ_INT(view(g, &o, renamed, 0, 1), CHUNK_DROP);
+    chunk_order_release(&o);
+    EXPECT_TRUE(hybrid_next(g->h, &o));
+    EXPECT_EQ_STR(o.schema->label, "public.m_old");
+    EXPECT_EQ_INT(view(g, &o, renamed, 0, 1), CHUNK_GO);
+    give_rows(g, &o, s, 1, 11, false);
+    chunk_order_release(&o);
+    rig_catalogue(g, &again, 1, 1);
+    EXPECT_TRUE(hybrid_next(g->h, &o));
+    EXPECT_EQ_STR(o.schema->label, "public.m_older");
+    EXPECT_EQ_INT(table_find(g->h, 77)->generation, 1);
+    chunk_order_release(&o);
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(renamed);
+    schema_unref(again);
+}
+
+TEST(hybrid_a_key_that_gets_another_order_begins_the_reading_anew) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct schema *collated = table_schema(77, "m", TYPE_INT32, 0, false);
+    struct rig *g = rig_new(s, 1, 1);
+    struct chunk_order o;
+    join_some(g, s);
+    rig_catalogue(g, &collated, 1, 1);
+    EXPECT_EQ_INT(table_find(g->h, 77)->generation, 2);
+    EXPECT_TRUE(hybrid_next(g->h, &o) && o.whole);
+    chunk_order_release(&o);
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(collated);
+}
+
+TEST(hybrid_rows_out_of_order_between_batches_are_an_error) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct rig *g = rig_new(s, 1, 1);
+    struct chunk_order o;
+    struct err err = ERR_INIT;
+    EXPECT_TRUE(hybrid_next(g->h, &o));
+    EXPECT_EQ_INT(view(g, &o, s, 0, 1), CHUNK_GO);
+    for (int k = 5; k >= 4; k--) {
+        struct batch *b = batch_new(s, 1, NULL);
+        put(b, k, true, ROW_INSERT, 0);
+        batch_seal(b);
+        hybrid_rows(g->h, o.id, b, &err);
+    }
+    EXPECT_EQ_STR(err.code, "key_order");
+    chunk_order_release(&o);
+    rig_free(g);
+    schema_unref(s);
+}
+
+/* Tables 1000, 1001, ... that were all read, then read again or dropped. */
+static void many_tables(uint32_t count, bool drop) {
+    struct rig *g = xcalloc(1, sizeof *g);
+    struct schema **schemas = xcalloc(count, sizeof(struct schema *));
+    char name[32];
+    rig_open(g, NULL, 1, NULL);
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(name, sizeof name, "t%u", i);
+        schemas[i] = table_schema(1000 + i, name, TYPE_INT32, 0, true);
+        struct table *t = table_add(g->h, schemas[i]);
+        t->complete = t->begun = true;
+        t->generation = i % 3 + 1;
+        t->gone = drop;
+        spans_add(&t->joined, &(struct buf){ 0 }, &(struct buf){ 0 });
+    }
+    struct buf stored;
+    buf_init(&stored, SIZE_MAX);
+    buf_putc(&stored, '{');
+    EXPECT_EQ_INT(hybrid_put_position(g->h, &stored, 8000), 0);
+    buf_putc(&stored, '}');
+    hybrid_free(g->h);
+    struct err err = ERR_INIT;
+    struct hybrid_config config = { .source = &plain_source,
+                                    .metrics = &g->metrics,
+                                    .rows_bytes_max = 10,
+                                    .chunk_rows = 10,
+                                    .chunk_bytes = 10 };
+    g->h = hybrid_new(&config, take_out, g);
+    EXPECT_EQ_INT(
+        hybrid_restore(g->h, LOGPOS_NONE, LOGPOS_NONE, buf_cstr(&stored), schemas, count, &err), 0);
+    uint32_t wrong = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct table *t = table_find(g->h, 1000 + i);
+        wrong += t->generation != i % 3 + 1 || t->gone != drop || (!drop && !t->complete);
+        schema_unref(schemas[i]);
+    }
+    EXPECT_EQ_INT(wrong, 0);
+    buf_release(&stored);
+    free(schemas);
+    rig_free(g);
+}
+TEST(hybrid_a_thousand_tables_read_again_fit_a_position) { many_tables(1000, false); }
+TEST(hybrid_a_thousand_dropped_tables_fit_a_position) { many_tables(1000, true); }
+
 TEST(hybrid_opens_nothing_beside_a_flowing_table_when_held_rows_are_at_their_limit) {
     struct schema *s[] = { table_schema(77, "m", TYPE_INT32, 0, false),
                            table_schema(78, "n", TYPE_INT32, 0, true) };
