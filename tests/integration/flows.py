@@ -4,6 +4,7 @@ import json
 import os
 
 from harness import wait_until
+from harness.checks import compare_table
 
 
 def pg(t):
@@ -51,6 +52,37 @@ class Flow:
         self.consistent()
         return self.job
 
+    def windows(self, steps, timeout=60):
+        """`run` that stands still (SIGSTOP) at failpoints while something happens. `steps`: [(failpoint, nth time it is
+        reached, SQL or function)]. Ends when all were met, or without the others once every table is consistent. Returns the
+        points that fired; the job goes on."""
+        self.start(failpoints=";".join("%s=stop@%d" % (point, nth) for point, nth, _act in steps))
+        waiting = {}
+        for point, nth, act in sorted(steps, key=lambda step: step[1]):
+            waiting.setdefault(point, []).append(act)
+        fired = []
+        while any(waiting.values()):
+            wait_until(lambda: self.job.is_stopped() or not self.job.running() or self.folder.consistent(), timeout,
+                       "the points %s" % {point: len(left) for point, left in waiting.items() if left})
+            if not self.job.is_stopped():
+                break
+            for point in self._fired()[len(fired):]:
+                fired.append(point)
+                act = waiting[point].pop(0)
+                if callable(act):
+                    act()
+                elif act:
+                    self.sql(act)
+            self.job.resume()
+        return fired
+
+    def _fired(self):
+        try:
+            with open(self.job.failpoints_log, encoding="ascii") as file:
+                return [line[:-1] for line in file.read().split("\n") if line.endswith("!")]
+        except FileNotFoundError:
+            return []
+
     def consistent(self, timeout=60):
         wait_until(lambda: self.folder.consistent() or not self.job.running(), timeout, "a consistent commit")
         return self.folder.consistent()
@@ -91,9 +123,10 @@ class Flow:
 
     def same(self, what, *tables):
         """Every table as the server has it now, and nothing that an exact changelog never holds."""
+        state = self.folder.state()
         for table in tables:
-            self.t.same_table("%s %s %s" % (self.label, what, table), self.folder, "public." + table, self.database, self.server)
-        self.t.equal("%s %s exactly once" % (self.label, what), self.folder.state().problems[:3], [])
+            self.check("%s %s" % (what, table), *compare_table(state.table("public." + table), self.server, "public." + table, self.database))
+        self.equal(what + " exactly once", state.problems[:3], [])
 
     def finish(self, what, *tables):
         """Stops, catches up with `once`, and compares."""
