@@ -378,13 +378,12 @@ static int table_known(struct hybrid *h, struct table *t, const struct source_ta
             return stop_rewritten(now, err);
         }
         table_restart(h, t);
-        h->wants_catalogue = false;
     }
     bool changed = !same_definition(t->definition, now);
     if (changed) {
         table_redefine(h, t, now, at);
     }
-    if (t->unverified) {
+    if (t->unverified && !h->wants_catalogue) { /* else: read before that was seen, perhaps */
         t->unverified = false;
         h->shape_changed = true;
     }

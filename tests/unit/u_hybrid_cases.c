@@ -462,6 +462,32 @@ TEST(hybrid_a_key_that_gets_another_order_begins_the_reading_anew) {
     schema_unref(collated);
 }
 
+TEST(hybrid_only_a_catalogue_that_was_asked_for_verifies_a_definition) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct schema *wider = table_schema(77, "m", TYPE_INT32, 0, true);
+    wider->columns[1].name = "b";
+    struct rig *g = rig_new(s, 1, 1);
+    struct chunk_order o;
+    const char *const *labels;
+    EXPECT_TRUE(hybrid_next(g->h, &o));
+    EXPECT_EQ_INT(view(g, &o, s, 0, 1), CHUNK_GO);
+    give_rows(g, &o, s, 1, 3, true);
+    EXPECT_EQ_INT(hybrid_inconsistent(g->h, &labels), 0);
+    struct batch *b = log_rows(g, wider, 1);
+    put(b, 7, true, ROW_INSERT, 0);
+    log_give(g, b, true);
+    EXPECT_EQ_INT(hybrid_inconsistent(g->h, &labels), 1);
+    rig_catalogue(g, &s, 1, 1); /* a poll's, read before the ALTER */
+    EXPECT_EQ_INT(hybrid_inconsistent(g->h, &labels), 1);
+    EXPECT_TRUE(hybrid_wants_catalogue(g->h, true));
+    rig_catalogue(g, &wider, 1, 1);
+    EXPECT_EQ_INT(hybrid_inconsistent(g->h, &labels), 0);
+    chunk_order_release(&o);
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(wider);
+}
+
 TEST(hybrid_rows_out_of_order_between_batches_are_an_error) {
     struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
     struct rig *g = rig_new(s, 1, 1);
