@@ -33,6 +33,8 @@ uint32_t held_add(struct held *h, struct batch *take_batch) {
         .txs = take_batch->txs ? txlist_ref(take_batch->txs) : NULL,
     };
     h->bytes += take_batch->bytes;
+    h->kept += sizeof(struct held_slot);
+    h->kept += take_batch->txs ? take_batch->txs->count * sizeof(struct tx) : 0;
     return h->count++;
 }
 

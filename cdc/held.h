@@ -20,7 +20,8 @@ struct held {
     uint32_t cap;
     uint32_t first_in_memory; /* slots below it are spooled */
     uint32_t loaded;          /* slot read back from the spool, UINT32_MAX = none */
-    size_t bytes;             /* in memory */
+    size_t bytes;             /* in memory, of the batches */
+    size_t kept;              /* in memory whatever is spilled: slots and transactions */
 };
 void held_init(struct held *h, const struct spool_ops *ops, void *spool);
 void held_release(struct held *h);

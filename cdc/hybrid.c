@@ -392,8 +392,11 @@ int limit_held(struct hybrid *h, struct err *err) {
 }
 
 bool held_is_full(const struct hybrid *h) {
-    return h->config.spool_ops->full(h->config.spool) ||
-           held_bytes(h) > 2 * h->config.held_bytes_max;
+    size_t bytes = held_bytes(h);
+    for (uint32_t i = 0; i < h->chunk_count; i++) {
+        bytes += h->chunks[i]->later.kept;
+    }
+    return h->config.spool_ops->full(h->config.spool) || bytes > 2 * h->config.held_bytes_max;
 }
 
 bool hybrid_log_must_wait(const struct hybrid *h) {

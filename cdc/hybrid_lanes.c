@@ -95,9 +95,25 @@ void chunk_give_up(struct hybrid *h, struct hybrid_chunk *c) {
     chunk_remove(h, c);
 }
 
+/* Held rows may wait for hours: they keep their own transactions, not all of their segment's. */
+static void keep_own_transactions(struct batch *rows) {
+    struct txlist *own = txlist_new();
+    uint32_t last = UINT32_MAX;
+    for (uint32_t r = 0; r < rows->rows; r++) {
+        if (rows->tx[r] != last) {
+            last = rows->tx[r];
+            txlist_add(own, &rows->txs->at[last]);
+        }
+        rows->tx[r] = own->count - 1;
+    }
+    txlist_unref(rows->txs);
+    rows->txs = own;
+}
+
 void chunk_add_later(struct hybrid_chunk *c, const struct batch *b, const uint8_t *keep) {
     struct batch *rows = batch_select(b, keep);
     if (rows) {
+        keep_own_transactions(rows);
         held_add(&c->later, rows);
     }
 }

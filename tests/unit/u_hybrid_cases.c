@@ -488,6 +488,33 @@ TEST(hybrid_only_a_catalogue_that_was_asked_for_verifies_a_definition) {
     schema_unref(wider);
 }
 
+TEST(hybrid_what_waits_for_a_whole_table_has_a_limit_that_spilling_does_not_move) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, -1, false);
+    struct rig *g = rig_new(s, 1, 1);
+    struct chunk_order o;
+    EXPECT_TRUE(hybrid_next(g->h, &o));
+    EXPECT_EQ_INT(view(g, &o, s, 0, 1), CHUNK_GO);
+    struct batch *b = log_rows(g, s, 1);
+    for (uint64_t id = 1000; id < 2000; id++) { /* those of other tables */
+        txlist_add(b->txs, &(struct tx){ .id = id });
+    }
+    put(b, 1, true, ROW_INSERT, 0);
+    log_give(g, b, true);
+    EXPECT_EQ_INT(g->h->chunks[0]->later.slots[0].txs->count, 1);
+    g->h->config.held_bytes_max = 2000;
+    int segments = 0;
+    for (; segments < 500 && !hybrid_log_must_wait(g->h); segments++) {
+        b = log_rows(g, s, 1);
+        put(b, 1, true, ROW_INSERT, 0);
+        log_give(g, b, true);
+    }
+    EXPECT_TRUE(segments > 10 && segments < 100);
+    EXPECT_TRUE(g->spool_puts > 10);
+    chunk_order_release(&o);
+    rig_free(g);
+    schema_unref(s);
+}
+
 TEST(hybrid_rows_out_of_order_between_batches_are_an_error) {
     struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
     struct rig *g = rig_new(s, 1, 1);
