@@ -373,6 +373,9 @@ static int table_known(struct hybrid *h, struct table *t, const struct source_ta
         }
         h->schemas_changed = true;
     }
+    if (logpos_cmp(at, t->defined_at) < 0) {
+        return 0; /* a lane saw a later one under its lock */
+    }
     if (h->config.source->rewritten(t->definition, now)) {
         if (h->config.rewrite_stops && t->begun) {
             return stop_rewritten(now, err);

@@ -515,6 +515,54 @@ TEST(hybrid_what_waits_for_a_whole_table_has_a_limit_that_spilling_does_not_move
     schema_unref(s);
 }
 
+static bool moved(const struct schema *a, const struct schema *b) {
+    return strcmp(a->storage, b->storage) != 0;
+}
+
+TEST(hybrid_on_rewrite_stop_stops_for_a_rewrite_that_a_lane_meets) {
+    static const struct source_ops source = { .name = "moves", .rewritten = moved };
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct schema *rewritten = table_schema(77, "m", TYPE_INT32, 0, true);
+    rewritten->storage = "2:a";
+    struct rig *g = rig_new(s, 1, 1);
+    struct chunk_order o;
+    struct err err = ERR_INIT;
+    g->h->config.source = &source;
+    g->h->config.rewrite_stops = true;
+    join_some(g, s);
+    EXPECT_TRUE(hybrid_next(g->h, &o));
+    EXPECT_EQ_INT(view(g, &o, rewritten, 0, 1), CHUNK_DROP);
+    EXPECT_TRUE(hybrid_wants_catalogue(g->h, true));
+    struct source_table table = { .schema = rewritten, .usable = true };
+    struct source_catalogue cat = { .tables = &table, .count = 1 };
+    EXPECT_EQ_INT(hybrid_catalogue(g->h, &cat, &err), -1);
+    EXPECT_EQ_STR(err.code, "table_rewritten");
+    chunk_order_release(&o);
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(rewritten);
+}
+
+TEST(hybrid_a_catalogue_older_than_what_a_lane_saw_changes_nothing) {
+    static const struct source_ops source = { .name = "moves", .rewritten = moved };
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct schema *rewritten = table_schema(77, "m", TYPE_INT32, 0, true);
+    rewritten->storage = "2:a";
+    struct rig *g = rig_new(s, 1, 1);
+    struct chunk_order o;
+    g->h->config.source = &source;
+    join_some(g, s);
+    EXPECT_TRUE(hybrid_next(g->h, &o));
+    EXPECT_EQ_INT(view(g, &o, rewritten, 9, 1), CHUNK_DROP);
+    rig_catalogue(g, &s, 1, 1); /* was under way; as of an earlier end of the log */
+    EXPECT_EQ_STR(table_find(g->h, 77)->definition->storage, "2:a");
+    EXPECT_EQ_INT(table_find(g->h, 77)->generation, 2);
+    chunk_order_release(&o);
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(rewritten);
+}
+
 TEST(hybrid_rows_out_of_order_between_batches_are_an_error) {
     struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
     struct rig *g = rig_new(s, 1, 1);
