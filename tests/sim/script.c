@@ -15,25 +15,28 @@ void script_draw(struct script *s, uint64_t seed) {
     s->policy = draw(POLICY_COUNT);
     s->txs = 15 + draw(60);
     s->tables = 1 + draw(6);
-    s->keys = draw(20) == 0 ? 160 : 12 + draw(8);
+    s->keys = draw(12) == 0 ? 160 : 12 + draw(8);
     s->lanes = 1 + draw(3);
     s->chunk_rows = 2 + draw(6);
     s->crashes = draw(5) < 2 ? 0 : draw(4);
-    s->zombies = draw(6) == 0;
+    s->zombies = draw(4) == 0;
     s->newcomers = draw(8) == 0;
     s->server_crashes = draw(6) == 0;
     s->power = draw(3) * 50;
     s->once = draw(4) == 0;
     s->ddl = draw(2) ? draw(120) : 0;
-    s->fat = draw(40) == 0;
+    s->fat = draw(25) == 0;
     static const unsigned paces[] = { 1000, 10000, 60000, 200000 };
     s->pace_us = paces[draw(4)];
     s->fault_permille = draw(3) ? draw(25) : 0;
     s->faults = s->fault_permille ? 1 + draw(30) : 0;
     s->delay_permille = draw(4) ? 0 : draw(15);
     if (s->keys > 60) {
-        s->txs = 40;
+        s->txs = 60;
         s->tables = 1;
+        s->lanes = 1;
+        s->pace_us = 20000;
+        s->delay_permille = 20 + draw(60);
     }
     if (s->fat) {
         s->txs = 15 + draw(10);

@@ -365,11 +365,12 @@ static int sim_lane_begin(struct source_lane *base, const struct schema *schema,
         lane_forget(l);
         return -1;
     }
-    const struct db_state *now = &db->now[t];
+    struct db_state seen; /* the definition is read through the snapshot too, as SQL does */
+    db_state_seen(db, (unsigned)t, &l->snapshot, &seen);
     snapshot_copy(&out->snapshot, &l->snapshot);
     out->high = db_pos(db, l->high);
-    out->gone = !now->exists;
-    out->schema = now->exists ? db_schema(db, (unsigned)t, now->columns, now->storage, false) : NULL;
+    out->gone = !seen.exists;
+    out->schema = seen.exists ? db_schema(db, (unsigned)t, seen.columns, seen.storage, false) : NULL;
     if (export_name) {
         export_snapshot(l, export_name);
     }
