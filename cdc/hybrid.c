@@ -438,6 +438,7 @@ int hybrid_segment(struct hybrid *h, struct segment *take_segment, struct err *e
         h->applied = seg->to;
         h->resume = seg->resume;
         h->border = seg->at_border;
+        tables_end(h);
         rc = limit_held(h, err);
     }
     segment_free(seg);

@@ -26,6 +26,8 @@ struct table {
     bool begun; /* a row of this generation was emitted */
     bool captured;
     bool gone;
+    bool ending; /* no longer in the catalogue, but in the log up to ends_at */
+    struct logpos ends_at;
     bool complete;   /* everything joined (holes aside) */
     bool unverified; /* its definition changed in the log; the catalogue was not read since */
     bool whole;
@@ -77,6 +79,7 @@ struct hybrid {
     uint32_t loose_count, loose_cap;
     struct logpos applied, resume;
     bool border;
+    bool some_end; /* some table is ending */
     bool shape_changed, schemas_changed, wants_catalogue;
     uint32_t holes;
     size_t hole_bytes;
@@ -96,6 +99,7 @@ void table_restart(struct hybrid *h, struct table *t);
 void table_advance(struct hybrid *h, struct table *t, struct schema *schema);
 bool same_definition(const struct schema *a, const struct schema *b);
 void table_redefine(struct hybrid *h, struct table *t, struct schema *definition, struct logpos at);
+void tables_end(struct hybrid *h); /* those whose end the log has reached */
 void table_start_showing(struct hybrid *h, struct table *t);
 void table_check_complete(struct hybrid *h, struct table *t);
 void table_add_hole(struct hybrid *h, struct table *t, const void *key, size_t len);

@@ -320,6 +320,21 @@ static void table_end(struct hybrid *h, struct table *t) {
     h->schemas_changed = true;
 }
 
+/* A table that was wholly in the target stays there, and its events flow, until the log has passed
+ * the catalogue's end: it was dropped somewhere before. */
+void tables_end(struct hybrid *h) {
+    bool look = h->some_end;
+    h->some_end = false;
+    for (uint32_t i = 0; look && i < h->table_count; i++) {
+        struct table *t = h->tables[i];
+        if (t->ending && logpos_cmp(h->applied, t->ends_at) >= 0) {
+            t->ending = false;
+            table_end(h, t);
+        }
+        h->some_end |= t->ending;
+    }
+}
+
 /* The table's rows go out under this schema's name, in a generation above all that did before. */
 static void take_name(struct hybrid *h, struct table *t, struct schema *schema) {
     struct table *before = namesake(h, schema);
@@ -332,7 +347,7 @@ static void take_name(struct hybrid *h, struct table *t, struct schema *schema) 
     }
     schema_unref(t->current);
     t->current = schema_with_version(schema, version + 1);
-    if (before && !before->gone) {
+    if (before && !before->gone && !before->ending) {
         table_end(h, before);
     }
 }
@@ -400,10 +415,14 @@ int hybrid_catalogue(struct hybrid *h, const struct source_catalogue *catalogue,
         for (uint32_t k = 0; k < catalogue->count && !found; k++) {
             found = catalogue->tables[k].usable && catalogue->tables[k].schema->table_id == t->id;
         }
-        if (!found && !t->gone) {
-            table_end(h, t);
+        if (!found && !t->gone && !t->ending) {
+            t->ending = h->some_end = true;
+            t->ends_at = table_consistent(t) ? catalogue->defined_at : LOGPOS_NONE;
+        } else if (found) {
+            t->ending = false;
         }
     }
+    tables_end(h);
     for (uint32_t k = 0; k < catalogue->count; k++) {
         const struct source_table *entry = &catalogue->tables[k];
         if (!entry->usable) {
@@ -428,7 +447,7 @@ int hybrid_catalogue(struct hybrid *h, const struct source_catalogue *catalogue,
 uint32_t hybrid_uncaptured(const struct hybrid *h, uint64_t *ids, uint32_t max) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < h->table_count && n < max; i++) {
-        if (!h->tables[i]->captured && !h->tables[i]->gone) {
+        if (!h->tables[i]->captured && !h->tables[i]->gone && !h->tables[i]->ending) {
             ids[n++] = h->tables[i]->id;
         }
     }
