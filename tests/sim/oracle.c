@@ -263,9 +263,10 @@ static bool source_equals(const struct db_row *want, const struct event_row *hav
     return true;
 }
 
-static void compare_key(const struct target_table *t, const struct db_state *s, unsigned k) {
+/* known: the rows' storage is. A rewrite that the target does not know of yet changes values, but no keys. */
+static void compare_key(const struct target_table *t, const struct db_state *s, unsigned k, bool known) {
     bool want = s->exists && s->rows[k].there;
-    if (want == t->there[k] && (!want || source_equals(&s->rows[k], &t->rows[k], s->columns))) {
+    if (want == t->there[k] && (!want || !known || source_equals(&s->rows[k], &t->rows[k], s->columns))) {
         return;
     }
     char have[120], source[120];
@@ -368,13 +369,14 @@ static struct stored_table stored_of(json_t *position, uint64_t id) {
 }
 
 /* Of a table that is partly joined: what is. */
-static void compare_joined(unsigned t, const struct target_table *target, const struct db_state *s, const struct stored_table *stored) {
+static void compare_joined(unsigned t, const struct target_table *target, const struct db_state *s, const struct stored_table *stored,
+                           bool known) {
     json_t *joined = json_object_get(stored->entry, "joined"), *holes = json_object_get(stored->entry, "holes");
     for (unsigned k = 0; k < o.db->keys; k++) {
         char key[64];
         key_hex(t, k, key, sizeof key);
         if ((stored->all || in_spans(joined, key)) && !has_hole(holes, key)) {
-            compare_key(target, s, k);
+            compare_key(target, s, k, known);
         }
     }
 }
@@ -395,16 +397,16 @@ static void check_table(unsigned t, const struct oracle_commit *c, json_t *posit
     bool inconsistent = in_list(label, c);
     bool known = storage_known(t, &s);
     bool in_target = stored.generation == target->generation;
-    if (!inconsistent && known) {
-        if (table->kind == DB_KEYLESS) {
+    if (table->kind == DB_KEYLESS) {
+        if (!inconsistent && known) {
             compare_bag(target, &s);
-        } else {
-            for (unsigned k = 0; k < o.db->keys; k++) {
-                compare_key(target, &s, k);
-            }
         }
-    } else if (known && in_target && table->kind == DB_RANGE) {
-        compare_joined(t, target, &s, &stored);
+    } else if (!inconsistent) {
+        for (unsigned k = 0; k < o.db->keys; k++) {
+            compare_key(target, &s, k, known);
+        }
+    } else if (in_target && table->kind == DB_RANGE) {
+        compare_joined(t, target, &s, &stored, known);
     }
     o.incomplete = o.incomplete || inconsistent;
     if (!inconsistent && target->consistent && target->consistent_generation == stored.generation && target->consistent_id == table->id) {
@@ -570,6 +572,9 @@ void oracle_committed(const struct oracle_commit *c) {
                  (unsigned long long)o.resume);
     }
     mark_rewritten(false); /* by what the last commit knew, and by what this one does */
+    if (sim_tracing()) {
+        sim_note("  %.500s", c->position);
+    }
     learn_schemas(c);
     mark_rewritten(true);
     check_whole(c, before);
