@@ -408,13 +408,23 @@ static int table_known(struct hybrid *h, struct table *t, const struct source_ta
     return 0;
 }
 
+static bool in_catalogue(const struct source_catalogue *c, uint64_t id) {
+    uint32_t lo = 0, hi = c->count;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (c->tables[mid].schema->table_id < id) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    return lo < c->count && c->tables[lo].schema->table_id == id && c->tables[lo].usable;
+}
+
 int hybrid_catalogue(struct hybrid *h, const struct source_catalogue *catalogue, struct err *err) {
     for (uint32_t i = 0; i < h->table_count; i++) {
         struct table *t = h->tables[i];
-        bool found = false;
-        for (uint32_t k = 0; k < catalogue->count && !found; k++) {
-            found = catalogue->tables[k].usable && catalogue->tables[k].schema->table_id == t->id;
-        }
+        bool found = in_catalogue(catalogue, t->id);
         if (!found && !t->gone && !t->ending) {
             t->ending = h->some_end = true;
             t->ends_at = table_consistent(t) ? catalogue->defined_at : LOGPOS_NONE;

@@ -58,7 +58,8 @@ static int sift(struct job *job, struct source_catalogue *c, bool first, struct 
         }
         if (first || mark == &told) {
             err_set(err, ERR_FATAL, "table_unusable", "table \"%s\": %s", t->schema->label, t->why);
-            char *cures = xstrdup(t->cure); /* alternatives, one a line; an error's cure is one line */
+            char *cures =
+                xstrdup(t->cure); /* alternatives, one a line; an error's cure is one line */
             for (char *end = cures; (end = strchr(end, '\n'));) {
                 *end = '|';
             }
@@ -87,8 +88,10 @@ int control_check_tables(struct job *job, struct source *source, struct err *err
     return rc;
 }
 
-static int send_catalogue(struct job *job, struct run *run, bool first, struct err *err) {
+static int send_catalogue(struct job *job, struct run *run, bool first, bool asked,
+                          struct err *err) {
     struct merge_news *news = news_new(NEWS_CATALOGUE);
+    news->asked = asked;
     struct backoff backoff = RUN_BACKOFF;
     while (run->source->ops->catalogue(run->source, &news->catalogue, err)) {
         news->catalogue = (struct source_catalogue){ 0 };
@@ -105,6 +108,7 @@ static int send_catalogue(struct job *job, struct run *run, bool first, struct e
         log_info(job->env->log, "ctl", "catalogue", "server=\"%s\" tables=%u",
                  news->catalogue.server, news->catalogue.count);
     }
+    atomic_store(&run->catalogue_waits, true);
     send_merge(run, news);
     return 0;
 }
@@ -123,7 +127,7 @@ static int send_log_end(struct job *job, struct run *run, struct err *err) {
 }
 
 int control_first_catalogue(struct job *job, struct run *run, struct err *err) {
-    if (send_catalogue(job, run, !job->catalogued, err)) {
+    if (send_catalogue(job, run, !job->catalogued, true, err)) {
         return -1;
     }
     job->catalogued = true;
@@ -172,7 +176,7 @@ static int serve_order(struct job *job, struct run *run, struct control_order *o
     case CONTROL_PROBE:
         return serve_probe(job, run, err);
     case CONTROL_CATALOGUE:
-        return send_catalogue(job, run, false, err);
+        return send_catalogue(job, run, false, true, err);
     case CONTROL_CAPTURE:
         return serve_capture(job, run, order, err);
     case CONTROL_NUDGE: {
@@ -212,7 +216,10 @@ static int poll_status(struct job *job, struct run *run, struct err *err) {
 }
 
 static int poll_source(struct job *job, struct run *run, struct err *err) {
-    return send_catalogue(job, run, false, err) || poll_status(job, run, err) ? -1 : 0;
+    bool waits = atomic_load(&run->catalogue_waits); /* merge waits for a slow target */
+    return (!waits && send_catalogue(job, run, false, false, err)) || poll_status(job, run, err)
+               ? -1
+               : 0;
 }
 
 enum control_end control_serve(struct job *job, struct run *run, struct err *err) {

@@ -138,8 +138,8 @@ static void probe_later(struct merge *m, int64_t now_us) {
     if (now_us - m->long_warned_us >= LONG_WARN_US) {
         m->long_warned_us = now_us;
         log_warn(m->run->env->log, "merge", "position_waits",
-                 "the position does not fit into %u bytes yet: %u transactions are in the log and "
-                 "not yet visible",
+                 "the position does not fit into %u bytes yet: bounds of what was read, and %u "
+                 "transactions that are in the log and not yet visible",
                  POSITION_BYTES_MAX, hybrid_loose(m->h));
     }
 }

@@ -89,7 +89,8 @@ static int take_merge_news(struct merge *m, struct err *err) {
     int rc = 1;
     switch (n->kind) {
     case NEWS_CATALOGUE:
-        m->catalogue_asked = false;
+        atomic_store(&m->run->catalogue_waits, false);
+        m->catalogue_asked = m->catalogue_asked && !n->asked; /* a poll's may be older */
         rc = hybrid_catalogue(m->h, &n->catalogue, err) ? -1 : 1;
         m->catalogued = m->catalogued || rc > 0;
         break;
@@ -381,6 +382,10 @@ static int turn(struct merge *m, struct err *err) {
         }
         busy |= lanes;
         busy |= give_work(m);
+    }
+    /* What was probed is sealed before another segment brings as many loose transactions again. */
+    if (m->seal == SEAL_READY && hybrid_at_border(m->h) && merge_seal_step(m, err)) {
+        return -1;
     }
     int log = take_segment(m, err);
     if (log < 0) {

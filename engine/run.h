@@ -111,6 +111,7 @@ enum merge_news_kind { NEWS_CATALOGUE, NEWS_PROBE, NEWS_CAPTURED, NEWS_LOG_END, 
 struct merge_news {
     enum merge_news_kind kind;
     struct source_catalogue catalogue; /* CATALOGUE */
+    bool asked;                        /* CATALOGUE: the answer to a request, or the first one */
     struct snapshot snapshot;          /* PROBE */
     uint64_t *ids;                     /* CAPTURED; owned */
     uint32_t count;
@@ -162,9 +163,10 @@ struct run {
     struct inbox *writer_inbox[RUN_WRITERS_MAX];
     struct channel *writer_orders[RUN_WRITERS_MAX];
 
-    atomic_bool stopping;  /* every task returns as soon as it sees it */
-    atomic_bool finishing; /* merge commits what is whole, then says CONTROL_DONE */
-    struct waitq *q;       /* guards failed, err; pauses wait in it */
+    atomic_bool stopping;        /* every task returns as soon as it sees it */
+    atomic_bool catalogue_waits; /* one is on its way to merge: no poll adds another */
+    atomic_bool finishing;       /* merge commits what is whole, then says CONTROL_DONE */
+    struct waitq *q;             /* guards failed, err; pauses wait in it */
     bool failed;
     struct err err;
     char failed_part[16];
