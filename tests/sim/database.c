@@ -12,7 +12,9 @@
 
 void db_init(struct db *db, enum db_flavour flavour, unsigned keys) {
     CHECK(keys <= DB_KEYS);
-    *db = (struct db){ .flavour = flavour, .keys = keys, .next_xid = 700, .end = 1000, .flushed = 1000 };
+    *db = (struct db){
+        .flavour = flavour, .keys = keys, .next_xid = 700, .end = 1000, .flushed = 1000
+    };
 }
 
 static uint64_t advance(struct db *db) {
@@ -30,7 +32,8 @@ unsigned db_declare_table(struct db *db, const char *name, enum db_kind kind, bo
     CHECK(db->table_count < DB_TABLES);
     unsigned t = db->table_count++;
     struct db_table *table = &db->tables[t];
-    *table = (struct db_table){ .id = 1000 + 10 * t, .kind = kind, .full = full || kind == DB_KEYLESS };
+    *table =
+        (struct db_table){ .id = 1000 + 10 * t, .kind = kind, .full = full || kind == DB_KEYLESS };
     snprintf(table->name, sizeof table->name, "%s", name);
     return t;
 }
@@ -41,7 +44,9 @@ unsigned db_add_table(struct db *db, const char *name, enum db_kind kind, bool f
     struct db_state *s = &db->base[t];
     *s = (struct db_state){ .exists = true, .columns = PLAIN, .storage = 1 };
     for (unsigned k = 0; k < db->keys; k++) {
-        unsigned tenths = db->keys <= 60 ? 6 : k < db->keys / 2 ? 1 : 9; /* wide ones: see move_many in world.c */
+        unsigned tenths = db->keys <= 60     ? 6
+                          : k < db->keys / 2 ? 1
+                                             : 9; /* wide ones: see move_many in world.c */
         if (bank || sim_below(STREAM_WORK, 10) < tenths) {
             s->rows[k].there = true;
             s->rows[k].v[0] = (int32_t)(kind == DB_KEYLESS ? k % 3 : k);
@@ -58,24 +63,38 @@ struct db_tx *db_begin(struct db *db) {
         return NULL;
     }
     struct db_tx *tx = &db->txs[db->tx_count++];
-    *tx = (struct db_tx){ .state = TX_OPEN, .xid = db->next_xid++, .ops = xcalloc(DB_OPS, sizeof *tx->ops) };
+    *tx = (struct db_tx){ .state = TX_OPEN,
+                          .xid = db->next_xid++,
+                          .ops = xcalloc(DB_OPS, sizeof *tx->ops) };
     return tx;
 }
 
-static unsigned index_of(const struct db *db, const struct db_tx *tx) { return (unsigned)(tx - db->txs); }
+static unsigned index_of(const struct db *db, const struct db_tx *tx) {
+    return (unsigned)(tx - db->txs);
+}
 
 static void apply(struct db_state *s, const struct db_op *op) {
     switch (op->kind) {
     case OP_INSERT:
-    case OP_UPDATE: s->rows[op->key] = op->new; break;
-    case OP_DELETE: s->rows[op->key] = (struct db_row){ 0 }; break;
+    case OP_UPDATE:
+        s->rows[op->key] = op->new;
+        break;
+    case OP_DELETE:
+        s->rows[op->key] = (struct db_row){ 0 };
+        break;
     case OP_MOVE:
         s->rows[op->key] = (struct db_row){ 0 };
         s->rows[op->to] = op->new;
         break;
-    case OP_TRUNCATE: memset(s->rows, 0, sizeof s->rows); break;
-    case OP_CREATE: *s = (struct db_state){ .exists = true, .columns = op->columns, .storage = op->storage }; break;
-    case OP_DROP: *s = (struct db_state){ 0 }; break;
+    case OP_TRUNCATE:
+        memset(s->rows, 0, sizeof s->rows);
+        break;
+    case OP_CREATE:
+        *s = (struct db_state){ .exists = true, .columns = op->columns, .storage = op->storage };
+        break;
+    case OP_DROP:
+        *s = (struct db_state){ 0 };
+        break;
     case OP_ADD_COLUMN:
     case OP_DROP_COLUMN:
     case OP_REWRITE:
@@ -136,14 +155,15 @@ static void new_row(struct db *db, struct db_op *op, bool fresh_text) {
     }
     for (unsigned c = 3; c < DB_COLUMNS; c++) {
         bool has = (op->columns >> c) & 1;
-        op->new.null[c] = has && sim_below(STREAM_WORK, 3) == 0;
+        op->new.null[c] = has &&sim_below(STREAM_WORK, 3) == 0;
         op->new.v[c] = has && !op->new.null[c] ? next_value(db, table->kind) : 0;
     }
 }
 
 static bool fill_row_op(struct db *db, struct db_op *op, unsigned me) {
     struct db_state *s = &db->now[op->table];
-    if (!s->exists || db->table_lock[op->table] || !lock_row(db, op->table, op->key, me) || !lock_row(db, op->table, op->to, me)) {
+    if (!s->exists || db->table_lock[op->table] || !lock_row(db, op->table, op->key, me) ||
+        !lock_row(db, op->table, op->to, me)) {
         return false;
     }
     op->old = s->rows[op->key];
@@ -174,7 +194,8 @@ static bool fill_ddl(struct db *db, struct db_op *op, const struct db_tx *tx) {
     unsigned c = 3;
     switch (op->kind) {
     case OP_ADD_COLUMN:
-        while (c < DB_COLUMNS && ((op->columns >> c) & 1 || (c == 3 && (op->columns >> (DB_COLUMNS - 1)) & 1))) {
+        while (c < DB_COLUMNS &&
+               ((op->columns >> c) & 1 || (c == 3 && (op->columns >> (DB_COLUMNS - 1)) & 1))) {
             c++;
         }
         if (c >= DB_COLUMNS - 1) {
@@ -192,26 +213,35 @@ static bool fill_ddl(struct db *db, struct db_op *op, const struct db_tx *tx) {
         if (c != 3) {
             return false;
         }
-        op->columns = (uint8_t)((op->columns & ~(1u << c)) | 1u << (DB_COLUMNS - 1)); /* b1 goes, b4 comes: never the same name again */
+        op->columns =
+            (uint8_t)((op->columns & ~(1u << c)) |
+                      1u << (DB_COLUMNS - 1)); /* b1 goes, b4 comes: never the same name again */
         break;
     case OP_REWRITE:
         op->new.v[1] = 1000;
         op->storage++;
         break;
-    default: break;
+    default:
+        break;
     }
     db->table_lock[op->table] = index_of(db, tx) + 1;
     return true;
 }
 
-bool db_change(struct db *db, struct db_tx *tx, enum db_op_kind kind, unsigned table, unsigned key, unsigned to, bool t_absent) {
+bool db_change(struct db *db, struct db_tx *tx, enum db_op_kind kind, unsigned table, unsigned key,
+               unsigned to, bool t_absent) {
     CHECK(tx->state == TX_OPEN && table < db->table_count && key < db->keys && to < db->keys);
     if (tx->op_count == DB_OPS || (db->tables[table].bank && kind != OP_UPDATE)) {
         return false;
     }
     struct db_op *op = &tx->ops[tx->op_count];
-    *op = (struct db_op){ .kind = kind, .table = table, .key = key, .to = kind == OP_MOVE ? to : key, .t_absent = t_absent,
-                          .columns = db->now[table].columns, .storage = db->now[table].storage };
+    *op = (struct db_op){ .kind = kind,
+                          .table = table,
+                          .key = key,
+                          .to = kind == OP_MOVE ? to : key,
+                          .t_absent = t_absent,
+                          .columns = db->now[table].columns,
+                          .storage = db->now[table].storage };
     op->with_default = kind == OP_ADD_COLUMN && t_absent;
     if (is_ddl(kind) ? !fill_ddl(db, op, tx) : !fill_row_op(db, op, index_of(db, tx) + 1)) {
         return false;
@@ -223,10 +253,11 @@ bool db_change(struct db *db, struct db_tx *tx, enum db_op_kind kind, unsigned t
     return true;
 }
 
-void db_transfer(struct db *db, struct db_tx *tx, unsigned from, unsigned to, unsigned key, unsigned key2, int32_t amount) {
+void db_transfer(struct db *db, struct db_tx *tx, unsigned from, unsigned to, unsigned key,
+                 unsigned key2, int32_t amount) {
     unsigned me = index_of(db, tx) + 1;
-    if (db->table_lock[from] || db->table_lock[to] || !lock_row(db, from, key, me) || !lock_row(db, to, key2, me) || tx->op_count + 2 > DB_OPS ||
-        (from == to && key == key2)) {
+    if (db->table_lock[from] || db->table_lock[to] || !lock_row(db, from, key, me) ||
+        !lock_row(db, to, key2, me) || tx->op_count + 2 > DB_OPS || (from == to && key == key2)) {
         return;
     }
     for (unsigned side = 0; side < 2; side++) {
@@ -281,7 +312,8 @@ void db_abort(struct db *db, struct db_tx *tx) {
 
 bool db_show(struct db *db, struct db_tx *tx) {
     CHECK(tx->state == TX_COMMITTED);
-    if (db->flavour == DB_EXACT && tx->place > 0 && db->txs[db->log[tx->place - 1]].state != TX_VISIBLE) {
+    if (db->flavour == DB_EXACT && tx->place > 0 &&
+        db->txs[db->log[tx->place - 1]].state != TX_VISIBLE) {
         return false;
     }
     tx->state = TX_VISIBLE;
@@ -305,7 +337,9 @@ void db_server_crash(struct db *db) {
 
 /* ---- what was, and who sees it ---- */
 
-uint64_t db_tx_number(const struct db *db, const struct db_tx *tx) { return db->flavour == DB_XID ? tx->xid : tx->place + 1; }
+uint64_t db_tx_number(const struct db *db, const struct db_tx *tx) {
+    return db->flavour == DB_XID ? tx->xid : tx->place + 1;
+}
 
 uint64_t db_visible_prefix(const struct db *db) {
     for (unsigned i = 0; i < db->log_count; i++) {
@@ -333,7 +367,8 @@ void db_snapshot(const struct db *db, struct snapshot *out, uint64_t *high) {
     uint64_t xmin = next;
     for (unsigned i = 0; i < db->tx_count; i++) {
         const struct db_tx *tx = &db->txs[i];
-        bool numbered = db->flavour == DB_XID || tx->state == TX_COMMITTED || tx->state == TX_VISIBLE;
+        bool numbered =
+            db->flavour == DB_XID || tx->state == TX_COMMITTED || tx->state == TX_VISIBLE;
         if (!numbered || tx->state == TX_VISIBLE || tx->state == TX_ABORTED) {
             continue;
         }
@@ -362,13 +397,15 @@ void db_state_at(const struct db *db, unsigned table, uint64_t offset, struct db
     }
 }
 
-/* A snapshot that does not see a truncate or a rewrite which is done finds an empty table: the old rows are gone. */
+/* A snapshot that does not see a truncate or a rewrite which is done finds an empty table: the old
+ * rows are gone. */
 static bool rewritten_since(const struct db *db, unsigned table, const struct snapshot *s) {
     for (unsigned i = 0; i < db->log_count; i++) {
         const struct db_tx *tx = &db->txs[db->log[i]];
         for (unsigned o = 0; tx->ddl && tx->state == TX_VISIBLE && o < tx->op_count; o++) {
             const struct db_op *op = &tx->ops[o];
-            bool empties = op->kind == OP_TRUNCATE || op->kind == OP_REWRITE || (op->kind == OP_ADD_COLUMN && op->with_default);
+            bool empties = op->kind == OP_TRUNCATE || op->kind == OP_REWRITE ||
+                           (op->kind == OP_ADD_COLUMN && op->with_default);
             if (op->table == table && empties && !snapshot_sees(s, db_tx_number(db, tx))) {
                 return true;
             }
@@ -377,7 +414,8 @@ static bool rewritten_since(const struct db *db, unsigned table, const struct sn
     return false;
 }
 
-void db_state_seen(const struct db *db, unsigned table, const struct snapshot *s, struct db_state *out) {
+void db_state_seen(const struct db *db, unsigned table, const struct snapshot *s,
+                   struct db_state *out) {
     *out = db->base[table];
     for (unsigned i = 0; i < db->log_count; i++) {
         const struct db_tx *tx = &db->txs[db->log[i]];
@@ -403,14 +441,17 @@ int db_find_table(const struct db *db, uint64_t id) {
 }
 
 struct logpos db_pos(const struct db *db, uint64_t offset) {
-    return db->flavour == DB_XID ? (struct logpos){ 0, offset } : (struct logpos){ 1 + offset / FILE_BYTES, 4 + offset % FILE_BYTES };
+    return db->flavour == DB_XID
+               ? (struct logpos){ 0, offset }
+               : (struct logpos){ 1 + offset / FILE_BYTES, 4 + offset % FILE_BYTES };
 }
 
 uint64_t db_offset(const struct db *db, struct logpos pos) {
     return db->flavour == DB_XID ? pos.offset : (pos.segment - 1) * FILE_BYTES + pos.offset - 4;
 }
 
-struct schema *db_schema(const struct db *db, unsigned table, uint8_t columns, unsigned storage, bool log) {
+struct schema *db_schema(const struct db *db, unsigned table, uint8_t columns, unsigned storage,
+                         bool log) {
     static const char *const names[DB_COLUMNS] = { "k", "a", "t", "b1", "b2", "b3", "b4" };
     const struct db_table *t = &db->tables[table];
     struct schema *s = schema_new(t->id, "public", t->name, (uint16_t)__builtin_popcount(columns));
@@ -420,9 +461,13 @@ struct schema *db_schema(const struct db *db, unsigned table, uint8_t columns, u
             continue;
         }
         bool text = c == 2 || (c == 0 && t->kind == DB_WHOLE);
-        s->columns[at++] = (struct column_def){ .name = names[c], .type = { .kind = text ? TYPE_TEXT : TYPE_INT32 },
-                                                .source_type = text ? "text" : "integer", .source_mod = -1, .nullable = c != 0,
-                                                .key_pos = c == 0 && t->kind != DB_KEYLESS ? 0 : -1 };
+        s->columns[at++] =
+            (struct column_def){ .name = names[c],
+                                 .type = { .kind = text ? TYPE_TEXT : TYPE_INT32 },
+                                 .source_type = text ? "text" : "integer",
+                                 .source_mod = -1,
+                                 .nullable = c != 0,
+                                 .key_pos = c == 0 && t->kind != DB_KEYLESS ? 0 : -1 };
     }
     s->identity = t->full ? IDENTITY_FULL : IDENTITY_KEY;
     char mark[24];

@@ -1,6 +1,7 @@
-/* A small multi-version database with a log: what the scripted source stands on. Transactions write their log as they go, commit
- * into it, and become visible later, in any order (rows and tables stay locked until then). The whole history is kept: the state
- * at any log position and under any snapshot can be asked for, by the source door and by the oracles.
+/* A small multi-version database with a log: what the scripted source stands on. Transactions write
+ * their log as they go, commit into it, and become visible later, in any order (rows and tables
+ * stay locked until then). The whole history is kept: the state at any log position and under any
+ * snapshot can be asked for, by the source door and by the oracles.
  *
  *   flavour  number of a transaction     becomes visible      S and H
  *   XID      when it begins              in any order         any; log's end after S
@@ -13,14 +14,25 @@
 #include "cdc/schema.h"
 
 #define DB_TABLES 12u
-#define DB_KEYS 160u /* room; db->keys are in use */
+#define DB_KEYS 160u  /* room; db->keys are in use */
 #define DB_COLUMNS 7u /* k a t b1..b4 */
 #define DB_OPS 90u
 #define DB_TXS 400u
 
 enum db_flavour { DB_XID, DB_EXACT, DB_WINDOW, DB_FLAVOURS };
 enum db_kind { DB_RANGE, DB_WHOLE, DB_KEYLESS };
-enum db_op_kind { OP_INSERT, OP_UPDATE, OP_DELETE, OP_MOVE, OP_TRUNCATE, OP_CREATE, OP_DROP, OP_ADD_COLUMN, OP_DROP_COLUMN, OP_REWRITE };
+enum db_op_kind {
+    OP_INSERT,
+    OP_UPDATE,
+    OP_DELETE,
+    OP_MOVE,
+    OP_TRUNCATE,
+    OP_CREATE,
+    OP_DROP,
+    OP_ADD_COLUMN,
+    OP_DROP_COLUMN,
+    OP_REWRITE
+};
 
 struct db_row {
     bool there;
@@ -41,8 +53,8 @@ enum db_tx_state { TX_OPEN, TX_PREPARED, TX_COMMITTED, TX_VISIBLE, TX_ABORTED };
 struct db_tx {
     enum db_tx_state state;
     uint64_t xid, commit, end, prepared; /* log offsets */
-    unsigned place;     /* in the log, from 0 */
-    struct db_op *ops; /* room for DB_OPS */
+    unsigned place;                      /* in the log, from 0 */
+    struct db_op *ops;                   /* room for DB_OPS */
     unsigned op_count;
     bool ddl;
 };
@@ -80,13 +92,16 @@ struct db {
 };
 
 void db_init(struct db *db, enum db_flavour flavour, unsigned keys);
-unsigned db_add_table(struct db *db, const char *name, enum db_kind kind, bool full, bool bank); /* exists from the beginning */
+unsigned db_add_table(struct db *db, const char *name, enum db_kind kind, bool full,
+                      bool bank); /* exists from the beginning */
 /* A table that a transaction will create. */
 unsigned db_declare_table(struct db *db, const char *name, enum db_kind kind, bool full);
 struct db_tx *db_begin(struct db *db); /* NULL: no room left */
 /* Appends one op if its locks are free; false: they are not, or there is no room. */
-bool db_change(struct db *db, struct db_tx *tx, enum db_op_kind kind, unsigned table, unsigned key, unsigned to, bool t_absent);
-void db_transfer(struct db *db, struct db_tx *tx, unsigned from, unsigned to, unsigned key, unsigned key2, int32_t amount);
+bool db_change(struct db *db, struct db_tx *tx, enum db_op_kind kind, unsigned table, unsigned key,
+               unsigned to, bool t_absent);
+void db_transfer(struct db *db, struct db_tx *tx, unsigned from, unsigned to, unsigned key,
+                 unsigned key2, int32_t amount);
 void db_prepare(struct db *db, struct db_tx *tx);
 void db_commit(struct db *db, struct db_tx *tx, bool flush);
 void db_abort(struct db *db, struct db_tx *tx);
@@ -96,13 +111,16 @@ void db_log_noise(struct db *db); /* something that is no transaction */
 void db_flush(struct db *db);
 void db_server_crash(struct db *db);
 
-uint64_t db_tx_number(const struct db *db, const struct db_tx *tx); /* as snapshots and segments name it */
+uint64_t db_tx_number(const struct db *db,
+                      const struct db_tx *tx); /* as snapshots and segments name it */
 void db_snapshot(const struct db *db, struct snapshot *out, uint64_t *high);
 uint64_t db_visible_prefix(const struct db *db); /* offset: all transactions below are visible */
-bool db_prepared_pending(const struct db *db);   /* some transaction is prepared, or was and is not yet visible */
+bool db_prepared_pending(
+    const struct db *db); /* some transaction is prepared, or was and is not yet visible */
 /* A table after all transactions that end at or below offset; after those a snapshot sees. */
 void db_state_at(const struct db *db, unsigned table, uint64_t offset, struct db_state *out);
-void db_state_seen(const struct db *db, unsigned table, const struct snapshot *s, struct db_state *out);
+void db_state_seen(const struct db *db, unsigned table, const struct snapshot *s,
+                   struct db_state *out);
 int db_find_table(const struct db *db, uint64_t id); /* -1: none */
 bool db_can_ddl(const struct db *db, unsigned table, const struct db_tx *tx);
 
@@ -110,7 +128,8 @@ bool db_can_ddl(const struct db *db, unsigned table, const struct db_tx *tx);
 struct logpos db_pos(const struct db *db, uint64_t offset);
 uint64_t db_offset(const struct db *db, struct logpos pos);
 /* log: as the log says it, without storage. */
-struct schema *db_schema(const struct db *db, unsigned table, uint8_t columns, unsigned storage, bool log);
+struct schema *db_schema(const struct db *db, unsigned table, uint8_t columns, unsigned storage,
+                         bool log);
 /* Text of a t cell: its number, padded in fat databases. Returns the length. */
 size_t db_text(const struct db *db, int32_t v, char *out, size_t max);
 #define DB_TEXT_MAX (400u << 10)

@@ -1,5 +1,5 @@
-/* The memory disk. See disk.h. Folders are implied by mkdirs; a name's operations since the last sync of its folder are a list
- * that a power loss cuts. */
+/* The memory disk. See disk.h. Folders are implied by mkdirs; a name's operations since the last
+ * sync of its folder are a list that a power loss cuts. */
 #include "tests/sim/disk.h"
 
 #include <stdio.h>
@@ -11,8 +11,8 @@
 
 struct inode {
     struct buf data;
-    size_t synced; /* bytes that survive a power loss */
-    bool doomed;   /* a sync failed: what was not synced before never will be */
+    size_t synced;      /* bytes that survive a power loss */
+    bool doomed;        /* a sync failed: what was not synced before never will be */
     unsigned locked_by; /* group + 1 */
 };
 struct name {
@@ -120,13 +120,14 @@ struct files *disk_files(struct disk *disk, unsigned group) {
     return &f->base;
 }
 
-static void record(struct disk *d, const char *dir_path, const char *from, const char *to, struct inode *inode) {
+static void record(struct disk *d, const char *dir_path, const char *from, const char *to,
+                   struct inode *inode) {
     if (d->change_count == d->change_cap) {
         d->change_cap = d->change_cap ? d->change_cap * 2 : 32;
         d->changes = xrealloc(d->changes, d->change_cap * sizeof *d->changes);
     }
-    d->changes[d->change_count++] =
-        (struct change){ dir_of(dir_path), from ? xstrdup(from) : NULL, to ? xstrdup(to) : NULL, inode };
+    d->changes[d->change_count++] = (struct change){ dir_of(dir_path), from ? xstrdup(from) : NULL,
+                                                     to ? xstrdup(to) : NULL, inode };
     if (from) {
         remove_name(&d->live, from);
     }
@@ -144,7 +145,8 @@ static void settle(struct disk *d, const struct change *c, bool happens) {
     }
 }
 
-/* All changes of one folder (NULL: of all) become durable, or with keep_some a random part of them. */
+/* All changes of one folder (NULL: of all) become durable, or with keep_some a random part of them.
+ */
 static void settle_dir(struct disk *d, const char *dir, bool keep_some) {
     unsigned left = 0;
     bool prefix = sim_below(STREAM_DISK, 3) != 0, cut = false;
@@ -181,7 +183,8 @@ static struct inode *survivor(const struct inode *old) {
     buf_init(&n->data, SIZE_MAX);
     buf_put(&n->data, old->data.data, len);
     if (len > old->synced && sim_below(STREAM_DISK, 3) == 0) {
-        memset(n->data.data + old->synced, 0, len - old->synced); /* the length arrived, the bytes did not */
+        memset(n->data.data + old->synced, 0,
+               len - old->synced); /* the length arrived, the bytes did not */
     }
     n->synced = len;
     return n;
@@ -228,7 +231,8 @@ const char *disk_name(struct disk *disk, const char *dir, unsigned n) {
     size_t len = strlen(dir);
     for (unsigned i = 0; i < disk->live.count; i++) {
         const char *path = disk->live.at[i].path;
-        if (strncmp(path, dir, len) == 0 && path[len] == '/' && !strchr(path + len + 1, '/') && n-- == 0) {
+        if (strncmp(path, dir, len) == 0 && path[len] == '/' && !strchr(path + len + 1, '/') &&
+            n-- == 0) {
             return path + len + 1;
         }
     }
@@ -256,7 +260,8 @@ static int trouble(const char *call, const char *path, bool full_possible, struc
     return io_error(call, path, err);
 }
 
-static enum files_result disk_mkdirs(struct files *f, const char *path, unsigned mode, struct err *err) {
+static enum files_result disk_mkdirs(struct files *f, const char *path, unsigned mode,
+                                     struct err *err) {
     (void)mode;
     if (trouble("mkdirs", path, true, err)) {
         return FILES_FAILED;
@@ -276,7 +281,9 @@ static enum files_result disk_mkdirs(struct files *f, const char *path, unsigned
 
 static struct file *file_new(struct disk_files *f, struct inode *inode, const char *path) {
     struct disk_file *file = xcalloc(1, sizeof *file);
-    *file = (struct disk_file){ .base.ops = &disk_ops, .files = f, .inode = inode, .path = xstrdup(path) };
+    *file = (struct disk_file){
+        .base.ops = &disk_ops, .files = f, .inode = inode, .path = xstrdup(path)
+    };
     return &file->base;
 }
 
@@ -284,7 +291,8 @@ static int no_folder(struct disk *d, const char *path, struct err *err) {
     char *dir = dir_of(path);
     bool missing = find_dir(d, dir) < 0;
     free(dir);
-    return missing ? err_set(err, ERR_FATAL, "file_error", "create \"%s\": no such folder", path) : 0;
+    return missing ? err_set(err, ERR_FATAL, "file_error", "create \"%s\": no such folder", path)
+                   : 0;
 }
 
 static struct inode *create(struct disk *d, const char *path) {
@@ -294,7 +302,8 @@ static struct inode *create(struct disk *d, const char *path) {
     return inode;
 }
 
-static enum files_result disk_create_excl(struct files *base, const char *path, struct file **out, struct err *err) {
+static enum files_result disk_create_excl(struct files *base, const char *path, struct file **out,
+                                          struct err *err) {
     struct disk_files *f = files_of(base);
     if (trouble("create", path, true, err) || no_folder(f->disk, path, err)) {
         return FILES_FAILED;
@@ -306,7 +315,8 @@ static enum files_result disk_create_excl(struct files *base, const char *path, 
     return FILES_OK;
 }
 
-static enum files_result disk_open_read(struct files *base, const char *path, struct file **out, struct err *err) {
+static enum files_result disk_open_read(struct files *base, const char *path, struct file **out,
+                                        struct err *err) {
     struct disk_files *f = files_of(base);
     if (trouble("open", path, false, err)) {
         return FILES_FAILED;
@@ -319,7 +329,8 @@ static enum files_result disk_open_read(struct files *base, const char *path, st
     return FILES_OK;
 }
 
-static enum files_result disk_open_lock(struct files *base, const char *path, struct file **out, struct err *err) {
+static enum files_result disk_open_lock(struct files *base, const char *path, struct file **out,
+                                        struct err *err) {
     struct disk_files *f = files_of(base);
     sched_yield("lock");
     if (no_folder(f->disk, path, err)) {
@@ -340,7 +351,8 @@ static enum files_result disk_open_lock(struct files *base, const char *path, st
 static int disk_write(struct file *base, const void *p, size_t n, struct err *err) {
     struct disk_file *file = file_of(base);
     if (trouble("write", file->path, true, err)) {
-        if (err->kind == ERR_FATAL && n > 1) { /* torn: the process dies of it with a part written */
+        if (err->kind == ERR_FATAL &&
+            n > 1) { /* torn: the process dies of it with a part written */
             buf_put(&file->inode->data, p, sim_below(STREAM_FAULT, (unsigned)n));
         }
         return -1;
@@ -349,7 +361,8 @@ static int disk_write(struct file *base, const void *p, size_t n, struct err *er
     return 0;
 }
 
-static int disk_read_at(struct file *base, uint64_t off, void *p, size_t n, size_t *got, struct err *err) {
+static int disk_read_at(struct file *base, uint64_t off, void *p, size_t n, size_t *got,
+                        struct err *err) {
     struct disk_file *file = file_of(base);
     if (trouble("read", file->path, false, err)) {
         return -1;
@@ -392,11 +405,13 @@ static void disk_close(struct file *base) {
     free(file);
 }
 
-static enum files_result rename_to(struct files *base, const char *from, const char *to, bool over, struct err *err) {
+static enum files_result rename_to(struct files *base, const char *from, const char *to, bool over,
+                                   struct err *err) {
     struct disk *d = files_of(base)->disk;
     sched_yield("rename");
     struct name *source = find(&d->live, from);
-    bool failing = fault_due(FAULT_FILE, "rename"), happens = !failing || sim_below(STREAM_FAULT, 2) == 0;
+    bool failing = fault_due(FAULT_FILE, "rename"),
+         happens = !failing || sim_below(STREAM_FAULT, 2) == 0;
     if (!source) {
         return FILES_ABSENT;
     }
@@ -409,10 +424,12 @@ static enum files_result rename_to(struct files *base, const char *from, const c
     return failing ? (enum files_result)io_error("rename", from, err) : FILES_OK;
 }
 
-static enum files_result disk_rename_new(struct files *f, const char *from, const char *to, struct err *err) {
+static enum files_result disk_rename_new(struct files *f, const char *from, const char *to,
+                                         struct err *err) {
     return rename_to(f, from, to, false, err);
 }
-static enum files_result disk_rename_over(struct files *f, const char *from, const char *to, struct err *err) {
+static enum files_result disk_rename_over(struct files *f, const char *from, const char *to,
+                                          struct err *err) {
     return rename_to(f, from, to, true, err);
 }
 
@@ -446,9 +463,12 @@ static int disk_sync_dir(struct files *base, const char *path, struct err *err) 
     return 0;
 }
 
-static int compare_names(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
-static enum files_result disk_list(struct files *base, const char *path, struct buf *out, struct err *err) {
+static enum files_result disk_list(struct files *base, const char *path, struct buf *out,
+                                   struct err *err) {
     struct disk *d = files_of(base)->disk;
     buf_clear(out);
     if (trouble("list", path, false, err)) {
@@ -470,15 +490,27 @@ static enum files_result disk_list(struct files *base, const char *path, struct 
     return FILES_OK;
 }
 
-static int disk_free_bytes(struct files *f, const char *path, uint64_t *free_out, uint64_t *total_out, struct err *err) {
+static int disk_free_bytes(struct files *f, const char *path, uint64_t *free_out,
+                           uint64_t *total_out, struct err *err) {
     (void)f, (void)path, (void)err;
     *free_out = *total_out = UINT64_C(1) << 40;
     return 0;
 }
 
 static const struct files_ops disk_ops = {
-    .mkdirs = disk_mkdirs, .create_excl = disk_create_excl, .open_read = disk_open_read, .open_lock = disk_open_lock,
-    .write = disk_write, .read_at = disk_read_at, .sync = disk_sync, .size = disk_size, .close = disk_close,
-    .rename_new = disk_rename_new, .rename_over = disk_rename_over, .unlink = disk_unlink, .sync_dir = disk_sync_dir,
-    .list = disk_list, .free_bytes = disk_free_bytes,
+    .mkdirs = disk_mkdirs,
+    .create_excl = disk_create_excl,
+    .open_read = disk_open_read,
+    .open_lock = disk_open_lock,
+    .write = disk_write,
+    .read_at = disk_read_at,
+    .sync = disk_sync,
+    .size = disk_size,
+    .close = disk_close,
+    .rename_new = disk_rename_new,
+    .rename_over = disk_rename_over,
+    .unlink = disk_unlink,
+    .sync_dir = disk_sync_dir,
+    .list = disk_list,
+    .free_bytes = disk_free_bytes,
 };

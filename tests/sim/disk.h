@@ -1,7 +1,7 @@
-/* A disk in memory that knows synced from unsynced bytes and names. A crash of the machine keeps what was synced and a random
- * part of the rest; the death of a process keeps all and releases its locks. Faults: no space, input/output errors, renames with
- * an unknown outcome, torn tails. Contracts: cdc/base/files.h.
- * Thread: the simulator's one. Calls are yield points. */
+/* A disk in memory that knows synced from unsynced bytes and names. A crash of the machine keeps
+ * what was synced and a random part of the rest; the death of a process keeps all and releases its
+ * locks. Faults: no space, input/output errors, renames with an unknown outcome, torn tails.
+ * Contracts: cdc/base/files.h. Thread: the simulator's one. Calls are yield points. */
 #pragma once
 #include "cdc/base/files.h"
 

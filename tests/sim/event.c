@@ -22,7 +22,10 @@ void events_clear(struct events *list) {
 }
 
 static unsigned column_of(const char *name) {
-    return name[0] == 'k' ? 0 : name[0] == 'a' ? 1 : name[0] == 't' ? 2 : 2 + (unsigned)(name[1] - '0');
+    return name[0] == 'k'   ? 0
+           : name[0] == 'a' ? 1
+           : name[0] == 't' ? 2
+                            : 2 + (unsigned)(name[1] - '0');
 }
 
 /* A long text is checked where it is met: number, then dots. */
@@ -64,7 +67,8 @@ static struct event_row row_of(const struct batch *b, uint32_t r) {
     return row;
 }
 
-static void add_change(const struct db *db, const struct stage_item *item, const struct stage_change *c, struct events *out) {
+static void add_change(const struct db *db, const struct stage_item *item,
+                       const struct stage_change *c, struct events *out) {
     const struct batch *b = item->batches[c->batch];
     struct event e = { .generation = b->generation };
     snprintf(e.label, sizeof e.label, "%s", b->schema->label);
@@ -74,7 +78,10 @@ static void add_change(const struct db *db, const struct stage_item *item, const
         e.kind = EVENT_SNAPSHOT;
         e.joined = db_offset(db, b->joined);
     } else {
-        e.kind = c->kind == ROW_INSERT ? EVENT_INSERT : c->kind == ROW_DELETE ? EVENT_DELETE : c->kind == ROW_TRUNCATE ? EVENT_TRUNCATE : EVENT_UPDATE;
+        e.kind = c->kind == ROW_INSERT     ? EVENT_INSERT
+                 : c->kind == ROW_DELETE   ? EVENT_DELETE
+                 : c->kind == ROW_TRUNCATE ? EVENT_TRUNCATE
+                                           : EVENT_UPDATE;
         e.commit = db_offset(db, b->txs->at[b->tx[c->row]].commit);
         e.tx = b->txs->at[b->tx[c->row]].id;
         e.n = b->n[c->row];
@@ -116,7 +123,8 @@ static void take_cells(json_t *object, struct event_row *row) {
     json_object_foreach(object, name, v) {
         unsigned c = column_of(name);
         row->state[c] = json_is_null(v) ? EVENT_NULL : EVENT_VALUE;
-        row->v[c] = json_is_string(v) ? text_number(json_string_value(v), json_string_length(v)) : (int32_t)json_integer_value(v);
+        row->v[c] = json_is_string(v) ? text_number(json_string_value(v), json_string_length(v))
+                                      : (int32_t)json_integer_value(v);
     }
 }
 
@@ -134,18 +142,25 @@ bool events_of_line(const struct db *db, json_t *line, struct events *out) {
         return false;
     }
     struct event e = { 0 };
-    json_t *before = json_object_get(line, "before"), *after = json_object_get(line, "after"), *source = json_object_get(line, "source");
-    json_t *tx = json_object_get(line, "tx"), *unchanged = json_object_get(line, "unchanged"), *name;
+    json_t *before = json_object_get(line, "before"), *after = json_object_get(line, "after"),
+           *source = json_object_get(line, "source");
+    json_t *tx = json_object_get(line, "tx"), *unchanged = json_object_get(line, "unchanged"),
+           *name;
     snprintf(e.label, sizeof e.label, "%s", json_string_value(json_object_get(line, "table")));
     e.generation = (unsigned)json_integer_value(json_object_get(source, "gen"));
     uint64_t lsn = offset_of(db, json_string_value(json_object_get(source, "lsn")));
     bool in_log = json_is_object(tx);
     e.n = (uint32_t)json_integer_value(json_object_get(tx, "n"));
-    e.kind = *op == 'r' ? EVENT_SNAPSHOT : *op == 'c' ? EVENT_INSERT : *op == 'u' ? EVENT_UPDATE
-             : *op == 'd' ? (in_log ? EVENT_DELETE : EVENT_REMOVE) : in_log ? EVENT_TRUNCATE : EVENT_GENERATION;
+    e.kind = *op == 'r'   ? EVENT_SNAPSHOT
+             : *op == 'c' ? EVENT_INSERT
+             : *op == 'u' ? EVENT_UPDATE
+             : *op == 'd' ? (in_log ? EVENT_DELETE : EVENT_REMOVE)
+             : in_log     ? EVENT_TRUNCATE
+                          : EVENT_GENERATION;
     e.commit = in_log ? lsn : 0;
     e.joined = *op == 'r' ? lsn : 0;
-    take_cells(json_object_get(line, "key"), *op == 'd' || json_is_object(before) ? &e.before : &e.after);
+    take_cells(json_object_get(line, "key"),
+               *op == 'd' || json_is_object(before) ? &e.before : &e.after);
     take_cells(before, &e.before);
     take_cells(after, &e.after);
     size_t i;

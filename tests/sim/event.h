@@ -1,5 +1,5 @@
-/* One change as a target sees it, whatever the sink: from batches, or from changelog lines. Cells are numbers; what stands in
- * their columns is named by database.h. Pure. */
+/* One change as a target sees it, whatever the sink: from batches, or from changelog lines. Cells
+ * are numbers; what stands in their columns is named by database.h. Pure. */
 #pragma once
 #include <jansson.h>
 
@@ -11,7 +11,15 @@ struct event_row {
     uint8_t state[DB_COLUMNS]; /* NONE: the schema has no such column */
     int32_t v[DB_COLUMNS];
 };
-enum event_kind { EVENT_SNAPSHOT, EVENT_INSERT, EVENT_UPDATE, EVENT_DELETE, EVENT_TRUNCATE, EVENT_GENERATION, EVENT_REMOVE };
+enum event_kind {
+    EVENT_SNAPSHOT,
+    EVENT_INSERT,
+    EVENT_UPDATE,
+    EVENT_DELETE,
+    EVENT_TRUNCATE,
+    EVENT_GENERATION,
+    EVENT_REMOVE
+};
 struct event {
     enum event_kind kind;
     char label[32];
@@ -29,5 +37,6 @@ struct events {
 void events_add(struct events *list, const struct event *e);
 void events_clear(struct events *list);
 void events_of_item(const struct db *db, const struct stage_item *item, struct events *out);
-/* One line of a changelog file, parsed; false: it is no row (a schema or commit line). Damage fails the run. */
+/* One line of a changelog file, parsed; false: it is no row (a schema or commit line). Damage fails
+ * the run. */
 bool events_of_line(const struct db *db, json_t *line, struct events *out);

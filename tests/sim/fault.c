@@ -19,7 +19,8 @@ unsigned long fault_calls(void) { return calls; }
 
 bool fault_due(enum fault_door door, const char *call) {
     calls++;
-    bool due = plan.at ? calls == plan.at : sim_chance(STREAM_FAULT, plan.permille[door]) && count < plan.max;
+    bool due = plan.at ? calls == plan.at
+                       : sim_chance(STREAM_FAULT, plan.permille[door]) && count < plan.max;
     if (!on || !due) {
         return false;
     }
@@ -37,5 +38,6 @@ int fault_door_call(enum fault_door door, const char *call, struct err *err) {
         return 0;
     }
     bool retry = sim_below(STREAM_FAULT, 2) == 0;
-    return err_set(err, retry ? ERR_RETRY : ERR_REWIND, retry ? "server_busy" : "connection_lost", "%s: injected", call);
+    return err_set(err, retry ? ERR_RETRY : ERR_REWIND, retry ? "server_busy" : "connection_lost",
+                   "%s: injected", call);
 }

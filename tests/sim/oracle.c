@@ -19,7 +19,7 @@ struct target_table {
     uint64_t begun; /* commit that began it */
     bool there[DB_KEYS];
     struct event_row rows[DB_KEYS];
-    uint64_t joined[DB_KEYS]; /* of the key's last snapshot row */
+    uint64_t joined[DB_KEYS];      /* of the key's last snapshot row */
     struct event_row bag[BAG_MAX]; /* keyless: a multiset */
     unsigned bag_count;
     bool keyless;
@@ -45,11 +45,11 @@ static struct {
     bool any;
     unsigned epoch_group[4096]; /* group + 1 */
     unsigned storage[DB_TABLES];
-    bool known[DB_TABLES];      /* in the target's schemas */
-    bool incomplete;            /* something was inconsistent at the last commit */
+    bool known[DB_TABLES]; /* in the target's schemas */
+    bool incomplete;       /* something was inconsistent at the last commit */
     const struct metrics *metrics[SIM_GROUPS];
     size_t budget[SIM_GROUPS];
-    bool lenient;               /* ranges may be read again: rows arrive as upserts */
+    bool lenient; /* ranges may be read again: rows arrive as upserts */
     char behind[200];
 } o;
 
@@ -76,13 +76,16 @@ static struct target_table *table_of(const char *label) {
     snprintf(t->label, sizeof t->label, "%s", label);
     t->generation = 1;
     for (unsigned i = 0; i < o.db->table_count; i++) {
-        t->keyless = t->keyless || (strcmp(label + 7, o.db->tables[i].name) == 0 && o.db->tables[i].kind == DB_KEYLESS);
+        t->keyless = t->keyless || (strcmp(label + 7, o.db->tables[i].name) == 0 &&
+                                    o.db->tables[i].kind == DB_KEYLESS);
     }
     return t;
 }
 
 /* Whether the target knows the rows' present storage: what a rewrite did is seen in no log. */
-static bool storage_known(unsigned t, const struct db_state *s) { return o.known[t] && o.storage[t] == s->storage; }
+static bool storage_known(unsigned t, const struct db_state *s) {
+    return o.known[t] && o.storage[t] == s->storage;
+}
 
 /* ---- what arrives ---- */
 
@@ -120,7 +123,8 @@ static void bag_remove(struct target_table *t, const struct event_row *row, cons
     if (t->rewritten) {
         return;
     }
-    sim_fail("doubled", "%s at %llu: a keyless row is taken out that is not there", t->label, (unsigned long long)e->commit);
+    sim_fail("doubled", "%s at %llu: a keyless row is taken out that is not there", t->label,
+             (unsigned long long)e->commit);
 }
 
 static void bag_add(struct target_table *t, const struct event_row *row) {
@@ -138,19 +142,26 @@ static unsigned key_of(const struct target_table *t, const struct event_row *row
 static void arrive_keyless(struct target_table *t, const struct event *e) {
     switch (e->kind) {
     case EVENT_SNAPSHOT:
-    case EVENT_INSERT: bag_add(t, &e->after); break;
+    case EVENT_INSERT:
+        bag_add(t, &e->after);
+        break;
     case EVENT_UPDATE:
         bag_remove(t, &e->before, e);
         bag_add(t, &e->after);
         break;
-    case EVENT_DELETE: bag_remove(t, &e->after, e); break;
-    default: break;
+    case EVENT_DELETE:
+        bag_remove(t, &e->after, e);
+        break;
+    default:
+        break;
     }
 }
 
-static void must(bool held, const struct target_table *t, const struct event *e, unsigned key, const char *what) {
+static void must(bool held, const struct target_table *t, const struct event *e, unsigned key,
+                 const char *what) {
     if (!held && !o.lenient && !t->rewritten) {
-        sim_fail("doubled", "%s key %u at %llu: %s", t->label, key, (unsigned long long)e->commit, what);
+        sim_fail("doubled", "%s key %u at %llu: %s", t->label, key, (unsigned long long)e->commit,
+                 what);
     }
 }
 
@@ -158,23 +169,28 @@ static void arrive_keyed(struct target_table *t, const struct event *e) {
     unsigned key = key_of(t, &e->after), old = e->has_before ? key_of(t, &e->before) : key;
     struct event_row row = e->after;
     if (e->commit && e->commit < t->joined[key]) {
-        sim_fail("order", "%s key %u: a change at %llu after its snapshot row as of %llu", t->label, key, (unsigned long long)e->commit,
-                 (unsigned long long)t->joined[key]);
+        sim_fail("order", "%s key %u: a change at %llu after its snapshot row as of %llu", t->label,
+                 key, (unsigned long long)e->commit, (unsigned long long)t->joined[key]);
     }
     switch (e->kind) {
     case EVENT_SNAPSHOT:
         must(!t->there[key], t, e, key, "a snapshot row of a key that is there");
         t->joined[key] = e->joined;
         break;
-    case EVENT_INSERT: must(!t->there[key], t, e, key, "an insert of a key that is there"); break;
+    case EVENT_INSERT:
+        must(!t->there[key], t, e, key, "an insert of a key that is there");
+        break;
     case EVENT_UPDATE:
         must(t->there[old], t, e, old, "an update of a key that is not there");
         must(key == old || !t->there[key], t, e, key, "a move to a key that is there");
         merge_absent(&row, &t->rows[old]);
         t->there[old] = false;
         break;
-    case EVENT_DELETE: must(t->there[key], t, e, key, "a delete of a key that is not there"); break;
-    default: break;
+    case EVENT_DELETE:
+        must(t->there[key], t, e, key, "a delete of a key that is not there");
+        break;
+    default:
+        break;
     }
     t->there[key] = e->kind != EVENT_DELETE && e->kind != EVENT_REMOVE;
     t->rows[key] = row;
@@ -190,8 +206,10 @@ static void put_row_text(char *out, size_t max, bool there, const struct event_r
     size_t at = (size_t)snprintf(out, max, there ? "(" : "none");
     for (unsigned c = 0; there && c < DB_COLUMNS && at < max; c++) {
         if (row->state[c] != EVENT_NONE) {
-            at += row->state[c] == EVENT_VALUE ? (size_t)snprintf(out + at, max - at, " %d", row->v[c])
-                                               : (size_t)snprintf(out + at, max - at, row->state[c] == EVENT_NULL ? " null" : " absent");
+            at += row->state[c] == EVENT_VALUE
+                      ? (size_t)snprintf(out + at, max - at, " %d", row->v[c])
+                      : (size_t)snprintf(out + at, max - at,
+                                         row->state[c] == EVENT_NULL ? " null" : " absent");
         }
     }
     if (there && at < max) {
@@ -200,13 +218,15 @@ static void put_row_text(char *out, size_t max, bool there, const struct event_r
 }
 
 static void trace_event(const struct event *e) {
-    static const char *const names[] = { "snapshot", "insert", "update", "delete", "truncate", "generation", "remove" };
+    static const char *const names[] = { "snapshot", "insert",     "update", "delete",
+                                         "truncate", "generation", "remove" };
     char before[120], after[120];
     if (sim_tracing()) {
         put_row_text(before, sizeof before, e->has_before, &e->before);
         put_row_text(after, sizeof after, true, &e->after);
-        sim_note("  %s %s gen=%u at %llu/%u tx=%llu joined=%llu %s -> %s", e->label, names[e->kind], e->generation, (unsigned long long)e->commit,
-                 e->n, (unsigned long long)e->tx, (unsigned long long)e->joined, before, after);
+        sim_note("  %s %s gen=%u at %llu/%u tx=%llu joined=%llu %s -> %s", e->label, names[e->kind],
+                 e->generation, (unsigned long long)e->commit, e->n, (unsigned long long)e->tx,
+                 (unsigned long long)e->joined, before, after);
     }
 }
 
@@ -218,7 +238,8 @@ static void arrive(const struct event *e) {
             return; /* of the table that had the name before, by another writer of this commit */
         }
         if (e->generation <= t->generation) {
-            sim_fail("generation", "%s: generation %u after %u", t->label, e->generation, t->generation);
+            sim_fail("generation", "%s: generation %u after %u", t->label, e->generation,
+                     t->generation);
         }
         t->generation = e->generation;
         t->begun = o.seq;
@@ -229,12 +250,14 @@ static void arrive(const struct event *e) {
         return; /* void: of the table that had the name before, by another writer of this commit */
     }
     if (e->generation != t->generation) {
-        sim_fail("generation", "%s: a row of generation %u in %u", t->label, e->generation, t->generation);
+        sim_fail("generation", "%s: a row of generation %u in %u", t->label, e->generation,
+                 t->generation);
     }
     if (e->commit) {
         if (e->commit < t->last_commit || (e->commit == t->last_commit && e->n <= t->last_n)) {
-            sim_fail("order", "%s: change %llu/%u after %llu/%u", t->label, (unsigned long long)e->commit, e->n,
-                     (unsigned long long)t->last_commit, t->last_n);
+            sim_fail("order", "%s: change %llu/%u after %llu/%u", t->label,
+                     (unsigned long long)e->commit, e->n, (unsigned long long)t->last_commit,
+                     t->last_n);
         }
         t->last_commit = e->commit;
         t->last_n = e->n;
@@ -250,34 +273,41 @@ static void arrive(const struct event *e) {
 
 /* ---- state ---- */
 
-static bool source_equals(const struct db_row *want, const struct event_row *have, uint8_t columns) {
+static bool source_equals(const struct db_row *want, const struct event_row *have,
+                          uint8_t columns) {
     for (unsigned c = 0; c < DB_COLUMNS; c++) {
         if (!((columns >> c) & 1)) {
             continue; /* the target may still have it */
         }
         bool null = want->null[c];
-        if (null ? have->state[c] == EVENT_VALUE : have->state[c] != EVENT_VALUE || have->v[c] != want->v[c]) {
+        if (null ? have->state[c] == EVENT_VALUE
+                 : have->state[c] != EVENT_VALUE || have->v[c] != want->v[c]) {
             return false;
         }
     }
     return true;
 }
 
-/* known: the rows' storage is. A rewrite that the target does not know of yet changes values, but no keys. */
-static void compare_key(const struct target_table *t, const struct db_state *s, unsigned k, bool known) {
+/* known: the rows' storage is. A rewrite that the target does not know of yet changes values, but
+ * no keys. */
+static void compare_key(const struct target_table *t, const struct db_state *s, unsigned k,
+                        bool known) {
     bool want = s->exists && s->rows[k].there;
-    if (want == t->there[k] && (!want || !known || source_equals(&s->rows[k], &t->rows[k], s->columns))) {
+    if (want == t->there[k] &&
+        (!want || !known || source_equals(&s->rows[k], &t->rows[k], s->columns))) {
         return;
     }
     char have[120], source[120];
     struct event_row row = { 0 };
     for (unsigned c = 0; c < DB_COLUMNS; c++) {
-        row.state[c] = (s->columns >> c) & 1 ? (s->rows[k].null[c] ? EVENT_NULL : EVENT_VALUE) : EVENT_NONE;
+        row.state[c] =
+            (s->columns >> c) & 1 ? (s->rows[k].null[c] ? EVENT_NULL : EVENT_VALUE) : EVENT_NONE;
         row.v[c] = s->rows[k].v[c];
     }
     put_row_text(have, sizeof have, t->there[k], &t->rows[k]);
     put_row_text(source, sizeof source, want, &row);
-    sim_fail("state", "%s key %u at %llu: target %s, source %s", t->label, k, (unsigned long long)o.applied, have, source);
+    sim_fail("state", "%s key %u at %llu: target %s, source %s", t->label, k,
+             (unsigned long long)o.applied, have, source);
 }
 
 static void compare_bag(const struct target_table *t, const struct db_state *s) {
@@ -285,12 +315,14 @@ static void compare_bag(const struct target_table *t, const struct db_state *s) 
     unsigned rows = 0;
     for (unsigned k = 0; k < o.db->keys; k++) {
         unsigned i = 0;
-        while (s->rows[k].there && i < t->bag_count && (used[i] || !source_equals(&s->rows[k], &t->bag[i], s->columns))) {
+        while (s->rows[k].there && i < t->bag_count &&
+               (used[i] || !source_equals(&s->rows[k], &t->bag[i], s->columns))) {
             i++;
         }
         if (s->rows[k].there && i == t->bag_count) {
-            sim_fail("state", "%s at %llu: a keyless row (%d %d %d) is missing", t->label, (unsigned long long)o.applied, s->rows[k].v[0],
-                     s->rows[k].v[1], s->rows[k].v[2]);
+            sim_fail("state", "%s at %llu: a keyless row (%d %d %d) is missing", t->label,
+                     (unsigned long long)o.applied, s->rows[k].v[0], s->rows[k].v[1],
+                     s->rows[k].v[2]);
         }
         if (s->rows[k].there) {
             used[i] = true;
@@ -298,7 +330,8 @@ static void compare_bag(const struct target_table *t, const struct db_state *s) 
         }
     }
     if (rows != t->bag_count) {
-        sim_fail("state", "%s at %llu: %u keyless rows, the source has %u", t->label, (unsigned long long)o.applied, t->bag_count, rows);
+        sim_fail("state", "%s at %llu: %u keyless rows, the source has %u", t->label,
+                 (unsigned long long)o.applied, t->bag_count, rows);
     }
 }
 
@@ -326,7 +359,8 @@ static void key_hex(unsigned t, unsigned k, char *out, size_t max) {
     if (o.db->tables[t].kind == DB_WHOLE) {
         key_put_cell(&key, &(struct type){ .kind = TYPE_TEXT }, (const uint8_t *)text, (size_t)len);
     } else {
-        key_put_cell(&key, &(struct type){ .kind = TYPE_INT32 }, (const uint8_t *)&number, sizeof number);
+        key_put_cell(&key, &(struct type){ .kind = TYPE_INT32 }, (const uint8_t *)&number,
+                     sizeof number);
     }
     *out = '\0';
     hex(&key, out, max);
@@ -337,7 +371,8 @@ static void key_hex(unsigned t, unsigned k, char *out, size_t max) {
 static bool in_spans(const json_t *spans, const char *key) {
     for (size_t i = 0; i < json_array_size(spans); i++) {
         const json_t *span = json_array_get(spans, i);
-        const char *lo = json_string_value(json_array_get(span, 0)), *hi = json_string_value(json_array_get(span, 1));
+        const char *lo = json_string_value(json_array_get(span, 0)),
+                   *hi = json_string_value(json_array_get(span, 1));
         if (strcmp(key, lo) >= 0 && (!*hi || strcmp(key, hi) < 0)) {
             return true;
         }
@@ -355,23 +390,31 @@ static bool has_hole(const json_t *holes, const char *key) {
 }
 
 static struct stored_table stored_of(json_t *position, uint64_t id) {
-    json_t *tables = json_object_get(position, "tables"), *except = json_object_get(tables, "except");
-    struct stored_table s = { .generation = 1, .all = id <= strtoull(json_string_value(json_object_get(tables, "through")), NULL, 10) };
+    json_t *tables = json_object_get(position, "tables"),
+           *except = json_object_get(tables, "except");
+    struct stored_table s = {
+        .generation = 1,
+        .all = id <= strtoull(json_string_value(json_object_get(tables, "through")), NULL, 10)
+    };
     for (size_t i = 0; i < json_array_size(except); i++) {
         json_t *e = json_array_get(except, i);
         if (strtoull(json_string_value(json_object_get(e, "id")), NULL, 10) == id) {
-            s = (struct stored_table){ .listed = true, .all = json_is_true(json_object_get(e, "all")), .entry = e,
+            s = (struct stored_table){ .listed = true,
+                                       .all = json_is_true(json_object_get(e, "all")),
+                                       .entry = e,
                                        .gone = json_is_true(json_object_get(e, "gone")),
-                                       .generation = (unsigned)json_integer_value(json_object_get(e, "gen")) };
+                                       .generation = (unsigned)json_integer_value(
+                                           json_object_get(e, "gen")) };
         }
     }
     return s;
 }
 
 /* Of a table that is partly joined: what is. */
-static void compare_joined(unsigned t, const struct target_table *target, const struct db_state *s, const struct stored_table *stored,
-                           bool known) {
-    json_t *joined = json_object_get(stored->entry, "joined"), *holes = json_object_get(stored->entry, "holes");
+static void compare_joined(unsigned t, const struct target_table *target, const struct db_state *s,
+                           const struct stored_table *stored, bool known) {
+    json_t *joined = json_object_get(stored->entry, "joined"),
+           *holes = json_object_get(stored->entry, "holes");
     for (unsigned k = 0; k < o.db->keys; k++) {
         char key[64];
         key_hex(t, k, key, sizeof key);
@@ -381,9 +424,11 @@ static void compare_joined(unsigned t, const struct target_table *target, const 
     }
 }
 
-static void check_history(unsigned t, struct target_table *target, const struct oracle_commit *c, uint64_t from);
+static void check_history(unsigned t, struct target_table *target, const struct oracle_commit *c,
+                          uint64_t from);
 
-static void check_table(unsigned t, const struct oracle_commit *c, json_t *position, uint64_t from) {
+static void check_table(unsigned t, const struct oracle_commit *c, json_t *position,
+                        uint64_t from) {
     const struct db_table *table = &o.db->tables[t];
     char label[32];
     snprintf(label, sizeof label, "public.%s", table->name);
@@ -409,7 +454,8 @@ static void check_table(unsigned t, const struct oracle_commit *c, json_t *posit
         compare_joined(t, target, &s, &stored, known);
     }
     o.incomplete = o.incomplete || inconsistent;
-    if (!inconsistent && target->consistent && target->consistent_generation == stored.generation && target->consistent_id == table->id) {
+    if (!inconsistent && target->consistent && target->consistent_generation == stored.generation &&
+        target->consistent_id == table->id) {
         check_history(t, target, c, from);
     }
     target->consistent = !inconsistent;
@@ -420,7 +466,8 @@ static void check_table(unsigned t, const struct oracle_commit *c, json_t *posit
 /* ---- history ---- */
 
 static bool event_is(const struct event *e, const struct db_op *op, const struct db_tx *tx) {
-    static const enum event_kind kinds[] = { EVENT_INSERT, EVENT_UPDATE, EVENT_DELETE, EVENT_UPDATE, EVENT_TRUNCATE };
+    static const enum event_kind kinds[] = { EVENT_INSERT, EVENT_UPDATE, EVENT_DELETE, EVENT_UPDATE,
+                                             EVENT_TRUNCATE };
     if (e->kind != kinds[op->kind] || e->commit != tx->commit) {
         return false;
     }
@@ -437,8 +484,10 @@ static bool event_is(const struct event *e, const struct db_op *op, const struct
     return op->kind != OP_MOVE || (e->has_before && e->before.v[0] == op->old.v[0]);
 }
 
-/* The table's changes that the log has in (from, applied], one after the other, against what arrived. */
-static void check_history(unsigned t, struct target_table *target, const struct oracle_commit *c, uint64_t from) {
+/* The table's changes that the log has in (from, applied], one after the other, against what
+ * arrived. */
+static void check_history(unsigned t, struct target_table *target, const struct oracle_commit *c,
+                          uint64_t from) {
     unsigned at = 0;
     for (unsigned i = 0; i < o.db->log_count; i++) {
         const struct db_tx *tx = &o.db->txs[o.db->log[i]];
@@ -449,22 +498,27 @@ static void check_history(unsigned t, struct target_table *target, const struct 
             if (tx->ops[op].table != t || tx->ops[op].kind > OP_TRUNCATE) {
                 continue;
             }
-            while (at < c->events->count && (strcmp(c->events->at[at].label, target->label) != 0 || !c->events->at[at].commit)) {
+            while (at < c->events->count && (strcmp(c->events->at[at].label, target->label) != 0 ||
+                                             !c->events->at[at].commit)) {
                 at++;
             }
-            if (at == c->events->count || !event_is(&c->events->at[at], &tx->ops[op], tx) || c->events->at[at].n != op) {
-                sim_fail("history", "%s: change %u of the transaction at %llu did not arrive in its place", target->label, op,
-                         (unsigned long long)tx->commit);
+            if (at == c->events->count || !event_is(&c->events->at[at], &tx->ops[op], tx) ||
+                c->events->at[at].n != op) {
+                sim_fail("history",
+                         "%s: change %u of the transaction at %llu did not arrive in its place",
+                         target->label, op, (unsigned long long)tx->commit);
             }
             at++;
         }
     }
-    while (at < c->events->count && (strcmp(c->events->at[at].label, target->label) != 0 || !c->events->at[at].commit)) {
+    while (at < c->events->count &&
+           (strcmp(c->events->at[at].label, target->label) != 0 || !c->events->at[at].commit)) {
         at++;
     }
     if (at < c->events->count) {
-        sim_fail("history", "%s: a change at %llu that the log does not have up to %llu", target->label,
-                 (unsigned long long)c->events->at[at].commit, (unsigned long long)o.applied);
+        sim_fail("history", "%s: a change at %llu that the log does not have up to %llu",
+                 target->label, (unsigned long long)c->events->at[at].commit,
+                 (unsigned long long)o.applied);
     }
 }
 
@@ -488,7 +542,8 @@ static void check_bank(void) {
         }
     }
     if (sum != want) {
-        sim_fail("bank", "at %llu the accounts hold %lld, not %lld", (unsigned long long)o.applied, (long long)sum, (long long)want);
+        sim_fail("bank", "at %llu the accounts hold %lld, not %lld", (unsigned long long)o.applied,
+                 (long long)sum, (long long)want);
     }
 }
 
@@ -505,16 +560,19 @@ static void check_whole(const struct oracle_commit *c, uint64_t before) {
     for (unsigned i = 0; i < o.db->log_count; i++) {
         const struct db_tx *tx = &o.db->txs[o.db->log[i]];
         if (o.applied > tx->commit && o.applied < tx->end) {
-            sim_fail("whole", "applied %llu lies within a transaction", (unsigned long long)o.applied);
+            sim_fail("whole", "applied %llu lies within a transaction",
+                     (unsigned long long)o.applied);
         }
     }
     for (unsigned i = 0; i < c->events->count; i++) {
         const struct event *e = &c->events->at[i];
         if (e->commit && e->commit >= o.applied) {
-            sim_fail("whole", "%s: a change at %llu in a commit that ends at %llu", e->label, (unsigned long long)e->commit, (unsigned long long)o.applied);
+            sim_fail("whole", "%s: a change at %llu in a commit that ends at %llu", e->label,
+                     (unsigned long long)e->commit, (unsigned long long)o.applied);
         }
         if (e->commit && e->commit < before && o.any && table_of(e->label)->consistent) {
-            sim_fail("doubled", "%s: a change at %llu again, after a commit at %llu", e->label, (unsigned long long)e->commit, (unsigned long long)before);
+            sim_fail("doubled", "%s: a change at %llu again, after a commit at %llu", e->label,
+                     (unsigned long long)e->commit, (unsigned long long)before);
         }
     }
 }
@@ -536,20 +594,25 @@ static void mark_rewritten(bool again) {
         db_state_at(o.db, t, o.applied, &s);
         snprintf(label, sizeof label, "public.%s", o.db->tables[t].name);
         if (s.exists) {
-            table_of(label)->rewritten = (again && table_of(label)->rewritten) || !storage_known(t, &s);
+            table_of(label)->rewritten =
+                (again && table_of(label)->rewritten) || !storage_known(t, &s);
         }
     }
 }
 
 static void check_numbers(const struct oracle_commit *c) {
     if (o.any && c->seq != o.seq + 1 && c->seq != o.seq) {
-        sim_fail("seq", "commit %llu after %llu", (unsigned long long)c->seq, (unsigned long long)o.seq);
+        sim_fail("seq", "commit %llu after %llu", (unsigned long long)c->seq,
+                 (unsigned long long)o.seq);
     }
     if (c->epoch != o.epoch || oracle_claimer(c->epoch) != c->group) {
-        sim_fail("epoch", "a commit of epoch %llu by %u, the newest is %llu", (unsigned long long)c->epoch, c->group, (unsigned long long)o.epoch);
+        sim_fail("epoch", "a commit of epoch %llu by %u, the newest is %llu",
+                 (unsigned long long)c->epoch, c->group, (unsigned long long)o.epoch);
     }
-    if (o.metrics[c->group] && metric_get(o.metrics[c->group], METRIC_CHANNEL_BYTES) > (int64_t)o.budget[c->group]) {
-        sim_fail("channels", "%lld bytes in channels, the budget is %zu", (long long)metric_get(o.metrics[c->group], METRIC_CHANNEL_BYTES),
+    if (o.metrics[c->group] &&
+        metric_get(o.metrics[c->group], METRIC_CHANNEL_BYTES) > (int64_t)o.budget[c->group]) {
+        sim_fail("channels", "%lld bytes in channels, the budget is %zu",
+                 (long long)metric_get(o.metrics[c->group], METRIC_CHANNEL_BYTES),
                  o.budget[c->group]);
     }
     o.seq = c->seq;
@@ -565,10 +628,13 @@ void oracle_committed(const struct oracle_commit *c) {
     uint64_t before = o.applied;
     o.applied = offset_in(position, "applied");
     o.resume = offset_in(position, "resume");
-    sim_note("commit seq=%llu epoch=%llu applied=%llu resume=%llu events=%u inconsistent=%u", (unsigned long long)c->seq,
-             (unsigned long long)c->epoch, (unsigned long long)o.applied, (unsigned long long)o.resume, c->events->count, c->inconsistent_count);
+    sim_note("commit seq=%llu epoch=%llu applied=%llu resume=%llu events=%u inconsistent=%u",
+             (unsigned long long)c->seq, (unsigned long long)c->epoch,
+             (unsigned long long)o.applied, (unsigned long long)o.resume, c->events->count,
+             c->inconsistent_count);
     if ((o.any && o.applied < before) || o.resume > o.applied) {
-        sim_fail("position", "applied went from %llu to %llu, resume is %llu", (unsigned long long)before, (unsigned long long)o.applied,
+        sim_fail("position", "applied went from %llu to %llu, resume is %llu",
+                 (unsigned long long)before, (unsigned long long)o.applied,
                  (unsigned long long)o.resume);
     }
     mark_rewritten(false); /* by what the last commit knew, and by what this one does */
@@ -594,7 +660,8 @@ void oracle_committed(const struct oracle_commit *c) {
 void oracle_claimed(uint64_t epoch, uint64_t seq, unsigned group) {
     sim_note("claim epoch=%llu by %u", (unsigned long long)epoch, group);
     if (epoch <= o.epoch) {
-        sim_fail("epoch", "epoch %llu claimed after %llu", (unsigned long long)epoch, (unsigned long long)o.epoch);
+        sim_fail("epoch", "epoch %llu claimed after %llu", (unsigned long long)epoch,
+                 (unsigned long long)o.epoch);
     }
     o.epoch = epoch;
     o.seq = seq;
@@ -602,7 +669,10 @@ void oracle_claimed(uint64_t epoch, uint64_t seq, unsigned group) {
     o.epoch_group[epoch] = group + 1;
 }
 
-unsigned oracle_claimer(uint64_t epoch) { return epoch < ARRAY_COUNT(o.epoch_group) && o.epoch_group[epoch] ? o.epoch_group[epoch] - 1 : 0; }
+unsigned oracle_claimer(uint64_t epoch) {
+    return epoch < ARRAY_COUNT(o.epoch_group) && o.epoch_group[epoch] ? o.epoch_group[epoch] - 1
+                                                                      : 0;
+}
 uint64_t oracle_seq(void) { return o.seq; }
 uint64_t oracle_epoch(void) { return o.epoch; }
 
@@ -611,18 +681,24 @@ void oracle_recovered(const char *text) {
     json_t *position = text ? json_loads(text, 0, &problem) : NULL;
     uint64_t applied = position ? offset_in(position, "applied") : 0;
     if (o.any && applied < o.applied) {
-        sim_fail("durable", "a new instance finds %llu, committed was %llu", (unsigned long long)applied, (unsigned long long)o.applied);
+        sim_fail("durable", "a new instance finds %llu, committed was %llu",
+                 (unsigned long long)applied, (unsigned long long)o.applied);
     }
     if (position && applied > o.applied) { /* a commit of a position alone whose answer was lost */
         static const struct events none;
-        oracle_committed(&(struct oracle_commit){ .position = text, .epoch = o.epoch, .seq = o.seq, .group = oracle_claimer(o.epoch), .events = &none });
+        oracle_committed(&(struct oracle_commit){ .position = text,
+                                                  .epoch = o.epoch,
+                                                  .seq = o.seq,
+                                                  .group = oracle_claimer(o.epoch),
+                                                  .events = &none });
     }
     json_decref(position);
 }
 
 void oracle_acknowledged(uint64_t offset) {
     if (!o.any || offset > o.resume) {
-        sim_fail("ack", "acknowledged %llu, the target resumes at %llu", (unsigned long long)offset, (unsigned long long)o.resume);
+        sim_fail("ack", "acknowledged %llu, the target resumes at %llu", (unsigned long long)offset,
+                 (unsigned long long)o.resume);
     }
 }
 
@@ -630,7 +706,8 @@ const char *oracle_behind(void) {
     uint64_t end = o.db->log_count ? o.db->txs[o.db->log[o.db->log_count - 1]].end : 0;
     *o.behind = '\0';
     if (!o.any || o.applied < end) {
-        snprintf(o.behind, sizeof o.behind, "applied is %llu, the last transaction ends at %llu", (unsigned long long)o.applied, (unsigned long long)end);
+        snprintf(o.behind, sizeof o.behind, "applied is %llu, the last transaction ends at %llu",
+                 (unsigned long long)o.applied, (unsigned long long)end);
     } else if (o.incomplete) {
         snprintf(o.behind, sizeof o.behind, "a table has not joined");
     }
@@ -638,7 +715,8 @@ const char *oracle_behind(void) {
         struct db_state s;
         db_state_at(o.db, t, o.applied, &s);
         if (s.exists && !storage_known(t, &s)) {
-            snprintf(o.behind, sizeof o.behind, "table %s is unknown or was rewritten", o.db->tables[t].name);
+            snprintf(o.behind, sizeof o.behind, "table %s is unknown or was rewritten",
+                     o.db->tables[t].name);
         }
     }
     return o.behind;

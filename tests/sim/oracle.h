@@ -1,12 +1,15 @@
-/* What must hold after every commit, whatever crashed, failed or was late. Oracles, by the names that a failing seed prints:
+/* What must hold after every commit, whatever crashed, failed or was late. Oracles, by the names
+ * that a failing seed prints:
  *
- *   state       joined ranges of the target equal the source at the committed position     bank  the sum over two tables holds
- *   order       stream rows of a table come in the log's order, once     doubled  no key is inserted, updated or deleted twice
- *   history     of a table that was consistent at two commits, all changes between them and nothing else
- *   whole       a commit ends at a transaction's end      ack     the source is not acknowledged beyond the target's resume
- *   seq         commits are numbered without gaps         epoch   one writer an epoch, and epochs only rise
- *   generation  rows lie in the generation that was begun    position  the stored position reads back and never goes back
- *   channels    bytes in channels stay within the budget  durable  what was committed survives any crash (jsonl)
+ *   state       joined ranges of the target equal the source at the committed position     bank the
+ * sum over two tables holds order       stream rows of a table come in the log's order, once
+ * doubled  no key is inserted, updated or deleted twice history     of a table that was consistent
+ * at two commits, all changes between them and nothing else whole       a commit ends at a
+ * transaction's end      ack     the source is not acknowledged beyond the target's resume seq
+ * commits are numbered without gaps         epoch   one writer an epoch, and epochs only rise
+ *   generation  rows lie in the generation that was begun    position  the stored position reads
+ * back and never goes back channels    bytes in channels stay within the budget  durable  what was
+ * committed survives any crash (jsonl)
  *
  * Thread: the simulator's one; no yield within. */
 #pragma once
@@ -20,7 +23,7 @@ struct oracle_commit {
     struct schema *const *schemas;
     uint32_t schema_count;
     uint64_t epoch, seq;
-    unsigned group;         /* who committed */
+    unsigned group; /* who committed */
     const struct events *events;
 };
 void oracle_init(struct db *db);

@@ -82,7 +82,9 @@ uint64_t sim_random(enum sim_stream stream) {
     return z ^ (z >> 31);
 }
 
-static void mix(uint64_t v) { sched.hash = (sched.hash ^ v) * UINT64_C(0x100000001b3) ^ (sched.hash >> 29); }
+static void mix(uint64_t v) {
+    sched.hash = (sched.hash ^ v) * UINT64_C(0x100000001b3) ^ (sched.hash >> 29);
+}
 
 static void mix_text(const char *s) {
     for (; *s; s++) {
@@ -96,12 +98,15 @@ void sched_init(uint64_t seed, bool trace, struct sim_verdict *verdict) {
     sched.now_us = US_PER_S;
     sched.hash = UINT64_C(0xcbf29ce484222325);
     for (unsigned i = 0; i < STREAM_COUNT; i++) {
-        sched.streams[i] = seed * UINT64_C(0xd1342543de82ef95) + i * UINT64_C(0xaf251af3b0f025b5) + 1;
+        sched.streams[i] =
+            seed * UINT64_C(0xd1342543de82ef95) + i * UINT64_C(0xaf251af3b0f025b5) + 1;
     }
 }
 
 bool sim_tracing(void) { return sched.trace; }
-struct sim_verdict *sim_verdict(void) { return sched.verdict; }
+struct sim_verdict *sim_verdict(void) {
+    return sched.verdict;
+}
 uint64_t sched_total_steps(void) { return sched.steps; }
 void sched_on_death(void (*hook)(unsigned group)) { sched.on_death = hook; }
 
@@ -128,8 +133,20 @@ void sim_note(const char *fmt, ...) {
     va_end(args);
     mix_text(line);
     if (sched.trace) {
-        fprintf(stderr, "%11.6f %2u.%-8s %s\n", (double)sched.now_us / 1e6, sched.current ? sched.current->group : 0, current_name(), line);
+        fprintf(stderr, "%11.6f %2u.%-8s %s\n", (double)sched.now_us / 1e6,
+                sched.current ? sched.current->group : 0, current_name(), line);
     }
+}
+
+/* The coverage build's; absent otherwise. */
+extern void __gcov_dump(void) __attribute__((weak));
+
+void sim_exit(int code) {
+    if (__gcov_dump) {
+        __gcov_dump();
+    }
+    fflush(NULL);
+    _exit(code);
 }
 
 void sim_fail(const char *oracle, const char *fmt, ...) {
@@ -143,14 +160,14 @@ void sim_fail(const char *oracle, const char *fmt, ...) {
     if (sched.trace) {
         fprintf(stderr, "%11.6f FAILED %s: %s\n", (double)sched.now_us / 1e6, oracle, v->text);
     }
-    fflush(NULL);
-    _exit(1);
+    sim_exit(1);
 }
 
 /* ---- fibers ---- */
 
 static void leave(struct task *t) {
-    FIBER_LEAVES(t->state == FIBER_DONE ? NULL : &t->fake_stack, sched.loop_bottom, sched.loop_size);
+    FIBER_LEAVES(t->state == FIBER_DONE ? NULL : &t->fake_stack, sched.loop_bottom,
+                 sched.loop_size);
     swapcontext(&t->context, &sched.loop);
     FIBER_ENTERS(t->fake_stack);
 }
@@ -185,7 +202,8 @@ static char *stack_new(void) {
     if (sched.stack_count) {
         return sched.stacks[--sched.stack_count];
     }
-    char *base = mmap(NULL, STACK_BYTES + GUARD_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *base = mmap(NULL, STACK_BYTES + GUARD_BYTES, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(base != MAP_FAILED);
     int failed = mprotect(base, GUARD_BYTES, PROT_NONE);
     CHECK(!failed);
@@ -212,7 +230,9 @@ static struct task *fiber_new(unsigned group, const char *name, void (*run)(void
     return t;
 }
 
-void sched_start(unsigned group, const char *name, void (*run)(void *arg), void *arg) { fiber_new(group, name, run, arg); }
+void sched_start(unsigned group, const char *name, void (*run)(void *arg), void *arg) {
+    fiber_new(group, name, run, arg);
+}
 
 unsigned sched_group(void) { return sched.current ? sched.current->group : 0; }
 
@@ -256,14 +276,17 @@ void sched_pause_us(int64_t us) {
 }
 
 void sched_wake_world(void) {
-    if (sched.main && sched.main->state == FIBER_WAITS && !sched.main->queue && !sched.main->joins) {
+    if (sched.main && sched.main->state == FIBER_WAITS && !sched.main->queue &&
+        !sched.main->joins) {
         sched.main->state = FIBER_READY;
     }
 }
 
 /* ---- waitq ---- */
 
-struct waitq *waitq_new(void) { return xcalloc(1, sizeof(struct waitq)); }
+struct waitq *waitq_new(void) {
+    return xcalloc(1, sizeof(struct waitq));
+}
 
 void waitq_free(struct waitq *q) {
     if (!q) {
@@ -345,7 +368,9 @@ void rng_bytes(void *out, size_t len) {
 
 /* ---- groups ---- */
 
-bool sched_alive(unsigned group) { return sched.groups[group].started && !sched.groups[group].dead; }
+bool sched_alive(unsigned group) {
+    return sched.groups[group].started && !sched.groups[group].dead;
+}
 bool sched_suspended(unsigned group) { return sched.groups[group].suspended; }
 uint64_t sched_steps(unsigned group) { return sched.groups[group].steps; }
 void sched_kill_at(unsigned group, uint64_t steps) { sched.groups[group].kill_at = steps; }
@@ -367,7 +392,8 @@ void sched_kill(unsigned group) {
     unsigned left = 0;
     for (unsigned i = 0; i < sched.count; i++) {
         if (sched.fibers[i]->group != group) {
-            sched.fibers[left++] = sched.fibers[i]; /* what lies on its stacks is lost with the process */
+            sched.fibers[left++] =
+                sched.fibers[i]; /* what lies on its stacks is lost with the process */
         }
     }
     sched.count = left;
@@ -407,7 +433,8 @@ static struct task *best_of(struct task **ready, unsigned count) {
         best = ready[sim_below(STREAM_SCHED, count)];
         return best->number % 12 == sched.starved ? ready[sim_below(STREAM_SCHED, count)] : best;
     case POLICY_UNIFORM:
-    case POLICY_COUNT: break;
+    case POLICY_COUNT:
+        break;
     }
     return ready[sim_below(STREAM_SCHED, count)];
 }
@@ -420,7 +447,8 @@ static struct task *pick(void) {
         struct task *t = sched.fibers[i];
         if (can_run(t)) {
             ready[count++] = t;
-        } else if (t->state == FIBER_WAITS && !t->joins && !sched.groups[t->group].suspended && t->deadline_us < next_us) {
+        } else if (t->state == FIBER_WAITS && !t->joins && !sched.groups[t->group].suspended &&
+                   t->deadline_us < next_us) {
             next_us = t->deadline_us;
         }
     }
@@ -431,7 +459,8 @@ static struct task *pick(void) {
         sched.now_us = next_us;
         return NULL;
     }
-    return sim_below(STREAM_SCHED, 32) == 0 ? ready[sim_below(STREAM_SCHED, count)] : best_of(ready, count);
+    return sim_below(STREAM_SCHED, 32) == 0 ? ready[sim_below(STREAM_SCHED, count)]
+                                            : best_of(ready, count);
 }
 
 static void count_step(struct task *t) {
@@ -440,7 +469,8 @@ static void count_step(struct task *t) {
     if (g && sched.groups[g].kill_at && sched.groups[g].steps >= sched.groups[g].kill_at) {
         sched.groups[g].kill_at = 0;
         sched_kill(g);
-    } else if (g && sched.groups[g].suspend_at && sched.groups[g].steps >= sched.groups[g].suspend_at) {
+    } else if (g && sched.groups[g].suspend_at &&
+               sched.groups[g].steps >= sched.groups[g].suspend_at) {
         sched.groups[g].suspend_at = 0;
         sched.groups[g].suspended = true;
         sim_note("suspend %u", g);

@@ -36,7 +36,9 @@ void script_draw(struct script *s, uint64_t seed) {
         s->tables = 1;
         s->lanes = 1;
         s->pace_us = 20000;
-        s->delay_permille = 20 + draw(60);
+        s->delay_permille = 50 + draw(100);
+        s->ddl = 0;
+        s->faults = 0;
     }
     if (s->fat) {
         s->txs = 15 + draw(10);
@@ -50,20 +52,42 @@ struct number {
     size_t offset;
     bool shrinks;
 };
-#define NUMBER(name, shrinks) { #name, offsetof(struct script, name), shrinks }
+#define NUMBER(name, shrinks)                                                                      \
+    { #name, offsetof(struct script, name), shrinks }
 static const struct number numbers[] = {
-    NUMBER(faults, true), NUMBER(crashes, true), NUMBER(zombies, true), NUMBER(newcomers, true), NUMBER(server_crashes, true),
-    NUMBER(txs, true), NUMBER(tables, true), NUMBER(ddl, true), NUMBER(delay_permille, true), NUMBER(lanes, true), NUMBER(fat, true),
-    NUMBER(power, true), NUMBER(once, true), NUMBER(policy, true), NUMBER(flavour, false), NUMBER(sink, false), NUMBER(keys, false),
-    NUMBER(chunk_rows, false), NUMBER(crash_at, false), NUMBER(pace_us, false), NUMBER(fault_at, false), NUMBER(fault_permille, false),
+    NUMBER(faults, true),
+    NUMBER(crashes, true),
+    NUMBER(zombies, true),
+    NUMBER(newcomers, true),
+    NUMBER(server_crashes, true),
+    NUMBER(txs, true),
+    NUMBER(tables, true),
+    NUMBER(ddl, true),
+    NUMBER(delay_permille, true),
+    NUMBER(lanes, true),
+    NUMBER(fat, true),
+    NUMBER(power, true),
+    NUMBER(once, true),
+    NUMBER(policy, true),
+    NUMBER(flavour, false),
+    NUMBER(sink, false),
+    NUMBER(keys, false),
+    NUMBER(chunk_rows, false),
+    NUMBER(crash_at, false),
+    NUMBER(pace_us, false),
+    NUMBER(fault_at, false),
+    NUMBER(fault_permille, false),
 };
 
-static unsigned *at(struct script *s, const struct number *n) { return (unsigned *)(void *)((char *)s + n->offset); }
+static unsigned *at(struct script *s, const struct number *n) {
+    return (unsigned *)(void *)((char *)s + n->offset);
+}
 
 bool script_set(struct script *s, const char *assignment) {
     const char *equals = strchr(assignment, '=');
     for (size_t i = 0; equals && i < ARRAY_COUNT(numbers); i++) {
-        if (strlen(numbers[i].name) == (size_t)(equals - assignment) && strncmp(numbers[i].name, assignment, (size_t)(equals - assignment)) == 0) {
+        if (strlen(numbers[i].name) == (size_t)(equals - assignment) &&
+            strncmp(numbers[i].name, assignment, (size_t)(equals - assignment)) == 0) {
             *at(s, &numbers[i]) = (unsigned)strtoul(equals + 1, NULL, 10);
             return true;
         }

@@ -1,5 +1,5 @@
-/* What one run does, drawn from its seed; the command line may overrule each number, which is how --shrink and --exhaustive work.
- * world.c plays it. */
+/* What one run does, drawn from its seed; the command line may overrule each number, which is how
+ * --shrink and --exhaustive work. world.c plays it. */
 #pragma once
 #include "tests/sim/database.h"
 #include "tests/sim/fault.h"
@@ -8,15 +8,15 @@
 struct script {
     uint64_t seed;
     unsigned flavour, sink, policy;
-    unsigned txs;        /* transactions of the workload */
-    unsigned tables;     /* of the mix below, 1..6 */
+    unsigned txs;    /* transactions of the workload */
+    unsigned tables; /* of the mix below, 1..6 */
     unsigned keys, lanes, chunk_rows;
     unsigned crashes, zombies, newcomers, server_crashes;
-    unsigned crash_at;   /* step of the first instance; 0 = drawn */
-    unsigned power;      /* percent of crashes that take the machine with them */
+    unsigned crash_at; /* step of the first instance; 0 = drawn */
+    unsigned power;    /* percent of crashes that take the machine with them */
     unsigned once, ddl, fat, pace_us;
-    unsigned faults;     /* at most */
-    unsigned fault_at;   /* only that call; 0 = drawn */
+    unsigned faults;   /* at most */
+    unsigned fault_at; /* only that call; 0 = drawn */
     unsigned fault_permille, delay_permille;
 };
 void script_draw(struct script *s, uint64_t seed); /* sets the seed's streams to their beginnings */

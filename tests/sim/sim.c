@@ -1,12 +1,14 @@
 /* The simulator's command line.
  *
- *   sim --seeds A..B [--set NAME=N...]        each seed in a process of its own; a result line for 100 of them and for each that fails
- *   sim --seed N [--trace] [--set ...]        one seed, with what happened on standard error
- *   sim --shrink N                            the smallest numbers with which it still fails by the same oracle
- *   sim --exhaustive [N]                      a short script (of seed N), killed at every step of its first instance
- *   sim --hash N [PERTURB]                    the hash of the trace, with the heap filled with that byte
+ *   sim --seeds A..B [--set NAME=N...]        each seed in a process of its own; a result line for
+ * 100 of them and for each that fails sim --seed N [--trace] [--set ...]        one seed, with what
+ * happened on standard error sim --shrink N                            the smallest numbers with
+ * which it still fails by the same oracle sim --exhaustive [N]                      a short script
+ * (of seed N), killed at every step of its first instance sim --hash N [PERTURB] the hash of the
+ * trace, with the heap filled with that byte
  *
- * --seeds ends with `deterministic`: 50 seeds run twice with different heap fills have the same trace. Exit code 1: something failed. */
+ * --seeds ends with `deterministic`: 50 seeds run twice with different heap fills have the same
+ * trace. Exit code 1: something failed. */
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +37,8 @@ const char *__asan_default_options(void) { return "detect_leaks=0"; }
 #endif
 
 static struct sim_verdict *shared(void) {
-    struct sim_verdict *v = mmap(NULL, sizeof *v, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct sim_verdict *v =
+        mmap(NULL, sizeof *v, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(v != MAP_FAILED);
     return v;
 }
@@ -56,7 +59,8 @@ static void died(struct sim_verdict *v, int status, int log) {
     ssize_t n = pread(log, v->text, sizeof v->text - 1, 0);
     v->text[n > 0 ? n : 0] = '\0';
     v->text[strcspn(v->text, "\n")] = '\0';
-    snprintf(v->oracle, sizeof v->oracle, WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT ? "assertion" : "fault");
+    snprintf(v->oracle, sizeof v->oracle,
+             WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT ? "assertion" : "fault");
     if (!*v->text) {
         snprintf(v->text, sizeof v->text, "status %d", status);
     }
@@ -76,7 +80,7 @@ static void run_seed(uint64_t seed, const struct options *o, struct sim_verdict 
             mallopt(M_PERTURB, o->perturb);
         }
         play(seed, o, v);
-        _exit(0);
+        sim_exit(0);
     }
     int status = 0;
     waitpid(pid, &status, 0);
@@ -87,7 +91,8 @@ static void run_seed(uint64_t seed, const struct options *o, struct sim_verdict 
 }
 
 static void put_failure(uint64_t seed, const struct options *o, const struct sim_verdict *v) {
-    printf("not ok seed %llu: %s: %s; again: sim --seed %llu --trace", (unsigned long long)seed, v->oracle, v->text, (unsigned long long)seed);
+    printf("not ok seed %llu: %s: %s; again: sim --seed %llu --trace", (unsigned long long)seed,
+           v->oracle, v->text, (unsigned long long)seed);
     for (unsigned i = 0; i < o->set_count; i++) {
         printf(" --set %s", o->sets[i]);
     }
@@ -122,8 +127,10 @@ static int seeds(uint64_t from, uint64_t to, const struct options *o, struct sim
         all.failed += t.failed;
         if (!t.failed) {
             all.passed++;
-            printf("ok seeds %llu..%llu: %llu commits, %llu crashes, %llu rewinds, %llu faults\n", (unsigned long long)first, (unsigned long long)last,
-                   (unsigned long long)t.commits, (unsigned long long)t.crashes, (unsigned long long)t.rewinds, (unsigned long long)t.faults);
+            printf("ok seeds %llu..%llu: %llu commits, %llu crashes, %llu rewinds, %llu faults\n",
+                   (unsigned long long)first, (unsigned long long)last,
+                   (unsigned long long)t.commits, (unsigned long long)t.crashes,
+                   (unsigned long long)t.rewinds, (unsigned long long)t.faults);
         }
         fflush(stdout);
     }
@@ -137,7 +144,8 @@ static int seeds(uint64_t from, uint64_t to, const struct options *o, struct sim
             fill.perturb = 0xa5;
             run_seed(seed, &fill, v);
             if (hash != v->hash || !hash) {
-                printf("not ok deterministic: seed %llu has two traces\n", (unsigned long long)seed);
+                printf("not ok deterministic: seed %llu has two traces\n",
+                       (unsigned long long)seed);
                 differ++;
             }
         }
@@ -171,7 +179,8 @@ static int shrink(uint64_t seed, struct options *o, struct sim_verdict *v) {
         if (!number) {
             break;
         }
-        unsigned lowest = *number, floor = strcmp(name, "tables") == 0 || strcmp(name, "lanes") == 0 ? 1 : 0;
+        unsigned lowest = *number,
+                 floor = strcmp(name, "tables") == 0 || strcmp(name, "lanes") == 0 ? 1 : 0;
         char *text = texts[o->set_count];
         o->sets[o->set_count++] = text;
         for (unsigned step = lowest; step > 0;) {
@@ -191,11 +200,14 @@ static int shrink(uint64_t seed, struct options *o, struct sim_verdict *v) {
     return 1;
 }
 
-/* A crash at every step: the script is short, so that the first instance is done within some thousand steps. */
+/* A crash at every step: the script is short, so that the first instance is done within some
+ * thousand steps. */
 static int exhaustive(uint64_t seed, struct options *o, struct sim_verdict *v) {
     static char crash[32];
     unsigned failed = 0, steps = 0;
-    static const char *const brief[] = { "txs=6", "faults=0", "crashes=1", "zombies=0", "newcomers=0", "server_crashes=0", "keys=8", "fat=0" };
+    static const char *const brief[] = { "txs=6",     "faults=0",    "crashes=1",
+                                         "zombies=0", "newcomers=0", "server_crashes=0",
+                                         "keys=8",    "fat=0" };
     for (size_t i = 0; i < ARRAY_COUNT(brief); i++) {
         o->sets[o->set_count++] = brief[i];
     }
@@ -213,7 +225,8 @@ static int exhaustive(uint64_t seed, struct options *o, struct sim_verdict *v) {
         }
     }
     if (!failed) {
-        printf("ok exhaustive %llu: a crash at each of %u steps\n", (unsigned long long)seed, steps - 1);
+        printf("ok exhaustive %llu: a crash at each of %u steps\n", (unsigned long long)seed,
+               steps - 1);
     }
     printf("%d passed, %u failed\n", !failed, failed);
     return failed ? 1 : 0;
@@ -221,15 +234,18 @@ static int exhaustive(uint64_t seed, struct options *o, struct sim_verdict *v) {
 
 static int one(uint64_t seed, const struct options *o, struct sim_verdict *v) {
     run_seed(seed, o, v);
-    printf("seed %llu: %s%s%s hash=%016llx steps=%llu virtual=%.1fs commits=%llu crashes=%llu rewinds=%llu faults=%llu\n",
-           (unsigned long long)seed, *v->oracle ? v->oracle : "ok", *v->text ? ": " : "", v->text, (unsigned long long)v->hash,
-           (unsigned long long)v->steps, (double)v->virtual_us / 1e6, (unsigned long long)v->commits, (unsigned long long)v->crashes,
+    printf("seed %llu: %s%s%s hash=%016llx steps=%llu virtual=%.1fs commits=%llu crashes=%llu "
+           "rewinds=%llu faults=%llu\n",
+           (unsigned long long)seed, *v->oracle ? v->oracle : "ok", *v->text ? ": " : "", v->text,
+           (unsigned long long)v->hash, (unsigned long long)v->steps, (double)v->virtual_us / 1e6,
+           (unsigned long long)v->commits, (unsigned long long)v->crashes,
            (unsigned long long)v->rewinds, (unsigned long long)v->faults);
     return *v->oracle ? 1 : 0;
 }
 
 static int usage(void) {
-    fprintf(stderr, "sim --seeds A..B | --seed N [--trace] | --shrink N | --exhaustive [N] | --hash N [FILL] [--first] [--set NAME=N]...\n");
+    fprintf(stderr, "sim --seeds A..B | --seed N [--trace] | --shrink N | --exhaustive [N] | "
+                    "--hash N [FILL] [--first] [--set NAME=N]...\n");
     return 2;
 }
 
@@ -266,7 +282,7 @@ int main(int argc, char **argv) {
     }
     o.perturb = fill ? atoi(fill) : 0;
     return strcmp(mode, "--seed") == 0 || strcmp(mode, "--hash") == 0 ? one(from, &o, v)
-           : strcmp(mode, "--shrink") == 0                             ? shrink(from, &o, v)
-           : strcmp(mode, "--exhaustive") == 0                         ? exhaustive(from, &o, v)
-                                                                       : usage();
+           : strcmp(mode, "--shrink") == 0                            ? shrink(from, &o, v)
+           : strcmp(mode, "--exhaustive") == 0                        ? exhaustive(from, &o, v)
+                                                                      : usage();
 }

@@ -60,12 +60,18 @@ const struct sink_ops *sim_sink_ops(enum sink_kind kind) {
     return kind == SINK_JSONL ? &sim_jsonl_ops : kind == SINK_MODEL_1 ? &model_1_ops : &model_2_ops;
 }
 
-static int sink_call(const char *call, struct err *err) { return fault_door_call(FAULT_SINK, call, err); }
+static int sink_call(const char *call, struct err *err) {
+    return fault_door_call(FAULT_SINK, call, err);
+}
 
 /* ---- requests ---- */
 
-static void request_of(const struct model_sink *s, const struct commit_request *req, struct request *out) {
-    *out = (struct request){ .from = req->from ? xstrdup(req->from) : NULL, .to = xstrdup(req->to), .epoch = req->epoch, .seq = req->seq,
+static void request_of(const struct model_sink *s, const struct commit_request *req,
+                       struct request *out) {
+    *out = (struct request){ .from = req->from ? xstrdup(req->from) : NULL,
+                             .to = xstrdup(req->to),
+                             .epoch = req->epoch,
+                             .seq = req->seq,
                              .group = s->group };
     for (uint32_t i = 0; i < req->inconsistent_count; i++) {
         out->labels[out->label_count++] = xstrdup(req->inconsistent[i]);
@@ -96,7 +102,9 @@ static void request_release(struct request *r) {
 static bool same_text(const char *a, const char *b) { return a && b ? strcmp(a, b) == 0 : a == b; }
 
 static enum commit_outcome judge(const struct request *r) {
-    return r->epoch != target.epoch ? COMMIT_FENCED : !same_text(r->from, target.position) ? COMMIT_CONFLICT : COMMITTED;
+    return r->epoch != target.epoch               ? COMMIT_FENCED
+           : !same_text(r->from, target.position) ? COMMIT_CONFLICT
+                                                  : COMMITTED;
 }
 
 static void apply(const struct request *r) {
@@ -110,9 +118,15 @@ static void apply(const struct request *r) {
         buf_init(&target.schemas[i], SIZE_MAX);
         schema_put_json(&target.schemas[i], r->schemas[i]);
     }
-    oracle_committed(&(struct oracle_commit){ .position = r->to, .inconsistent = (const char *const *)r->labels,
-                                              .inconsistent_count = r->label_count, .schemas = r->schemas, .schema_count = r->schema_count,
-                                              .epoch = r->epoch, .seq = r->seq, .group = r->group, .events = &r->events });
+    oracle_committed(&(struct oracle_commit){ .position = r->to,
+                                              .inconsistent = (const char *const *)r->labels,
+                                              .inconsistent_count = r->label_count,
+                                              .schemas = r->schemas,
+                                              .schema_count = r->schema_count,
+                                              .epoch = r->epoch,
+                                              .seq = r->seq,
+                                              .group = r->group,
+                                              .events = &r->events });
 }
 
 void sinks_settle_late(void) {
@@ -127,7 +141,8 @@ void sinks_settle_late(void) {
 
 /* ---- the door ---- */
 
-static int model_open(const struct sink_address *a, struct sink **out, const struct sink_ops *ops, struct err *err) {
+static int model_open(const struct sink_address *a, struct sink **out, const struct sink_ops *ops,
+                      struct err *err) {
     (void)a;
     if (sink_call("sink_open", err)) {
         return -1;
@@ -137,11 +152,13 @@ static int model_open(const struct sink_address *a, struct sink **out, const str
     *out = &s->base;
     return 0;
 }
-static int model_1_open(const struct sink_address *a, struct env *env, struct sink **out, struct err *err) {
+static int model_1_open(const struct sink_address *a, struct env *env, struct sink **out,
+                        struct err *err) {
     (void)env;
     return model_open(a, out, &model_1_ops, err);
 }
-static int model_2_open(const struct sink_address *a, struct env *env, struct sink **out, struct err *err) {
+static int model_2_open(const struct sink_address *a, struct env *env, struct sink **out,
+                        struct err *err) {
     (void)env;
     return model_open(a, out, &model_2_ops, err);
 }
@@ -153,8 +170,12 @@ static int model_examine(struct sink *s, struct source_findings *out, struct err
 }
 
 static int tell(struct sink_state *out, struct err *err) {
-    *out = (struct sink_state){ .knows = target.position ? TARGET_POSITION : target.claimed ? TARGET_CLAIM : TARGET_NOTHING,
-                                .position = target.position ? xstrdup(target.position) : NULL, .epoch = target.epoch, .seq = target.seq };
+    *out = (struct sink_state){ .knows = target.position  ? TARGET_POSITION
+                                         : target.claimed ? TARGET_CLAIM
+                                                          : TARGET_NOTHING,
+                                .position = target.position ? xstrdup(target.position) : NULL,
+                                .epoch = target.epoch,
+                                .seq = target.seq };
     out->schemas = xcalloc(target.schema_count + 1, sizeof *out->schemas);
     for (uint32_t i = 0; i < target.schema_count; i++) {
         out->schemas[i] = schema_from_json(target.schemas[i].data, target.schemas[i].len, err);
@@ -195,7 +216,8 @@ static int model_apply_schema(struct sink *s, const struct commit_request *next,
     return sink_call("apply_schema", err);
 }
 
-static enum commit_outcome model_commit(struct sink *sink, const struct commit_request *req, struct err *err) {
+static enum commit_outcome model_commit(struct sink *sink, const struct commit_request *req,
+                                        struct err *err) {
     struct model_sink *s = (struct model_sink *)sink;
     if (sink_call("commit", err)) {
         return COMMIT_FAILED;
@@ -205,7 +227,10 @@ static enum commit_outcome model_commit(struct sink *sink, const struct commit_r
     enum commit_outcome outcome = judge(&r);
     if (outcome == COMMITTED && fault_due(FAULT_SINK, "commit_answer")) {
         unsigned what = sim_below(STREAM_FAULT, 3);
-        sim_note("commit %llu: %s", (unsigned long long)r.seq, what == 0 ? "applied, answer lost" : what == 1 ? "lost" : "late");
+        sim_note("commit %llu: %s", (unsigned long long)r.seq,
+                 what == 0   ? "applied, answer lost"
+                 : what == 1 ? "lost"
+                             : "late");
         if (what == 0) {
             apply(&r);
         } else if (what == 2 && !target.late.under_way) {
@@ -225,7 +250,8 @@ static enum commit_outcome model_commit(struct sink *sink, const struct commit_r
     return outcome;
 }
 
-static enum resolve_outcome model_resolve(struct sink *sink, const struct commit_request *req, struct err *err) {
+static enum resolve_outcome model_resolve(struct sink *sink, const struct commit_request *req,
+                                          struct err *err) {
     (void)sink;
     if (sink_call("resolve", err)) {
         err->kind = ERR_RETRY;
@@ -238,10 +264,12 @@ static enum resolve_outcome model_resolve(struct sink *sink, const struct commit
         sinks_settle_late();
     }
     request_release(&target.late); /* told off: it never arrives */
-    return same_text(target.position, req->to) && target.seq == req->seq ? RESOLVED_COMMITTED : RESOLVED_NOT_COMMITTED;
+    return same_text(target.position, req->to) && target.seq == req->seq ? RESOLVED_COMMITTED
+                                                                         : RESOLVED_NOT_COMMITTED;
 }
 
-static int model_writer_open(struct sink *s, uint32_t number, struct sink_writer **out, struct err *err) {
+static int model_writer_open(struct sink *s, uint32_t number, struct sink_writer **out,
+                             struct err *err) {
     (void)number;
     if (sink_call("writer_open", err)) {
         return -1;
@@ -258,7 +286,8 @@ static int model_stage(struct sink_writer *w, const struct stage_item *item, str
     events_of_item(target.db, item, &((struct model_writer *)w)->events);
     return 0;
 }
-static int model_seal(struct sink_writer *writer, uint64_t seq, struct sink_part **out, struct err *err) {
+static int model_seal(struct sink_writer *writer, uint64_t seq, struct sink_part **out,
+                      struct err *err) {
     struct model_writer *w = (struct model_writer *)writer;
     (void)seq;
     *out = NULL;
@@ -286,10 +315,15 @@ static int model_summary(struct sink *s, struct buf *out, struct err *err) {
     return 0;
 }
 
-#define MODEL_OPS                                                                                                                  \
-    .owns_position = true, .stages = true, .freshness_us = 50 * US_PER_MS, .close = model_close, .examine = model_examine,         \
-    .peek = model_peek, .recover = model_recover, .apply_schema = model_apply_schema, .commit = model_commit,                      \
-    .resolve = model_resolve, .writer_open = model_writer_open, .writer_stage = model_stage, .writer_seal = model_seal,            \
+#define MODEL_OPS                                                                                  \
+    .owns_position = true, .stages = true, .freshness_us = 50 * US_PER_MS, .close = model_close,   \
+    .examine = model_examine, .peek = model_peek, .recover = model_recover,                        \
+    .apply_schema = model_apply_schema, .commit = model_commit, .resolve = model_resolve,          \
+    .writer_open = model_writer_open, .writer_stage = model_stage, .writer_seal = model_seal,      \
     .writer_close = model_writer_close, .part_free = model_part_free, .summary = model_summary
-static const struct sink_ops model_1_ops = { .name = "model1", .writers_max = 1, .open = model_1_open, MODEL_OPS };
-static const struct sink_ops model_2_ops = { .name = "model2", .writers_max = 2, .open = model_2_open, MODEL_OPS };
+static const struct sink_ops model_1_ops = {
+    .name = "model1", .writers_max = 1, .open = model_1_open, MODEL_OPS
+};
+static const struct sink_ops model_2_ops = {
+    .name = "model2", .writers_max = 2, .open = model_2_open, MODEL_OPS
+};

@@ -1,5 +1,6 @@
-/* The product's jsonl sink on the memory disk, decorated: yields, and after each commit the oracles read the folder's new files
- * as a reader would. See sinks.h. What was seen once must stay as it is. */
+/* The product's jsonl sink on the memory disk, decorated: yields, and after each commit the oracles
+ * read the folder's new files as a reader would. See sinks.h. What was seen once must stay as it
+ * is. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,10 +77,16 @@ static uint32_t read_schemas(const char *name, struct schema **out) {
 
 static void read_commit(json_t *commit, uint64_t seq, const struct events *events) {
     uint64_t epoch = (uint64_t)json_integer_value(json_object_get(commit, "epoch"));
-    json_t *position = json_object_get(commit, "position"), *labels = json_object_get(commit, "inconsistent"), *label;
+    json_t *position = json_object_get(commit, "position"),
+           *labels = json_object_get(commit, "inconsistent"), *label;
     struct schema *schemas[DB_TABLES + 4] = { 0 };
     const char *names[DB_TABLES + 4];
-    struct oracle_commit c = { .inconsistent = names, .schemas = schemas, .epoch = epoch, .seq = seq, .group = oracle_claimer(epoch), .events = events };
+    struct oracle_commit c = { .inconsistent = names,
+                               .schemas = schemas,
+                               .epoch = epoch,
+                               .seq = seq,
+                               .group = oracle_claimer(epoch),
+                               .events = events };
     size_t i;
     json_array_foreach(labels, i, label) {
         names[c.inconsistent_count++] = json_string_value(label);
@@ -105,7 +112,8 @@ static void read_file(uint64_t seq, const struct buf *file, unsigned group) {
         json_error_t problem;
         json_t *line = nl && !commit ? json_loadb(at, (size_t)(nl - at), 0, &problem) : NULL;
         if (!line) {
-            sim_fail("line", "file %llu is damaged at %zu of %zu", (unsigned long long)seq, (size_t)(at - file->data), file->len);
+            sim_fail("line", "file %llu is damaged at %zu of %zu", (unsigned long long)seq,
+                     (size_t)(at - file->data), file->len);
         }
         if (!events_of_line(folder.db, line, &events)) {
             commit = json_incref(json_object_get(line, "commit"));
@@ -119,7 +127,8 @@ static void read_file(uint64_t seq, const struct buf *file, unsigned group) {
     }
     if (!oracle_claimer(epoch)) {
         if (events.count) {
-            sim_fail("epoch", "file %llu claims epoch %llu and has rows", (unsigned long long)seq, (unsigned long long)epoch);
+            sim_fail("epoch", "file %llu claims epoch %llu and has rows", (unsigned long long)seq,
+                     (unsigned long long)epoch);
         }
         oracle_claimed(epoch, seq, group);
     } else {
@@ -135,7 +144,8 @@ static bool read_folder(unsigned group) {
     for (uint64_t seq = 1; seq <= folder.seen; seq++) {
         const struct buf *file = data_file(seq);
         if (!file || file->len != folder.sizes[seq]) {
-            sim_fail("durable", "file %llu, once committed, is %s", (unsigned long long)seq, file ? "another" : "gone");
+            sim_fail("durable", "file %llu, once committed, is %s", (unsigned long long)seq,
+                     file ? "another" : "gone");
         }
     }
     for (const struct buf *file; (file = data_file(folder.seen + 1)) != NULL; any = true) {
@@ -147,7 +157,8 @@ static bool read_folder(unsigned group) {
     return any;
 }
 
-static int wrapped_open(const struct sink_address *a, struct env *env, struct sink **out, struct err *err) {
+static int wrapped_open(const struct sink_address *a, struct env *env, struct sink **out,
+                        struct err *err) {
     struct sink_address address = *a;
     address.path = SIM_JSONL_DIR;
     struct wrapped *w = xcalloc(1, sizeof *w);
@@ -163,8 +174,12 @@ static void wrapped_close(struct sink *s) {
     jsonl_ops.close(inner(s));
     free(s);
 }
-static int wrapped_examine(struct sink *s, struct source_findings *out, struct err *err) { return jsonl_ops.examine(inner(s), out, err); }
-static int wrapped_peek(struct sink *s, struct sink_state *out, struct err *err) { return jsonl_ops.peek(inner(s), out, err); }
+static int wrapped_examine(struct sink *s, struct source_findings *out, struct err *err) {
+    return jsonl_ops.examine(inner(s), out, err);
+}
+static int wrapped_peek(struct sink *s, struct sink_state *out, struct err *err) {
+    return jsonl_ops.peek(inner(s), out, err);
+}
 static int wrapped_recover(struct sink *s, struct sink_state *out, struct err *err) {
     if (jsonl_ops.recover(inner(s), out, err)) {
         return -1;
@@ -176,7 +191,8 @@ static int wrapped_recover(struct sink *s, struct sink_state *out, struct err *e
     }
     return 0;
 }
-static int wrapped_apply_schema(struct sink *s, const struct commit_request *next, struct err *err) {
+static int wrapped_apply_schema(struct sink *s, const struct commit_request *next,
+                                struct err *err) {
     sched_yield("apply_schema");
     return jsonl_ops.apply_schema(inner(s), next, err);
 }
@@ -185,13 +201,18 @@ static void stands(struct sink *s, const struct commit_request *req) {
     static const struct events none;
     unsigned group = ((struct wrapped *)s)->group;
     if (!read_folder(group) && req->position_only) {
-        oracle_committed(&(struct oracle_commit){ .position = req->to, .inconsistent = req->inconsistent,
-                                                  .inconsistent_count = req->inconsistent_count, .epoch = req->epoch,
-                                                  .seq = oracle_seq(), .group = oracle_claimer(req->epoch), .events = &none });
+        oracle_committed(&(struct oracle_commit){ .position = req->to,
+                                                  .inconsistent = req->inconsistent,
+                                                  .inconsistent_count = req->inconsistent_count,
+                                                  .epoch = req->epoch,
+                                                  .seq = oracle_seq(),
+                                                  .group = oracle_claimer(req->epoch),
+                                                  .events = &none });
     }
 }
 
-static enum commit_outcome wrapped_commit(struct sink *s, const struct commit_request *req, struct err *err) {
+static enum commit_outcome wrapped_commit(struct sink *s, const struct commit_request *req,
+                                          struct err *err) {
     sched_yield("commit");
     enum commit_outcome outcome = jsonl_ops.commit(inner(s), req, err);
     if (outcome == COMMITTED) {
@@ -199,7 +220,8 @@ static enum commit_outcome wrapped_commit(struct sink *s, const struct commit_re
     }
     return outcome;
 }
-static enum resolve_outcome wrapped_resolve(struct sink *s, const struct commit_request *req, struct err *err) {
+static enum resolve_outcome wrapped_resolve(struct sink *s, const struct commit_request *req,
+                                            struct err *err) {
     sched_yield("resolve");
     enum resolve_outcome outcome = jsonl_ops.resolve(inner(s), req, err);
     if (outcome == RESOLVED_COMMITTED) {
@@ -208,7 +230,8 @@ static enum resolve_outcome wrapped_resolve(struct sink *s, const struct commit_
     return outcome;
 }
 
-static int wrapped_writer_open(struct sink *s, uint32_t number, struct sink_writer **out, struct err *err) {
+static int wrapped_writer_open(struct sink *s, uint32_t number, struct sink_writer **out,
+                               struct err *err) {
     struct wrapped_writer *w = xcalloc(1, sizeof *w);
     w->base.ops = &sim_jsonl_ops;
     if (jsonl_ops.writer_open(inner(s), number, &w->inner, err)) {
@@ -218,24 +241,45 @@ static int wrapped_writer_open(struct sink *s, uint32_t number, struct sink_writ
     *out = &w->base;
     return 0;
 }
-static struct sink_writer *inner_writer(struct sink_writer *w) { return ((struct wrapped_writer *)w)->inner; }
+static struct sink_writer *inner_writer(struct sink_writer *w) {
+    return ((struct wrapped_writer *)w)->inner;
+}
 static int wrapped_stage(struct sink_writer *w, const struct stage_item *item, struct err *err) {
     return jsonl_ops.writer_stage(inner_writer(w), item, err);
 }
-static int wrapped_seal(struct sink_writer *w, uint64_t seq, struct sink_part **out, struct err *err) {
+static int wrapped_seal(struct sink_writer *w, uint64_t seq, struct sink_part **out,
+                        struct err *err) {
     return jsonl_ops.writer_seal(inner_writer(w), seq, out, err);
 }
 static void wrapped_writer_close(struct sink_writer *w) {
     jsonl_ops.writer_close(inner_writer(w));
     free(w);
 }
-static void wrapped_part_free(struct sink_part *part, bool committed) { jsonl_ops.part_free(part, committed); }
-static int wrapped_summary(struct sink *s, struct buf *out, struct err *err) { return jsonl_ops.summary(inner(s), out, err); }
+static void wrapped_part_free(struct sink_part *part, bool committed) {
+    jsonl_ops.part_free(part, committed);
+}
+static int wrapped_summary(struct sink *s, struct buf *out, struct err *err) {
+    return jsonl_ops.summary(inner(s), out, err);
+}
 
 const struct sink_ops sim_jsonl_ops = {
-    .name = "jsonl", .owns_position = true, .stages = true, .writers_max = 1, .freshness_us = 1000000, .open = wrapped_open,
-    .close = wrapped_close, .examine = wrapped_examine, .peek = wrapped_peek, .recover = wrapped_recover,
-    .apply_schema = wrapped_apply_schema, .commit = wrapped_commit, .resolve = wrapped_resolve, .writer_open = wrapped_writer_open,
-    .writer_stage = wrapped_stage, .writer_seal = wrapped_seal, .writer_close = wrapped_writer_close, .part_free = wrapped_part_free,
+    .name = "jsonl",
+    .owns_position = true,
+    .stages = true,
+    .writers_max = 1,
+    .freshness_us = 1000000,
+    .open = wrapped_open,
+    .close = wrapped_close,
+    .examine = wrapped_examine,
+    .peek = wrapped_peek,
+    .recover = wrapped_recover,
+    .apply_schema = wrapped_apply_schema,
+    .commit = wrapped_commit,
+    .resolve = wrapped_resolve,
+    .writer_open = wrapped_writer_open,
+    .writer_stage = wrapped_stage,
+    .writer_seal = wrapped_seal,
+    .writer_close = wrapped_writer_close,
+    .part_free = wrapped_part_free,
     .summary = wrapped_summary,
 };

@@ -1,4 +1,5 @@
-/* The scripted source: control and lane sessions. See source.h; the log session is in source_log.c. */
+/* The scripted source: control and lane sessions. See source.h; the log session is in source_log.c.
+ */
 #include "tests/sim/source.h"
 
 #include <stdio.h>
@@ -27,7 +28,9 @@ static struct {
 } exports[EXPORTS_MAX];
 static unsigned export_count;
 
-struct server *server_now(void) { return the_server; }
+struct server *server_now(void) {
+    return the_server;
+}
 
 struct server *server_new(struct db *db) {
     struct server *s = xcalloc(1, sizeof *s);
@@ -87,14 +90,16 @@ int session_call(unsigned life, enum fault_door door, const char *call, struct e
 
 /* ---- control session ---- */
 
-static int sim_open(const struct source_address *a, struct env *env, table_select_fn select, const void *rules, struct source **out,
-                    struct err *err) {
+static int sim_open(const struct source_address *a, struct env *env, table_select_fn select,
+                    const void *rules, struct source **out, struct err *err) {
     (void)a, (void)env, (void)select, (void)rules;
     if (fault_door_call(FAULT_SOURCE, "open", err)) {
         return -1;
     }
     struct sim_source *s = xcalloc(1, sizeof *s);
-    *s = (struct sim_source){ .base.ops = &sim_source_ops, .life = the_server->life, .group = sched_group() };
+    *s = (struct sim_source){ .base.ops = &sim_source_ops,
+                              .life = the_server->life,
+                              .group = sched_group() };
     *out = &s->base;
     return 0;
 }
@@ -122,8 +127,11 @@ static int sim_catalogue(struct source *s, struct source_catalogue *out, struct 
         db_state_seen(db, t, &now, &state);
         if (state.exists) {
             out->tables[out->count++] = (struct source_table){
-                .schema = db_schema(db, t, state.columns, state.storage, false), .rows_estimate = DB_KEYS,
-                .bytes_estimate = the_server->big_estimates ? 1u << 30 : 1000, .usable = true };
+                .schema = db_schema(db, t, state.columns, state.storage, false),
+                .rows_estimate = DB_KEYS,
+                .bytes_estimate = the_server->big_estimates ? 1u << 30 : 1000,
+                .usable = true
+            };
         }
     }
     snapshot_release(&now);
@@ -165,7 +173,8 @@ static int start_fresh(struct sim_source *s, struct source_started *out, struct 
     return 0;
 }
 
-static int sim_start(struct source *base, const struct source_start *req, struct source_started *out, struct err *err) {
+static int sim_start(struct source *base, const struct source_start *req,
+                     struct source_started *out, struct err *err) {
     struct sim_source *s = (struct sim_source *)base;
     struct server *v = the_server;
     if (control_call(base, "start", err)) {
@@ -192,7 +201,8 @@ static int sim_start(struct source *base, const struct source_start *req, struct
     return 0;
 }
 
-static int sim_capture(struct source *s, const uint64_t *ids, uint32_t count, uint64_t *x, struct logpos *from, struct err *err) {
+static int sim_capture(struct source *s, const uint64_t *ids, uint32_t count, uint64_t *x,
+                       struct logpos *from, struct err *err) {
     struct db *db = the_server->db;
     if (control_call(s, "capture", err)) {
         return -1;
@@ -240,7 +250,9 @@ static int sim_status(struct source *s, struct source_status *out, struct err *e
     *out = (struct source_status){ 0 };
     return sim_log_end(s, &out->log_end, err);
 }
-static bool sim_rewritten(const struct schema *a, const struct schema *b) { return strcmp(a->storage, b->storage) != 0; }
+static bool sim_rewritten(const struct schema *a, const struct schema *b) {
+    return strcmp(a->storage, b->storage) != 0;
+}
 static int sim_drop(struct source *s, struct err *err) {
     the_server->slot = false;
     return control_call(s, "drop", err);
@@ -256,13 +268,16 @@ static int lane_call(struct source_lane *l, const char *call, struct err *err) {
     return session_call(((struct sim_lane *)l)->life, FAULT_LANE, call, err);
 }
 
-static int sim_lane_open(struct source *s, unsigned number, struct source_lane **out, struct err *err) {
+static int sim_lane_open(struct source *s, unsigned number, struct source_lane **out,
+                         struct err *err) {
     (void)s, (void)number;
     if (fault_door_call(FAULT_LANE, "lane_open", err)) {
         return -1;
     }
     struct sim_lane *l = xcalloc(1, sizeof *l);
-    *l = (struct sim_lane){ .base.ops = &sim_source_ops, .life = the_server->life, .group = sched_group() };
+    *l = (struct sim_lane){ .base.ops = &sim_source_ops,
+                            .life = the_server->life,
+                            .group = sched_group() };
     unsigned i = 0;
     while (lanes[i]) {
         i++;
@@ -290,8 +305,9 @@ static void put_bound(struct buf *out, const void *p, size_t len) {
     buf_put(out, p, len);
 }
 
-static int sim_lane_cut(struct source_lane *l, const struct schema *schema, bool whole, uint32_t pieces_max, struct buf *bounds,
-                        uint32_t *pieces, struct err *err) {
+static int sim_lane_cut(struct source_lane *l, const struct schema *schema, bool whole,
+                        uint32_t pieces_max, struct buf *bounds, uint32_t *pieces,
+                        struct err *err) {
     (void)schema;
     if (lane_call(l, "lane_cut", err)) {
         return -1;
@@ -304,7 +320,8 @@ static int sim_lane_cut(struct source_lane *l, const struct schema *schema, bool
         } else {
             struct buf key;
             buf_init(&key, SIZE_MAX);
-            key_put_cell(&key, &(struct type){ .kind = TYPE_INT32 }, (const uint8_t *)&at, sizeof at);
+            key_put_cell(&key, &(struct type){ .kind = TYPE_INT32 }, (const uint8_t *)&at,
+                         sizeof at);
             put_bound(bounds, key.data, key.len);
             buf_release(&key);
         }
@@ -342,7 +359,8 @@ static int take_snapshot(struct sim_lane *l, struct err *err) {
 }
 
 static void export_snapshot(struct sim_lane *l, char *export_name) {
-    unsigned slot = export_count < EXPORTS_MAX ? export_count++ : sim_below(STREAM_DOOR, EXPORTS_MAX);
+    unsigned slot =
+        export_count < EXPORTS_MAX ? export_count++ : sim_below(STREAM_DOOR, EXPORTS_MAX);
     snapshot_copy(&exports[slot].snapshot, &l->snapshot);
     exports[slot].table = l->table;
     exports[slot].owner = l;
@@ -350,7 +368,8 @@ static void export_snapshot(struct sim_lane *l, char *export_name) {
     snprintf(export_name, 64, "%s", exports[slot].name);
 }
 
-static int sim_lane_begin(struct source_lane *base, const struct schema *schema, struct chunk_view *out, char *export_name, struct err *err) {
+static int sim_lane_begin(struct source_lane *base, const struct schema *schema,
+                          struct chunk_view *out, char *export_name, struct err *err) {
     struct sim_lane *l = (struct sim_lane *)base;
     struct db *db = the_server->db;
     *out = (struct chunk_view){ 0 };
@@ -370,16 +389,19 @@ static int sim_lane_begin(struct source_lane *base, const struct schema *schema,
     snapshot_copy(&out->snapshot, &l->snapshot);
     out->high = db_pos(db, l->high);
     out->gone = !seen.exists;
-    out->schema = seen.exists ? db_schema(db, (unsigned)t, seen.columns, seen.storage, false) : NULL;
+    out->schema =
+        seen.exists ? db_schema(db, (unsigned)t, seen.columns, seen.storage, false) : NULL;
     if (export_name) {
         export_snapshot(l, export_name);
     }
-    sim_note("lane view table=%d xmin=%llu xmax=%llu hidden=%u high=%llu", t, (unsigned long long)l->snapshot.xmin,
-             (unsigned long long)l->snapshot.xmax, l->snapshot.xip_count, (unsigned long long)l->high);
+    sim_note("lane view table=%d xmin=%llu xmax=%llu hidden=%u high=%llu", t,
+             (unsigned long long)l->snapshot.xmin, (unsigned long long)l->snapshot.xmax,
+             l->snapshot.xip_count, (unsigned long long)l->high);
     return 0;
 }
 
-static int sim_lane_join(struct source_lane *base, const struct schema *schema, const char *name, struct err *err) {
+static int sim_lane_join(struct source_lane *base, const struct schema *schema, const char *name,
+                         struct err *err) {
     struct sim_lane *l = (struct sim_lane *)base;
     (void)schema;
     if (lane_call(base, "lane_join", err)) {
@@ -442,26 +464,32 @@ static int sim_lane_read(struct source_lane *base, const struct chunk_read *req,
     l->read_schema = schema_ref(req->schema);
     l->row_count = l->row_at = 0;
     for (unsigned k = 0; k < the_server->db->keys; k++) {
-        if (seen.rows[k].there && is_asked(l, req, k) && (req->whole || req->exact || l->row_count < req->rows_max)) {
+        if (seen.rows[k].there && is_asked(l, req, k) &&
+            (req->whole || req->exact || l->row_count < req->rows_max)) {
             l->rows[l->row_count++] = seen.rows[k];
         }
     }
     return 0;
 }
 
-void sim_put_row(struct batch *b, const struct db_row *row, bool key_only, bool t_absent, enum row_kind kind, uint32_t tx, uint32_t n) {
+void sim_put_row(struct batch *b, const struct db_row *row, bool key_only, bool t_absent,
+                 enum row_kind kind, uint32_t tx, uint32_t n) {
     struct db *db = the_server->db;
     const struct schema *s = b->schema;
     for (uint16_t i = 0; i < s->column_count; i++) {
         const char *name = s->columns[i].name;
-        unsigned c = name[0] == 'k' ? 0 : name[0] == 'a' ? 1 : name[0] == 't' ? 2 : 2 + (unsigned)(name[1] - '0');
+        unsigned c = name[0] == 'k'   ? 0
+                     : name[0] == 'a' ? 1
+                     : name[0] == 't' ? 2
+                                      : 2 + (unsigned)(name[1] - '0');
         if ((key_only && s->columns[i].key_pos < 0) || (t_absent && c == 2) || !row) {
             batch_put_absent(b, i);
         } else if (row->null[c]) {
             batch_put_null(b, i);
         } else if (s->columns[i].type.kind == TYPE_TEXT) {
             static char text[DB_TEXT_MAX];
-            size_t len = c == 0 ? (size_t)snprintf(text, sizeof text, "%d", row->v[c]) : db_text(db, row->v[c], text, sizeof text);
+            size_t len = c == 0 ? (size_t)snprintf(text, sizeof text, "%d", row->v[c])
+                                : db_text(db, row->v[c], text, sizeof text);
             batch_put_var(b, i, text, len);
         } else {
             memcpy(batch_fixed(b, i), &row->v[c], sizeof row->v[c]);
@@ -514,11 +542,37 @@ int sim_take_logpos(const char *text, struct logpos *out) {
 }
 
 const struct source_ops sim_source_ops = {
-    .name = "sim", .open = sim_open, .close = sim_close, .examine = sim_examine, .catalogue = sim_catalogue, .start = sim_start,
-    .capture = sim_capture, .probe = sim_probe, .nudge = sim_nudge, .log_end = sim_log_end, .status = sim_status,
-    .rewritten = sim_rewritten, .drop = sim_drop, .drop_plan = sim_text, .slots = sim_text, .log_open = sim_log_open,
-    .log_close = sim_log_close, .log_next = sim_log_next, .log_idle = sim_log_idle, .log_ack = sim_log_ack, .log_wake = sim_log_wake,
-    .log_want = sim_log_want, .lane_open = sim_lane_open, .lane_close = sim_lane_close, .lane_cut = sim_lane_cut,
-    .lane_begin = sim_lane_begin, .lane_join = sim_lane_join, .lane_read = sim_lane_read, .lane_next = sim_lane_next,
-    .lane_stop = sim_lane_stop, .lane_end = sim_lane_end, .put_logpos = sim_put_logpos, .take_logpos = sim_take_logpos,
+    .name = "sim",
+    .open = sim_open,
+    .close = sim_close,
+    .examine = sim_examine,
+    .catalogue = sim_catalogue,
+    .start = sim_start,
+    .capture = sim_capture,
+    .probe = sim_probe,
+    .nudge = sim_nudge,
+    .log_end = sim_log_end,
+    .status = sim_status,
+    .rewritten = sim_rewritten,
+    .drop = sim_drop,
+    .drop_plan = sim_text,
+    .slots = sim_text,
+    .log_open = sim_log_open,
+    .log_close = sim_log_close,
+    .log_next = sim_log_next,
+    .log_idle = sim_log_idle,
+    .log_ack = sim_log_ack,
+    .log_wake = sim_log_wake,
+    .log_want = sim_log_want,
+    .lane_open = sim_lane_open,
+    .lane_close = sim_lane_close,
+    .lane_cut = sim_lane_cut,
+    .lane_begin = sim_lane_begin,
+    .lane_join = sim_lane_join,
+    .lane_read = sim_lane_read,
+    .lane_next = sim_lane_next,
+    .lane_stop = sim_lane_stop,
+    .lane_end = sim_lane_end,
+    .put_logpos = sim_put_logpos,
+    .take_logpos = sim_take_logpos,
 };

@@ -22,11 +22,13 @@ struct sim_lane {
 /* A yield, perhaps a fault; a session of an earlier life of the server is lost. */
 int session_call(unsigned life, enum fault_door door, const char *call, struct err *err);
 /* row NULL: every cell is not carried. */
-void sim_put_row(struct batch *b, const struct db_row *row, bool key_only, bool t_absent, enum row_kind kind, uint32_t tx, uint32_t n);
+void sim_put_row(struct batch *b, const struct db_row *row, bool key_only, bool t_absent,
+                 enum row_kind kind, uint32_t tx, uint32_t n);
 
 int sim_log_open(struct source *s, struct logpos from, struct source_log **out, struct err *err);
 void sim_log_close(struct source_log *log);
-int sim_log_next(struct source_log *log, int64_t deadline_us, struct segment **out, struct err *err);
+int sim_log_next(struct source_log *log, int64_t deadline_us, struct segment **out,
+                 struct err *err);
 int sim_log_idle(struct source_log *log, int64_t deadline_us, struct err *err);
 void sim_log_ack(struct source_log *log, struct logpos resume);
 void sim_log_wake(struct source_log *log);

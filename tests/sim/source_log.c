@@ -1,5 +1,6 @@
-/* The scripted source: the log session. Delivers committed transactions in the log's order as far as the log is flushed, several
- * in a segment or one over several, and keepalives in between. See source.h. */
+/* The scripted source: the log session. Delivers committed transactions in the log's order as far
+ * as the log is flushed, several in a segment or one over several, and keepalives in between. See
+ * source.h. */
 #include <stdlib.h>
 
 #include "cdc/base/clock.h"
@@ -43,15 +44,21 @@ static int take_slot(struct sim_source *s, struct err *err) {
     return 0;
 }
 
-int sim_log_open(struct source *base, struct logpos from, struct source_log **out, struct err *err) {
+int sim_log_open(struct source *base, struct logpos from, struct source_log **out,
+                 struct err *err) {
     struct sim_source *s = (struct sim_source *)base;
     struct server *v = server_now();
     if (session_call(s->life, FAULT_LOG, "log_open", err) || take_slot(s, err)) {
         return -1;
     }
     struct sim_log *l = xcalloc(1, sizeof *l);
-    *l = (struct sim_log){ .base.ops = &sim_source_ops, .life = s->life, .number = v->slot_session, .group = sched_group(),
-                           .from = db_offset(v->db, from), .resume = s->resume, .keepalive_us = clock_mono_us() };
+    *l = (struct sim_log){ .base.ops = &sim_source_ops,
+                           .life = s->life,
+                           .number = v->slot_session,
+                           .group = sched_group(),
+                           .from = db_offset(v->db, from),
+                           .resume = s->resume,
+                           .keepalive_us = clock_mono_us() };
     l->to = l->from;
     *out = &l->base;
     sim_note("log open from=%llu", (unsigned long long)l->from);
@@ -69,7 +76,8 @@ void sim_log_close(struct source_log *base) {
 
 static bool is_carried(const struct db *db, const struct db_op *op) {
     const struct db_table *t = &db->tables[op->table];
-    return op->kind <= OP_TRUNCATE && (db->flavour != DB_XID || (t->captured && op->pos >= t->captured_from));
+    return op->kind <= OP_TRUNCATE &&
+           (db->flavour != DB_XID || (t->captured && op->pos >= t->captured_from));
 }
 
 /* Lowest PREPARE below `to` whose end is not. */
@@ -86,7 +94,8 @@ static uint64_t resume_of(const struct db *db, uint64_t to) {
 }
 
 /* The builder of one table's rows in one shape. */
-static struct batch *builder(struct db *db, struct segment *seg, struct batch **open, const struct db_op *op) {
+static struct batch *builder(struct db *db, struct segment *seg, struct batch **open,
+                             const struct db_op *op) {
     struct batch *b = open[op->table];
     if (b && b->rows + 2 > b->rows_cap) {
         segment_add(seg, b);
@@ -105,11 +114,14 @@ static struct batch *builder(struct db *db, struct segment *seg, struct batch **
     return b;
 }
 
-static void put_op(struct db *db, struct segment *seg, struct batch **open, const struct db_op *op, uint32_t tx, uint32_t n) {
+static void put_op(struct db *db, struct segment *seg, struct batch **open, const struct db_op *op,
+                   uint32_t tx, uint32_t n) {
     struct batch *b = builder(db, seg, open, op);
     bool full = db->tables[op->table].full;
     switch (op->kind) {
-    case OP_INSERT: sim_put_row(b, &op->new, false, false, ROW_INSERT, tx, n); break;
+    case OP_INSERT:
+        sim_put_row(b, &op->new, false, false, ROW_INSERT, tx, n);
+        break;
     case OP_UPDATE:
         if (full) {
             sim_put_row(b, &op->old, false, false, ROW_UPDATE_BEFORE, tx, n);
@@ -120,9 +132,14 @@ static void put_op(struct db *db, struct segment *seg, struct batch **open, cons
         sim_put_row(b, &op->old, !full, false, ROW_UPDATE_BEFORE, tx, n);
         sim_put_row(b, &op->new, false, op->t_absent, ROW_UPDATE_AFTER, tx, n);
         break;
-    case OP_DELETE: sim_put_row(b, &op->old, !full, false, ROW_DELETE, tx, n); break;
-    case OP_TRUNCATE: sim_put_row(b, NULL, false, false, ROW_TRUNCATE, tx, n); break;
-    default: break;
+    case OP_DELETE:
+        sim_put_row(b, &op->old, !full, false, ROW_DELETE, tx, n);
+        break;
+    case OP_TRUNCATE:
+        sim_put_row(b, NULL, false, false, ROW_TRUNCATE, tx, n);
+        break;
+    default:
+        break;
     }
 }
 
@@ -131,13 +148,16 @@ static bool add_tx(struct sim_log *l, struct segment *seg, struct batch **open, 
     struct db *db = server_now()->db;
     const struct db_tx *tx = &db->txs[db->log[l->place]];
     if (l->resume && tx->prepared && db->flavour != DB_XID && tx->prepared < l->resume) {
-        sim_fail("resume", "transaction %u was prepared at %llu, the log was opened at %llu", l->place, (unsigned long long)tx->prepared,
-                 (unsigned long long)l->resume);
+        sim_fail("resume", "transaction %u was prepared at %llu, the log was opened at %llu",
+                 l->place, (unsigned long long)tx->prepared, (unsigned long long)l->resume);
     }
-    uint32_t index = txlist_add(seg->txs, &(struct tx){ .id = db_tx_number(db, tx), .commit = db_pos(db, tx->commit),
-                                                        .end = db_pos(db, tx->end), .time_us = (int64_t)tx->commit });
+    uint32_t index = txlist_add(seg->txs, &(struct tx){ .id = db_tx_number(db, tx),
+                                                        .commit = db_pos(db, tx->commit),
+                                                        .end = db_pos(db, tx->end),
+                                                        .time_us = (int64_t)tx->commit });
     unsigned stop = tx->op_count;
-    if (may_split && tx->op_count - l->op > 1 && sim_chance(STREAM_DOOR, server_now()->split_permille)) {
+    if (may_split && tx->op_count - l->op > 1 &&
+        sim_chance(STREAM_DOOR, server_now()->split_permille)) {
         stop = l->op + 1 + sim_below(STREAM_DOOR, tx->op_count - l->op - 1);
     }
     for (; l->op < stop; l->op++) {
@@ -205,12 +225,14 @@ static int log_call(struct sim_log *l, const char *call, struct err *err) {
         return -1;
     }
     if (server_now()->slot_session != l->number) {
-        return err_set(err, ERR_REWIND, "connection_lost", "%s: terminated by an administrator", call);
+        return err_set(err, ERR_REWIND, "connection_lost", "%s: terminated by an administrator",
+                       call);
     }
     return 0;
 }
 
-int sim_log_next(struct source_log *base, int64_t deadline_us, struct segment **out, struct err *err) {
+int sim_log_next(struct source_log *base, int64_t deadline_us, struct segment **out,
+                 struct err *err) {
     struct sim_log *l = (struct sim_log *)base;
     struct server *v = server_now();
     *out = NULL;
@@ -226,8 +248,8 @@ int sim_log_next(struct source_log *base, int64_t deadline_us, struct segment **
     l->woken = false;
     waitq_unlock(v->news);
     if (*out) {
-        sim_note("segment to=%llu txs=%u batches=%u border=%d", (unsigned long long)l->to, (*out)->txs ? (*out)->txs->count : 0,
-                 (*out)->batch_count, (*out)->at_border);
+        sim_note("segment to=%llu txs=%u batches=%u border=%d", (unsigned long long)l->to,
+                 (*out)->txs ? (*out)->txs->count : 0, (*out)->batch_count, (*out)->at_border);
     }
     return 0;
 }

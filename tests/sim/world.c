@@ -1,6 +1,6 @@
-/* The world: a database under load, instances of the job that are started, killed, suspended and joined by others, and at the end
- * a quiet time in which everything must arrive. Oracles of its own: `exit` (why an instance ended), `liveness`, `leak`.
- * Thread: fibers of the simulator. */
+/* The world: a database under load, instances of the job that are started, killed, suspended and
+ * joined by others, and at the end a quiet time in which everything must arrive. Oracles of its
+ * own: `exit` (why an instance ended), `liveness`, `leak`. Thread: fibers of the simulator. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +49,8 @@ static struct {
 
 static unsigned below(unsigned n) { return sim_below(STREAM_WORK, n); }
 
-static void select_all(const void *rules, const char *space, const char *table, struct table_choice *out) {
+static void select_all(const void *rules, const char *space, const char *table,
+                       struct table_choice *out) {
     (void)rules, (void)space, (void)table;
     *out = (struct table_choice){ 0 };
 }
@@ -64,7 +65,9 @@ static void instance_main(void *arg) {
     sched_wake_world();
 }
 
-static bool runs(const struct instance *i) { return !i->ended && sched_alive(i->group) && !sched_suspended(i->group); }
+static bool runs(const struct instance *i) {
+    return !i->ended && sched_alive(i->group) && !sched_suspended(i->group);
+}
 
 static unsigned running(void) {
     unsigned n = 0;
@@ -93,22 +96,39 @@ static void instance_start(unsigned machine) {
     const struct script *s = w.s;
     i->group = w.count;
     snprintf(i->state_dir, sizeof i->state_dir, "/machine%u/state", machine);
-    i->log = (struct log){ .level = sim_tracing() ? LOG_DEBUG : LOG_ERROR, .fd = sim_tracing() ? 2 : -1, .job = "sim" };
-    i->env = (struct env){ .files = disk_files(w.disk, i->group), .log = &i->log, .metrics = &i->metrics, .state_dir = i->state_dir,
-                           .memory_bytes = 32u << 20, .spill_bytes_max = s->fat ? 6u << 20 : 1u << 30, .row_bytes_max = 8u << 20 };
-    i->config = (struct job_config){ .name = "sim", .source = &sim_source_ops, .sink = sim_sink_ops((enum sink_kind)s->sink), .select = select_all,
-                                     .lanes = s->lanes, .mode = s->once ? JOB_ONCE : JOB_RUN, .chunk_rows = s->chunk_rows,
-                                     .sink_address = { .scheme = "sim", .path = SIM_JSONL_DIR, .job = "sim" },
-                                     .source_address = { .scheme = "sim", .job = "sim" } };
+    i->log = (struct log){ .level = sim_tracing() ? LOG_DEBUG : LOG_ERROR,
+                           .fd = sim_tracing() ? 2 : -1,
+                           .job = "sim" };
+    i->env = (struct env){ .files = disk_files(w.disk, i->group),
+                           .log = &i->log,
+                           .metrics = &i->metrics,
+                           .state_dir = i->state_dir,
+                           .memory_bytes = 32u << 20,
+                           .spill_bytes_max = s->fat ? 6u << 20 : 1u << 30,
+                           .row_bytes_max = 8u << 20 };
+    i->config = (struct job_config){
+        .name = "sim",
+        .source = &sim_source_ops,
+        .sink = sim_sink_ops((enum sink_kind)s->sink),
+        .select = select_all,
+        .lanes = s->lanes,
+        .mode = s->once ? JOB_ONCE : JOB_RUN,
+        .chunk_rows = s->chunk_rows,
+        .sink_address = { .scheme = "sim", .path = SIM_JSONL_DIR, .job = "sim" },
+        .source_address = { .scheme = "sim", .job = "sim" }
+    };
     i->job = job_new(&i->config, &i->env);
     i->rival = running() > 0;
     for (unsigned k = 0; k < w.count; k++) {
-        w.instances[k]->rival = w.instances[k]->rival || (w.instances[k] != i && i->rival) || sched_suspended(w.instances[k]->group);
+        w.instances[k]->rival = w.instances[k]->rival || (w.instances[k] != i && i->rival) ||
+                                sched_suspended(w.instances[k]->group);
         i->rival = i->rival || sched_suspended(w.instances[k]->group);
     }
     struct budget budget;
     budget_plan(&budget, i->env.memory_bytes, s->lanes, s->sink == SINK_MODEL_2 ? 2 : 1);
-    oracle_watch_channels(i->group, &i->metrics, budget.log_bytes + budget.lane_bytes + 2 * budget.writer_bytes + CONTROL_CHANNELS_BYTES);
+    oracle_watch_channels(i->group, &i->metrics,
+                          budget.log_bytes + budget.lane_bytes + 2 * budget.writer_bytes +
+                              CONTROL_CHANNELS_BYTES);
     i->log_end = w.db->log_count ? w.db->txs[w.db->log[w.db->log_count - 1]].end : 0;
     sim_note("instance %u starts on machine %u", i->group, machine);
     if (!w.quiet) {
@@ -129,11 +149,13 @@ static void judge_end(struct instance *i) {
     const char *code = i->err.code;
     sim_verdict()->rewinds += (uint64_t)metric_get(&i->metrics, METRIC_REWINDS);
     if (metric_get(&i->metrics, METRIC_CHANNEL_BYTES) != 0) {
-        sim_fail("leak", "instance %u left %lld bytes in channels", i->group, (long long)metric_get(&i->metrics, METRIC_CHANNEL_BYTES));
+        sim_fail("leak", "instance %u left %lld bytes in channels", i->group,
+                 (long long)metric_get(&i->metrics, METRIC_CHANNEL_BYTES));
     }
     if (i->code == EXIT_DONE) {
         if (w.s->once && oracle_applied() < i->log_end) {
-            sim_fail("once", "ended at %llu, the log's end was %llu at its start", (unsigned long long)oracle_applied(), (unsigned long long)i->log_end);
+            sim_fail("once", "ended at %llu, the log's end was %llu at its start",
+                     (unsigned long long)oracle_applied(), (unsigned long long)i->log_end);
         }
         return;
     }
@@ -143,7 +165,8 @@ static void judge_end(struct instance *i) {
     if (i->code == EXIT_PLAN && faulty && strcmp(code, "preflight") == 0) {
         return; /* an input error while the folder was examined */
     }
-    if (i->code == EXIT_ERROR && faulty && (strcmp(code, "io_error") == 0 || strcmp(code, "disk_full") == 0)) {
+    if (i->code == EXIT_ERROR && faulty &&
+        (strcmp(code, "io_error") == 0 || strcmp(code, "disk_full") == 0)) {
         return;
     }
     sim_fail("exit", "instance %u ended with %d %s: %s", i->group, i->code, code, i->err.text);
@@ -189,7 +212,9 @@ static void watch(void) {
         w.newcomers--;
         instance_start(below(2) ? w.machines : ++w.machines);
     }
-    bool again = w.count == 0 || !w.instances[w.count - 1]->ended || w.instances[w.count - 1]->code != EXIT_DONE; /* a job that is done is run anew, later */
+    bool again =
+        w.count == 0 || !w.instances[w.count - 1]->ended ||
+        w.instances[w.count - 1]->code != EXIT_DONE; /* a job that is done is run anew, later */
     if (running() == 0 && (again || below(w.quiet ? 4 : 60) == 0)) {
         instance_start(w.machines);
     }
@@ -244,7 +269,8 @@ static void one_ddl(void) {
     if (create) {
         unsigned table = w.later[w.later_count - 1];
         bool clash = false;
-        for (unsigned i = 0; i < db->table_count; i++) { /* a dropped table's name is free once nobody sees it any more */
+        for (unsigned i = 0; i < db->table_count;
+             i++) { /* a dropped table's name is free once nobody sees it any more */
             bool same = i != table && strcmp(db->tables[i].name, db->tables[table].name) == 0;
             clash = clash || (same && db->now[i].exists);
         }
@@ -262,7 +288,10 @@ static void one_ddl(void) {
         CHECK(made);
         w.later_count--;
     } else {
-        enum db_op_kind kind = x < 45 ? OP_TRUNCATE : x < 70 ? OP_ADD_COLUMN : x < 85 ? OP_DROP_COLUMN : OP_REWRITE;
+        enum db_op_kind kind = x < 45   ? OP_TRUNCATE
+                               : x < 70 ? OP_ADD_COLUMN
+                               : x < 85 ? OP_DROP_COLUMN
+                                        : OP_REWRITE;
         if (!db_change(db, tx, kind, t, 0, 0, below(2))) {
             db_abort(db, tx);
             return;
@@ -296,7 +325,8 @@ static void begin_or_go_on(void) {
         db_prepare(db, tx);
     } else if (tx->op_count) {
         db_commit(db, tx, below(4) != 0);
-        sim_note("tx place=%u xid=%llu ops=%u end=%llu", tx->place, (unsigned long long)tx->xid, tx->op_count, (unsigned long long)tx->end);
+        sim_note("tx place=%u xid=%llu ops=%u end=%llu", tx->place, (unsigned long long)tx->xid,
+                 tx->op_count, (unsigned long long)tx->end);
         w.open[slot] = NULL;
     }
 }
@@ -340,7 +370,7 @@ static void end_load(void) {
     for (unsigned i = 0; i < ARRAY_COUNT(w.open); i++) {
         struct db_tx *tx = w.open[i];
         if (tx && (tx->state == TX_OPEN || tx->state == TX_PREPARED)) {
-            tx->op_count && below(2) ? db_commit(w.db, tx, true) : db_abort(w.db, tx);
+            tx->op_count &&below(2) ? db_commit(w.db, tx, true) : db_abort(w.db, tx);
         }
     }
     show_one(true);
@@ -388,7 +418,9 @@ static void build(void) {
 }
 
 static void start_faults(const struct script *s) {
-    struct fault_plan plan = { .max = s->faults, .at = s->fault_at, .delay_permille = s->delay_permille };
+    struct fault_plan plan = { .max = s->faults,
+                               .at = s->fault_at,
+                               .delay_permille = s->delay_permille };
     for (unsigned d = 0; d < FAULT_DOORS && s->faults; d++) {
         plan.permille[d] = sim_below(STREAM_FAULT, 2) ? s->fault_permille : s->fault_permille / 5;
     }
@@ -410,7 +442,8 @@ static void quiet_time(void) {
     end_load();
     while (*(behind = oracle_behind()) || running() > 1) {
         if (clock_mono_us() >= deadline) {
-            sim_fail("liveness", "after %lld s without faults: %s", (long long)(QUIET_US / US_PER_S), *behind ? behind : "two instances run");
+            sim_fail("liveness", "after %lld s without faults: %s",
+                     (long long)(QUIET_US / US_PER_S), *behind ? behind : "two instances run");
         }
         watch();
         sched_pause_us(200 * US_PER_MS);
@@ -446,7 +479,8 @@ void world_main(void *script) {
     w.txs = w.s->txs;
     sched_on_death(on_death);
     build();
-    for (unsigned i = 0; i < 20 && w.txs > 3; i++) { /* some lie below the log's start, not yet visible */
+    for (unsigned i = 0; i < 20 && w.txs > 3;
+         i++) { /* some lie below the log's start, not yet visible */
         begin_or_go_on();
         if (below(4) == 0) {
             show_one(false);
