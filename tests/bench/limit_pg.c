@@ -28,6 +28,7 @@ enum {
     SECTIONS_EACH = 4,
     KEYS_MAX = 8,
     BUFFER = 1 << 20,
+    WINDOW = 4 << 20,
     LOWAT = 128 << 10,
     LOWAT_MS = 2,
     HEAD = 5
@@ -424,6 +425,8 @@ static void open_reader(struct reader *r) {
     PQclear(query(r->conn, "SET LOCAL enable_sort = off", 0, NULL));
     r->fd = PQsocket(r->conn);
     r->lowat = 1;
+    int window = WINDOW;
+    setsockopt(r->fd, SOL_SOCKET, SO_RCVBUF, &window, sizeof window);
     r->cap = BUFFER;
     r->data = allocate(r->cap);
 }
