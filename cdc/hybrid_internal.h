@@ -1,6 +1,5 @@
-/* Inside of the hybrid algorithm; included by cdc/hybrid*.c only. hybrid.c: segments and joins;
- * hybrid_lanes.c: what lanes ask and tell; hybrid_tables.c: catalogue, generations, holes;
- * hybrid_position.c: what is stored with a position. */
+/* Inside of the hybrid algorithm; included by cdc/hybrid*.c (and its unit tests) only. Which file
+ * does what: see hybrid.c. */
 #pragma once
 #include "cdc/base/map.h"
 #include "cdc/base/metrics.h"
@@ -117,12 +116,14 @@ void chunk_add_later(struct hybrid_chunk *c, const struct batch *b, const uint8_
 /* Rows of a keyless table whose transactions S saw are dropped from keep. */
 void chunk_drop_seen(const struct hybrid_chunk *c, const struct batch *b, uint8_t *keep);
 
-/* hybrid.c */
-void chunk_start_flowing(struct hybrid *h, struct hybrid_chunk *c);
+/* hybrid_route.c: takes the batch; *out is what goes on now, or NULL. */
+int hybrid_route(struct hybrid *h, struct batch *take_batch, struct batch **out, struct err *err);
+
+/* hybrid_join.c */
 int hybrid_join_ready(struct hybrid *h, struct err *err);
+void chunk_start_flowing(struct hybrid *h, struct hybrid_chunk *c);
 int chunk_emit_rows(struct hybrid *h, struct hybrid_chunk *c, struct batch *take_batch,
                     struct err *err);
-void emit_snapshot_rows(struct hybrid *h, struct table *t, struct batch *take_batch,
-                        struct logpos joined);
-int limit_held(struct hybrid *h, struct err *err);
+
+/* hybrid.c */
 bool held_is_full(const struct hybrid *h); /* and what is held cannot be made less by spilling */

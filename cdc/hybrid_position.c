@@ -1,15 +1,16 @@
 /* The hybrid source, what is stored with a position and read back at a start (DESIGN section 4,
  * rule 5).
  *
- *   "tables":{"through":"ID","except":[{"id":"ID","gen":N,"all":true |
- * "joined":[["lo","hi"]...],"again":[...],"holes":[...],"begun":true,"gone":true}...,
- *   {"ids":"16384,3,8","gen":N,"all":true,"begun":true | "gone":true}...]},
+ *   "tables":{"through":"ID","except":[
+ *      {"id":"ID","gen":N,"all":true | "joined":[["lo","hi"]..],"again":[..],"holes":["key"..],
+ *       "begun":true,"gone":true}..,
+ *      {"ids":"16384,3,8","gen":N,"all":true,"begun":true | "gone":true}..]},
  *   "loose":"735,1,4"
  *
  * Several tables of which the same is to be said share an entry: "ids" are the first one and then
- * differences, so that a thousand dropped tables, or ones that were read again, fit.
- * Tables up to `through` that are not listed are joined in their first generation; later ones that
- * are not listed are unread. Bounds and keys are hex; loose transactions are the first one and then
+ * differences, so that a thousand dropped tables, or ones that were read again, fit. Tables up to
+ * `through` that are not listed are joined in their first generation; later ones that are not
+ * listed are unread. Bounds and keys are hex; loose transactions are the first one and then
  * differences. */
 #include "cdc/hybrid_internal.h"
 
