@@ -141,7 +141,8 @@ static const char tables_sql[] =
     "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident, c.relfilenode, CASE WHEN "
     "c.reltuples < 0 THEN pg_stat_get_live_tuples(c.oid) ELSE c.reltuples::bigint END,"
     " c.relpages::bigint * current_setting('block_size')::int, " INDEX_FACTS(
-        "indisprimary") ", " INDEX_FACTS("indisreplident") " FROM pg_class c JOIN pg_namespace n "
+        "indisprimary") ", " INDEX_FACTS("indisreplident") ", c.relnatts FROM pg_class c JOIN "
+                                                           "pg_namespace n "
                                                            "ON n.oid = c.relnamespace "
                                                            "WHERE" TABLES_WANTED " ORDER BY c.oid";
 
@@ -159,21 +160,29 @@ static const char columns_sql[] =
     " WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND" TABLES_WANTED
     " ORDER BY a.attrelid, a.attnum";
 
-/* Leaves of partitioned tables; the row of the system column tableoid is written once, when a table
- * is created. */
+/* Was a partition a table before it was attached? The row of the system column tableoid is written
+ * once, when a table is created; ATTACH writes every column's row anew, also in the same
+ * transaction. */
+#define ATTACHED                                                                                   \
+    " NOT EXISTS (SELECT FROM pg_attribute s JOIN pg_attribute a ON a.attrelid = s.attrelid AND "  \
+    "a.attnum > 0 AND a.xmin = s.xmin AND a.cmin = s.cmin"                                         \
+    " WHERE s.attrelid = i.inhrelid AND s.attnum = -6 AND s.xmin = i.xmin)"
+
+/* Leaves of partitioned tables, at any depth. */
 static const char leaves_sql[] =
-    "WITH RECURSIVE leaf(root, oid, inh) AS (SELECT c.oid, i.inhrelid, i.xmin::text FROM pg_class "
-    "c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    "WITH RECURSIVE leaf(root, oid, attached) AS (SELECT c.oid, i.inhrelid," ATTACHED
+    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
     " JOIN pg_inherits i ON i.inhparent = c.oid WHERE c.relkind = 'p' AND" TABLES_WANTED
-    " UNION ALL SELECT l.root, i.inhrelid, i.xmin::text FROM leaf l JOIN pg_inherits i ON "
-    "i.inhparent = l.oid)"
-    " SELECT l.root, l.oid, c.relfilenode, left(md5((SELECT string_agg(a.attnum || '.' || "
-    "a.xmin::text, ',' ORDER BY a.attnum) FROM pg_attribute a"
-    " WHERE a.attrelid = c.oid AND a.attnum > 0)), 8), l.inh <> (SELECT a.xmin::text FROM "
-    "pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = -6),"
+    " UNION ALL SELECT l.root, i.inhrelid, l.attached OR" ATTACHED
+    " FROM leaf l JOIN pg_inherits i ON i.inhparent = l.oid)"
+    " SELECT l.root, l.oid, c.relfilenode, m.hash, l.attached,"
     " CASE WHEN c.reltuples < 0 THEN pg_stat_get_live_tuples(c.oid) ELSE c.reltuples::bigint END, "
-    "c.relpages::bigint * current_setting('block_size')::int"
-    " FROM leaf l JOIN pg_class c ON c.oid = l.oid WHERE c.relkind <> 'p' ORDER BY l.root, l.oid";
+    "c.relpages::bigint * current_setting('block_size')::int, m.missing"
+    " FROM leaf l JOIN pg_class c ON c.oid = l.oid CROSS JOIN LATERAL (SELECT "
+    "left(md5(string_agg(a.attnum || '.' || a.xmin::text, ',' ORDER BY a.attnum)), 8) AS hash,"
+    " coalesce(string_agg(a.attnum::text, '_' ORDER BY a.attnum) FILTER (WHERE a.atthasmissing), "
+    "'') AS missing FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0) m"
+    " WHERE c.relkind <> 'p' ORDER BY l.root, l.oid";
 
 static const char published_sql[] =
     "SELECT t.schemaname, t.tablename, to_jsonb(t)->>'rowfilter' IS NOT NULL, "
@@ -217,8 +226,8 @@ static void read_columns(struct reader *r, struct schema *schema, int first, int
         uint32_t base = pgsrc_types_base(r->types, def->source_oid);
         def->byte_order = def->type.kind == TYPE_TEXT &&
                           (base == 25 || base == 1043 || base == 19) && field_bool(q, row, 9);
-        buf_putf(marks, "%d.%s%s;", attnums[c], PQgetvalue(q, row, 7),
-                 field_bool(q, row, 6) ? "m" : "");
+        pgsrc_column_mark(marks, attnums[c], PQgetvalue(q, row, 7), def->name,
+                          field_bool(q, row, 6));
     }
 }
 
@@ -232,8 +241,8 @@ static void read_leaves(struct reader *r, struct source_table *t, struct buf *ma
     for (; r->leaf_row < PQntuples(q) && field_u64(q, r->leaf_row, 0) == t->schema->table_id;
          r->leaf_row++) {
         int i = r->leaf_row;
-        buf_putf(marks, "%s.%s.%s%s;", PQgetvalue(q, i, 1), PQgetvalue(q, i, 2),
-                 PQgetvalue(q, i, 3), field_bool(q, i, 4) ? "+" : "");
+        buf_putf(marks, "%s.%s.%s.%s%s;", PQgetvalue(q, i, 1), PQgetvalue(q, i, 2),
+                 PQgetvalue(q, i, 3), PQgetvalue(q, i, 7), field_bool(q, i, 4) ? "+" : "");
         t->rows_estimate += field_u64(q, i, 5);
         t->bytes_estimate += field_u64(q, i, 6);
     }
@@ -317,7 +326,7 @@ static void read_table(struct reader *r, int row, struct source_catalogue *out) 
     struct buf marks;
     buf_init(&marks, SIZE_MAX);
     bool partitioned = PQgetvalue(q, row, 3)[0] == 'p';
-    buf_putf(&marks, "%s:", partitioned ? "p" : PQgetvalue(q, row, 5));
+    buf_putf(&marks, "%s:0.%s;", partitioned ? "p" : PQgetvalue(q, row, 5), PQgetvalue(q, row, 10));
     read_columns(r, schema, first, attnums, &marks);
     if (partitioned) {
         read_leaves(r, t, &marks);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cdc/base/map.h"
 #include "connectors/postgres/session.h"
 
 /* Column indexes of an index's attributes. False if one of them is not captured (a generated
@@ -187,18 +188,54 @@ static struct marks marks_of(const char *storage) {
     return m;
 }
 
-/* What of a leaf matters: its filenode and the hash of its columns: "<oid>.<filenode>.<hash>". */
+/* "<oid>.<filenode>.<hash>[.<attnum>_<attnum>..][+]": the list names columns with a value for rows
+ * stored before them, which the root's own marks do not show. */
+struct leaf {
+    unsigned long node;
+    const char *missing, *missing_end;
+};
+
+static struct leaf leaf_of(const char *p, size_t len) {
+    const char *end = p + len - (len && p[len - 1] == '+');
+    struct leaf leaf = { .missing = end, .missing_end = end };
+    const char *node = memchr(p, '.', (size_t)(end - p));
+    const char *hash = node ? memchr(node + 1, '.', (size_t)(end - node - 1)) : NULL;
+    const char *missing = hash ? memchr(hash + 1, '.', (size_t)(end - hash - 1)) : NULL;
+    leaf.node = node ? strtoul(node + 1, NULL, 10) : 0;
+    leaf.missing = missing ? missing + 1 : end;
+    return leaf;
+}
+
+static bool leaf_misses(const struct leaf *leaf, unsigned long attnum) {
+    for (const char *p = leaf->missing; p < leaf->missing_end; p++) {
+        if (strtoul(p, NULL, 10) == attnum) {
+            return true;
+        }
+        p = memchr(p, '_', (size_t)(leaf->missing_end - p));
+        if (!p) {
+            break;
+        }
+    }
+    return false;
+}
+
+/* Another file: TRUNCATE of one partition is in no log that is published through the root, and the
+ * catalogue does not tell it from VACUUM FULL. */
 static bool leaf_rewritten(const char *was, size_t was_len, const char *is, size_t is_len) {
-    const char *a = memchr(was, '.', was_len), *b = memchr(is, '.', is_len);
-    if (!a || !b) {
+    struct leaf a = leaf_of(was, was_len), b = leaf_of(is, is_len);
+    if (a.node != b.node) {
         return true;
     }
-    unsigned long node_a = strtoul(a + 1, (char **)&a, 10),
-                  node_b = strtoul(b + 1, (char **)&b, 10);
-    size_t rest_a = (size_t)(was + was_len - a), rest_b = (size_t)(is + is_len - b);
-    rest_a -= rest_a && was[was_len - 1] == '+';
-    rest_b -= rest_b && is[is_len - 1] == '+';
-    return node_a != node_b && (rest_a != rest_b || memcmp(a, b, rest_a) != 0);
+    for (const char *p = b.missing; p < b.missing_end; p++) {
+        if (!leaf_misses(&a, strtoul(p, NULL, 10))) {
+            return true;
+        }
+        p = memchr(p, '_', (size_t)(b.missing_end - p));
+        if (!p) {
+            break;
+        }
+    }
+    return false;
 }
 
 static bool leaves_rewritten(const struct marks *was, const struct marks *is) {
@@ -242,6 +279,52 @@ static bool types_rewritten(const struct schema *before, const struct schema *af
     return false;
 }
 
+void pgsrc_column_mark(struct buf *out, int16_t attnum, const char *xmin, const char *name,
+                       bool missing) {
+    buf_putf(out, "%d.%s.%016llx%s;", attnum, xmin,
+             (unsigned long long)hash_bytes(name, strlen(name), 0), missing ? "m" : "");
+}
+
+/* The hash of the name in a column's entry; 0 = it has none. */
+static unsigned long long entry_name(const char *p, size_t len) {
+    const char *xmin = memchr(p, '.', len);
+    const char *name = xmin ? memchr(xmin + 1, '.', (size_t)(p + len - xmin - 1)) : NULL;
+    return name ? strtoull(name + 1, NULL, 16) : 0;
+}
+
+static bool had_name(const struct schema *schema, unsigned long long name) {
+    for (uint16_t c = 0; c < schema->column_count && name; c++) {
+        if (hash_bytes(schema->columns[c].name, strlen(schema->columns[c].name), 0) == name) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Does a column, by its entry, hold other values for old rows than the target has under its name?
+ * moved: the table has another file. */
+static bool column_rewritten(const struct schema *before, const struct marks *was, bool moved,
+                             const char *p, size_t len) {
+    size_t other_len;
+    unsigned long attnum = strtoul(p, NULL, 10);
+    unsigned long long name = entry_name(p, len);
+    const char *other = entry_find(was->columns, was->columns_end, attnum, &other_len);
+    if (other) {
+        unsigned long long old_name = entry_name(other, other_len);
+        return (moved && (other_len != len || memcmp(other, p, len) != 0)) ||
+               (name && old_name && name != old_name); /* RENAME: the old values have a new name */
+    }
+    if (moved || p[len - 1] == 'm') {
+        return true;
+    }
+    /* It existed, but was not captured: a generated column that became an ordinary one. */
+    const char *numbers = entry_find(was->columns, was->columns_end, 0, &other_len);
+    if (numbers && attnum <= strtoul(numbers + 2, NULL, 10)) {
+        return true;
+    }
+    return had_name(before, name); /* DROP COLUMN, then ADD COLUMN of the same name */
+}
+
 bool pgsrc_rewritten(const struct schema *before, const struct schema *after) {
     if (before->table_id != after->table_id || types_rewritten(before, after)) {
         return true;
@@ -253,11 +336,9 @@ bool pgsrc_rewritten(const struct schema *before, const struct schema *after) {
     bool moved = was.node_len != is.node_len || memcmp(was.node, is.node, is.node_len) != 0;
     for (const char *p = is.columns; p < is.columns_end;) {
         const char *stop = memchr(p, ';', (size_t)(is.columns_end - p));
-        size_t len = (size_t)((stop ? stop : is.columns_end) - p), other_len;
-        const char *other =
-            entry_find(was.columns, was.columns_end, strtoul(p, NULL, 10), &other_len);
-        bool changed = !other || other_len != len || memcmp(other, p, len) != 0;
-        if (moved ? changed : !other && len && p[len - 1] == 'm') {
+        size_t len = (size_t)((stop ? stop : is.columns_end) - p);
+        bool column = len && strtoul(p, NULL, 10) != 0; /* not the entry of the numbers */
+        if (column && column_rewritten(before, &was, moved, p, len)) {
             return true;
         }
         p += len + 1;

@@ -1,6 +1,7 @@
 /* Which columns are a table's key, and does the log carry enough to apply updates and deletes?
  * Pure; unit-tested. */
 #pragma once
+#include "cdc/base/buf.h"
 #include "cdc/schema.h"
 #include "cdc/source.h"
 
@@ -29,7 +30,11 @@ struct pgsrc_identity_out {
 };
 void pgsrc_identity(const struct pgsrc_identity_in *in, struct pgsrc_identity_out *out);
 
-/* Marks of stored rows, in schema.storage: "<filenode>:<attnum>.<xmin>[m];..." and, of a
- * partitioned table, "p:<...>|<oid>.<filenode>.<hash>[+];...". m: the column has a value for rows
- * stored before it. +: the partition existed before it was attached. See source_ops.rewritten. */
+/* Marks of stored rows, in schema.storage: "<filenode>:0.<highest attnum>;<attnum>.<xmin>.<hash of
+ * the name>[m];..." and, of a partitioned table, "p:<...>|<oid>.<filenode>.<hash>.<attnums with
+ * m>[+];...". m: the column has a value for rows stored before it. +: the partition existed before
+ * it was attached. See source_ops.rewritten. Marks without what later versions added are read
+ * too. */
+void pgsrc_column_mark(struct buf *out, int16_t attnum, const char *xmin, const char *name,
+                       bool missing);
 bool pgsrc_rewritten(const struct schema *before, const struct schema *after);

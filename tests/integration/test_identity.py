@@ -239,6 +239,50 @@ def case_definitions_while_running(t):
     stopped.check("on_rewrite=stop names the table", "public.t" in result.stderr and "cure:" in result.stderr, result.stderr)
 
 
+def changed(t, number, create, change, generation):
+    """A table that is read, changed while no job runs, and caught up with."""
+    flow = Flow(t, number, create)
+    flow.once("snapshot")
+    flow.sql(change)
+    flow.once("changed")
+    flow.same("changed", "t")
+    flow.equal("generation", max(l["source"]["gen"] for l in flow.lines("t")), generation)
+    return flow
+
+
+def case_other_columns_of_the_same_name(t):
+    """T131: a name that means another column than before, which no log shows."""
+    table = "create table t (id int primary key, a text, b text); insert into t select g, 'a' || g, 'b' || g from generate_series(1, 5) g"
+    changed(t, "T131 drop, add", table, "alter table t drop column b; alter table t add column b text", 2)
+    changed(t, "T131 rename", table, "alter table t rename column b to c; insert into t values (9, 'x', 'y')", 2)
+    changed(t, "T131 swap", table, "alter table t rename column b to z; alter table t rename column a to b; alter table t rename column z to a; insert into t values (9, 'x', 'y')", 2)
+    changed(t, "T131 rename, add", table, "alter table t rename column b to c; alter table t add column b text; insert into t values (9, 'x', 'y', 'z')", 2)
+    changed(t, "T131 drop expression", "create table t (id int primary key, a int, g int generated always as (a * 2) stored); insert into t select g, g from generate_series(1, 5) g",
+            "alter table t alter g drop expression; insert into t values (9, 1, 4)", 2)
+    changed(t, "T131 add", table, "alter table t add column d int; insert into t values (9, 'a', 'b', 8)", 1)
+    flow = Flow(t, "T131 drop, once, add", table)
+    flow.once("snapshot")
+    flow.sql("alter table t drop column b")
+    flow.once("dropped")
+    flow.sql("alter table t add column b text")
+    flow.once("added")
+    flow.same("added", "t")
+
+
+def case_partitions_unseen(t):
+    """T130, T131: what happens to one partition, or to all without a rewrite, is in no log."""
+    table = ("create table t (id int, part int, body text, primary key (id, part)) partition by list (part);"
+             "create table t_1 partition of t for values in (1); create table t_2 partition of t for values in (2);"
+             "insert into t select g, 1 + g % 2, 'x' from generate_series(1, 6) g")
+    changed(t, "T130 truncate of one", table, "truncate t_1; insert into t values (100, 1, 'new'), (101, 2, 'new')", 2)
+    changed(t, "T131 add column default", table, "alter table t add column d int default 7; insert into t values (100, 1, 'new', 8)", 2)
+    changed(t, "T130 attach in its own transaction", table, "begin; create table t_3 (id int not null, part int not null, body text); insert into t_3 values (1, 3, 'z');"
+            "alter table t attach partition t_3 for values in (3); commit; insert into t values (5, 3, 'q')", 2)
+    changed(t, "T130 attach of a tree", table, "create table t_3 (id int not null, part int not null, body text) partition by list (part); create table t_3a partition of t_3 default;"
+            "insert into t_3 values (1, 3, 'z'); alter table t attach partition t_3 for values in (3); insert into t values (5, 3, 'q')", 2)
+    changed(t, "T130 a new one", table, "create table t_3 partition of t for values in (3); insert into t values (5, 3, 'q')", 1)
+
+
 def case_names(t):
     """T136: names with upper case, quotes, dots and blanks; a database with a hyphen."""
     server = t.server

@@ -88,7 +88,7 @@ TEST(pgsrc_identity_without_one_prints_three_ways_out) {
         EXPECT_TRUE(!out.usable && out.why[0]);
         EXPECT_EQ_STR(out.cure,
                       "ALTER TABLE \"public\".\"orders\" REPLICA IDENTITY "
-                      "FULL;\n\"public\".\"orders\": skip\n\"public\".\"orders\": append");
+                      "FULL;\npublic.orders: skip\npublic.orders: append");
     }
     EXPECT_TRUE(!decide('n', by_id, none, (struct table_choice){ 0 }).usable);
     EXPECT_TRUE(!decide('d', generated, none, (struct table_choice){ 0 }).usable);
@@ -141,6 +141,37 @@ TEST(pgsrc_rewritten_by_alter_only) {
     EXPECT_TRUE(!rewritten("9:1.700;", ""));
 }
 
+/* Marks of the columns of table(), which has three, and perhaps one more. */
+static const char *marks(char out[400], const char *front, const char *const *names,
+                         const int16_t *numbers, int count) {
+    struct buf b;
+    buf_init(&b, 399);
+    buf_puts(&b, front);
+    for (int i = 0; i < count; i++) {
+        pgsrc_column_mark(&b, numbers[i], "700", names[i], false);
+    }
+    memcpy(out, buf_cstr(&b), b.len + 1);
+    buf_release(&b);
+    return out;
+}
+
+TEST(pgsrc_rewritten_when_a_name_means_another_column) {
+    static const char *const names[] = { "id", "region", "body", "more" };
+    static const char *const renamed[] = { "id", "region", "text" };
+    static const char *const swapped[] = { "id", "body", "region" };
+    static const int16_t first[] = { 1, 3, 4, 5 }, again[] = { 1, 3, 7 }, early[] = { 1, 3, 4, 2 };
+    char was[400], is[400];
+    marks(was, "9:0.4;", names, first, 3);
+    EXPECT_TRUE(!rewritten(was, was));
+    EXPECT_TRUE(rewritten(was, marks(is, "9:0.4;", renamed, first, 3))); /* RENAME */
+    EXPECT_TRUE(rewritten(was, marks(is, "9:0.4;", swapped, first, 3))); /* two of them */
+    EXPECT_TRUE(rewritten(was, marks(is, "9:0.7;", names, again, 3)));   /* DROP, ADD */
+    EXPECT_TRUE(!rewritten(was, marks(is, "9:0.5;", names, first, 4)));  /* ADD */
+    EXPECT_TRUE(rewritten(was, marks(is, "9:0.4;", names, early, 4)));   /* DROP EXPRESSION */
+    EXPECT_TRUE(!rewritten("9:1.700;3.700;4.700;", was)); /* marks of an older version */
+    EXPECT_TRUE(!rewritten("9:1.700;3.700;4.700;", is) && !rewritten(was, "9:1.700;3.700;"));
+}
+
 TEST(pgsrc_rewritten_partitions) {
     EXPECT_TRUE(!rewritten("p:1.7;|20.20.00fa;",
                            "p:1.7;|20.20.00fa;30.30.00ba;")); /* CREATE TABLE .. PARTITION OF */
@@ -148,8 +179,14 @@ TEST(pgsrc_rewritten_partitions) {
                           "p:1.7;|20.20.00fa;30.30.00ba+;")); /* ATTACH of a table with rows */
     EXPECT_TRUE(
         rewritten("p:1.7;|20.20.00fa;30.30.00ba;", "p:1.7;|20.20.00fa;")); /* DROP, DETACH */
-    EXPECT_TRUE(!rewritten("p:1.7;|20.20.00fa+;",
-                           "p:1.7;|20.21.00fa+;")); /* VACUUM FULL of an attached one */
+    EXPECT_TRUE(
+        rewritten("p:1.7;|20.20.00fa+;", "p:1.7;|20.21.00fa+;")); /* TRUNCATE of one is in no log */
+    EXPECT_TRUE(
+        rewritten("p:1.7;|20.20.00fa.;", "p:1.7;2.9;|20.20.00cc.2;")); /* ADD .. DEFAULT 7 */
+    EXPECT_TRUE(!rewritten("p:1.7;|20.20.00fa.2_5+;", "p:1.7;|20.20.00cc.2_5+;"));
+    EXPECT_TRUE(!rewritten("p:1.7;|20.20.00fa.2_5+;", "p:1.7;|20.20.00cc.5+;"));
+    EXPECT_TRUE(rewritten("p:1.7;|20.20.00fa.2_5;", "p:1.7;|20.20.00cc.2_5_15;"));
+    EXPECT_TRUE(rewritten("p:1.7;|20.20.00fa.15;", "p:1.7;|20.20.00cc.1_15;"));
     EXPECT_TRUE(!rewritten("p:1.7;|20.20.00fa;", "p:1.7;|20.20.00cc;"));
     EXPECT_TRUE(
         rewritten("p:1.7;|20.20.00fa;", "p:1.7;|20.21.00cc;")); /* ALTER of the root rewrote it */
