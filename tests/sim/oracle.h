@@ -1,15 +1,20 @@
 /* What must hold after every commit, whatever crashed, failed or was late. Oracles, by the names
  * that a failing seed prints:
  *
- *   state       joined ranges of the target equal the source at the committed position     bank the
- * sum over two tables holds order       stream rows of a table come in the log's order, once
- * doubled  no key is inserted, updated or deleted twice history     of a table that was consistent
- * at two commits, all changes between them and nothing else whole       a commit ends at a
- * transaction's end      ack     the source is not acknowledged beyond the target's resume seq
- * commits are numbered without gaps         epoch   one writer an epoch, and epochs only rise
- *   generation  rows lie in the generation that was begun    position  the stored position reads
- * back and never goes back channels    bytes in channels stay within the budget  durable  what was
- * committed survives any crash (jsonl)
+ *   state       what is joined equals the source at the committed position
+ *   bank        a sum over two tables holds in every consistent commit
+ *   order       stream rows of a table come in the log's order, once
+ *   doubled     no key is inserted, updated or deleted twice
+ *   history     between two consistent commits: all changes of a table and nothing else
+ *   whole       a commit ends at a transaction's end
+ *   ack         the source is not acknowledged beyond the target's resume
+ *   seq         commits are numbered without gaps
+ *   epoch       one writer an epoch, and epochs only rise
+ *   generation  rows lie in the generation that was begun
+ *   position    the stored position reads back and never goes back
+ *   retry       a commit that is tried again says the same (sinks.c)
+ *   channels    bytes in channels stay within the budget
+ *   durable     what was committed survives any crash
  *
  * Thread: the simulator's one; no yield within. */
 #pragma once

@@ -1,14 +1,14 @@
-/* The simulator's command line.
+/* The simulator's command line; every command takes --set NAME=N to overrule what a seed draws.
  *
- *   sim --seeds A..B [--set NAME=N...]        each seed in a process of its own; a result line for
- * 100 of them and for each that fails sim --seed N [--trace] [--set ...]        one seed, with what
- * happened on standard error sim --shrink N                            the smallest numbers with
- * which it still fails by the same oracle sim --exhaustive [N]                      a short script
- * (of seed N), killed at every step of its first instance sim --hash N [PERTURB] the hash of the
- * trace, with the heap filled with that byte
+ *   sim --seeds A..B      each in a process; a result line for 100 of them, and for each that fails
+ *   sim --seed N          one seed; with --trace, what happened on standard error
+ *   sim --shrink N        the smallest numbers with which it still fails by the same oracle
+ *   sim --exhaustive [N]  a short script (of seed N), killed at every step of its first instance
+ *   sim --hash N [FILL]   as --seed, with the heap filled with that byte
  *
- * --seeds ends with `deterministic`: 50 seeds run twice with different heap fills have the same
- * trace. Exit code 1: something failed. */
+ * --seeds of 1000 or more play some exhaustive scripts too; all end with `deterministic`: 50 seeds
+ * run twice with different heap fills have the same trace. --first: stop at the first failure.
+ * Exit code 1: something failed. */
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +22,7 @@
 
 #define SETS_MAX 32u
 #define DETERMINISTIC_SEEDS 50u
+#define EXHAUSTIVE_SCRIPTS 5u
 
 struct options {
     const char *sets[SETS_MAX];
@@ -100,6 +101,41 @@ static void put_failure(uint64_t seed, const struct options *o, const struct sim
     fflush(stdout);
 }
 
+/* A crash at every step: the script is short, so that the first instance is done within some
+ * hundred steps. How many crashes failed. */
+static unsigned exhaustive(uint64_t seed, const struct options *given, struct sim_verdict *v) {
+    static const char *const brief[] = { "txs=6",     "faults=0",    "crashes=1",
+                                         "zombies=0", "newcomers=0", "server_crashes=0",
+                                         "keys=8",    "fat=0" };
+    struct options o = *given;
+    char crash[32];
+    unsigned failed = 0, at = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(brief); i++) {
+        o.sets[o.set_count++] = brief[i];
+    }
+    o.sets[o.set_count++] = crash;
+    do {
+        snprintf(crash, sizeof crash, "crash_at=%u", ++at);
+        run_seed(seed, &o, v);
+        if (*v->oracle) {
+            failed++;
+            put_failure(seed, &o, v);
+        }
+    } while (v->crashes > 0);
+    if (!failed) {
+        printf("ok exhaustive %llu: a crash at each of %u steps\n", (unsigned long long)seed,
+               at - 1);
+    }
+    fflush(stdout);
+    return failed;
+}
+
+static int exhaustive_alone(uint64_t seed, const struct options *o, struct sim_verdict *v) {
+    unsigned failed = exhaustive(seed, o, v);
+    printf("%d passed, %u failed\n", !failed, failed);
+    return failed ? 1 : 0;
+}
+
 struct tally {
     unsigned passed, failed;
     uint64_t commits, crashes, rewinds, faults;
@@ -133,6 +169,12 @@ static int seeds(uint64_t from, uint64_t to, const struct options *o, struct sim
                    (unsigned long long)t.rewinds, (unsigned long long)t.faults);
         }
         fflush(stdout);
+    }
+    bool more = !o->first_only && to - from >= 999;
+    for (uint64_t seed = 1; more && seed <= EXHAUSTIVE_SCRIPTS; seed++) {
+        unsigned failed = exhaustive(seed, o, v);
+        all.failed += failed;
+        all.passed += !failed;
     }
     if (!o->first_only) {
         struct options fill = *o;
@@ -200,38 +242,6 @@ static int shrink(uint64_t seed, struct options *o, struct sim_verdict *v) {
     return 1;
 }
 
-/* A crash at every step: the script is short, so that the first instance is done within some
- * thousand steps. */
-static int exhaustive(uint64_t seed, struct options *o, struct sim_verdict *v) {
-    static char crash[32];
-    unsigned failed = 0, steps = 0;
-    static const char *const brief[] = { "txs=6",     "faults=0",    "crashes=1",
-                                         "zombies=0", "newcomers=0", "server_crashes=0",
-                                         "keys=8",    "fat=0" };
-    for (size_t i = 0; i < ARRAY_COUNT(brief); i++) {
-        o->sets[o->set_count++] = brief[i];
-    }
-    o->sets[o->set_count++] = crash;
-    for (unsigned at = 1;; at++) {
-        snprintf(crash, sizeof crash, "crash_at=%u", at);
-        run_seed(seed, o, v);
-        steps = at;
-        if (*v->oracle) {
-            failed++;
-            put_failure(seed, o, v);
-        }
-        if (v->crashes == 0) {
-            break;
-        }
-    }
-    if (!failed) {
-        printf("ok exhaustive %llu: a crash at each of %u steps\n", (unsigned long long)seed,
-               steps - 1);
-    }
-    printf("%d passed, %u failed\n", !failed, failed);
-    return failed ? 1 : 0;
-}
-
 static int one(uint64_t seed, const struct options *o, struct sim_verdict *v) {
     run_seed(seed, o, v);
     printf("seed %llu: %s%s%s hash=%016llx steps=%llu virtual=%.1fs commits=%llu crashes=%llu "
@@ -283,6 +293,6 @@ int main(int argc, char **argv) {
     o.perturb = fill ? atoi(fill) : 0;
     return strcmp(mode, "--seed") == 0 || strcmp(mode, "--hash") == 0 ? one(from, &o, v)
            : strcmp(mode, "--shrink") == 0                            ? shrink(from, &o, v)
-           : strcmp(mode, "--exhaustive") == 0                        ? exhaustive(from, &o, v)
-                                                                      : usage();
+           : strcmp(mode, "--exhaustive") == 0 ? exhaustive_alone(from, &o, v)
+                                               : usage();
 }

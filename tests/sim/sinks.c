@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cdc/base/clock.h"
+#include "cdc/base/map.h"
 #include "tests/sim/fault.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sched.h"
@@ -44,6 +45,7 @@ static struct {
     struct buf schemas[DB_TABLES + 4]; /* JSON, as a target keeps them */
     uint32_t schema_count;
     struct request late;
+    uint64_t tried_epoch, tried_seq, tried_hash; /* the last commit that was asked for */
 } target;
 
 static const struct sink_ops model_1_ops, model_2_ops;
@@ -139,6 +141,29 @@ void sinks_settle_late(void) {
     }
 }
 
+static uint64_t hash_text(const char *s, uint64_t seed) {
+    return s ? hash_bytes(s, strlen(s), seed) : seed;
+}
+
+/* A target that knows commits by their label refuses a second try that differs from the first. */
+static void check_retry(const struct request *r) {
+    uint64_t hash = hash_text(r->to, hash_text(r->from, 1));
+    for (uint32_t i = 0; i < r->label_count; i++) {
+        hash = hash_text(r->labels[i], hash);
+    }
+    for (unsigned i = 0; i < r->events.count; i++) {
+        hash = hash_bytes(&r->events.at[i], sizeof r->events.at[i], hash);
+    }
+    bool again = target.tried_epoch == r->epoch && target.tried_seq == r->seq;
+    if (again && target.tried_hash != hash) {
+        sim_fail("retry", "commit %llu of epoch %llu is tried again with other contents",
+                 (unsigned long long)r->seq, (unsigned long long)r->epoch);
+    }
+    target.tried_epoch = r->epoch;
+    target.tried_seq = r->seq;
+    target.tried_hash = hash;
+}
+
 /* ---- the door ---- */
 
 static int model_open(const struct sink_address *a, struct sink **out, const struct sink_ops *ops,
@@ -224,6 +249,7 @@ static enum commit_outcome model_commit(struct sink *sink, const struct commit_r
     }
     struct request r;
     request_of(s, req, &r);
+    check_retry(&r);
     enum commit_outcome outcome = judge(&r);
     if (outcome == COMMITTED && fault_due(FAULT_SINK, "commit_answer")) {
         unsigned what = sim_below(STREAM_FAULT, 3);

@@ -1,10 +1,9 @@
-/* Targets of the simulator, behind one decorator that yields, injects faults and asks the oracles
- * after every commit:
+/* Targets of the simulator. Each yields, may fail, and asks the oracles after every commit:
  *
- *   model    transactional: rows and position change at once, only from the stored position and by
- * the newest epoch. An answer may be lost (UNKNOWN, applied or not) or late: the request is still
- * under way and takes effect later, or never. jsonl    the product's own sink on the memory disk;
- * what became visible is read back from its files.
+ *   model  transactional: rows and position change at once, only from the stored position and by
+ *          the newest epoch. An answer may be lost (UNKNOWN, applied or not) or late: the request
+ *          is still under way and takes effect later, or never
+ *   jsonl  the product's own sink on the memory disk; its folder is read back as a reader would
  *
  * Thread: the simulator's one; every call is a yield point. */
 #pragma once
