@@ -182,6 +182,47 @@ bool pgsrc_hosts_are_local(const char *hosts) {
     return local;
 }
 
+static bool names_are_local(const char *names) {
+    for (const char *p = names;; p++) {
+        size_t n = strcspn(p, ",");
+        if (!host_is_local(p, n)) {
+            return false;
+        }
+        p += n;
+        if (!*p) {
+            return true;
+        }
+    }
+}
+
+static const char *extra_or_environment(const struct pgsrc_login *login, const char *key,
+                                        const char *variable) {
+    const char *value = variable ? getenv(variable) : NULL;
+    for (const char *const *e = login->extra; e && e[0]; e += 2) {
+        value = strcmp(e[0], key) == 0 ? e[1] : value;
+    }
+    return value && value[0] ? value : NULL;
+}
+
+bool pgsrc_login_is_local(const struct pgsrc_login *login) {
+    const char *addresses = extra_or_environment(login, "hostaddr", "PGHOSTADDR");
+    const char *hosts = extra_or_environment(login, "host", NULL);
+    if (addresses) {
+        return names_are_local(addresses);
+    }
+    if (extra_or_environment(login, "service", "PGSERVICE")) {
+        return false; /* it may name any host */
+    }
+    if (hosts) {
+        return names_are_local(hosts);
+    }
+    if (login->hosts && login->hosts[0]) {
+        return pgsrc_hosts_are_local(login->hosts);
+    }
+    hosts = getenv("PGHOST");
+    return !hosts || names_are_local(hosts);
+}
+
 /* The system's bundle of authorities; libpq 15 does not know where it is. */
 static const char *system_roots(void) {
     static const char *const places[] = { "/etc/ssl/certs/ca-certificates.crt",
@@ -236,7 +277,7 @@ static int words_fill(struct words *w, const struct pgsrc_login *login, struct b
         { "dbname", login->database },
         { "user", login->user },
         { "password", login->secret },
-        { "sslmode", pgsrc_hosts_are_local(login->hosts) ? "allow" : "verify-full" },
+        { "sslmode", pgsrc_login_is_local(login) ? "allow" : "verify-full" },
         { "gssencmode", "disable" },
         { "connect_timeout", "10" },
         { "keepalives_idle", "30" },

@@ -64,3 +64,6 @@ void pgsrc_put_table(struct buf *out, const char *space, const char *name); /* "
 /* Are all hosts of the list this machine (loopback addresses, localhost, Unix sockets, nothing)?
  * Pure. */
 bool pgsrc_hosts_are_local(const char *hosts);
+/* Does all that libpq will take as a host, its own keys and environment variables included, lie on
+ * this machine? Only then is TLS without verification the default. Reads the environment. */
+bool pgsrc_login_is_local(const struct pgsrc_login *login);
