@@ -494,8 +494,11 @@ int pgsrc_op_log_next(struct source_log *base, int64_t deadline_us, struct segme
         if (take_buffered(log, &full, err) || service(log, &until, err)) {
             return -1;
         }
-        if (full && take_segment(log, out)) {
-            return 0;
+        if (full) { /* else there was nothing to give out, and more lies in the buffer */
+            if (take_segment(log, out) || clock_mono_us() >= deadline_us) {
+                return 0;
+            }
+            continue;
         }
         until = until < deadline_us ? until : deadline_us;
         if (pgsrc_wire_fill(log->wire, log->pending, log->waker, until, &got, err)) {
