@@ -18,6 +18,7 @@ from truth import MASK, digest, label_name, parse_lsn
 KINDS = ("missing", "doubled", "order", "value", "state", "torn", "sum", "generation", "sequence", "form")
 SHOWN_PER_KIND = 12
 DATA_FILE = re.compile(r"^(\d{16})\.jsonl$")
+LINE_KEYS = ["op", "table", "key", "before", "after", "tx", "ts", "source"]
 COMMIT_KEYS = ["job", "epoch", "seq", "rows", "schema", "position", "inconsistent"]
 
 
@@ -176,7 +177,7 @@ def show_difference(have, want):
 
 class Checker:
     """One folder against one truth. `bank`: ({table: column}, sum) or None. `ledger`: name of the table (client, n), or None.
-    `starts_max`: how many instances may have claimed an epoch."""
+    `starts_max`: how many starts, rewinds included, may have claimed an epoch."""
 
     def __init__(self, truth, bank=None, ledger=None, starts_max=None):
         self.truth = truth
@@ -192,6 +193,7 @@ class Checker:
         self._first_file = {}     # xid -> index of the first file that shows a row of it
         self._ledger_seen = {}
         self._dead = {}
+        self._tx_order = {}       # table -> (end, n) of its newest change in this file
 
     def run(self, folder):
         """Walks the folder; returns the Findings."""
@@ -239,12 +241,28 @@ class Checker:
             return
         epochs = {commit.epoch for commit in self.commits}
         if self.starts_max is not None and len(epochs) > self.starts_max:
-            self.found.add("sequence", "%d epochs of %d instances" % (len(epochs), self.starts_max))
+            self.found.add("sequence", "%d epochs of %d starts" % (len(epochs), self.starts_max))
         if not self.commits[0].claim:
             self.found.add("sequence", "the first file is not a claim")
         schema = self.commits[-1].schema
         if schema and not os.path.exists(os.path.join(folder, schema)):
             self.found.add("sequence", "the newest commit names %s, which is not there" % schema)
+        elif schema:
+            self._check_schemas(os.path.join(folder, schema))
+
+    def _check_schemas(self, path):
+        """The stored definitions are those of the tables as of the newest position."""
+        with open(path, encoding="utf-8") as file:
+            stored = {label_name(table["table"]): table for table in json.load(file)["tables"]}
+        applied = self.commits[-1].applied
+        for name, table in self.truth.live().items():
+            if table.created <= applied and name not in stored:
+                self.found.add("sequence", "%s does not hold %s" % (path, name))
+            elif table.created <= applied:
+                columns = {table.alias.get(column["name"], column["name"]): column["key"] for column in stored[name]["columns"]}
+                key = sorted((place, column) for column, place in columns.items() if place >= 0)
+                if set(columns) != table.columns_at(applied) or [column for _place, column in key] != table.key:
+                    self.found.add("sequence", "%s: %s has columns %s there" % (path, name, columns))
 
     @staticmethod
     def _read_commit(path, index):
@@ -274,12 +292,14 @@ class Checker:
             self.found.add("sequence", "position %X after %X at seq %d" % (commit.applied, last.applied, commit.seq))
         if commit.epoch < last.epoch:
             self.found.add("sequence", "epoch %d after %d at seq %d" % (commit.epoch, last.epoch, commit.seq))
+        elif commit.epoch > last.epoch + 1:
+            self.found.add("sequence", "epoch %d after %d at seq %d" % (commit.epoch, last.epoch, commit.seq))
         elif commit.epoch > last.epoch and not commit.claim:
             self.found.add("sequence", "epoch %d begins at seq %d with rows" % (commit.epoch, commit.seq))
 
     def _file(self, commit):
         where = os.path.basename(commit.path)
-        self._dead = {}
+        self._dead, self._tx_order = {}, {}
         announced, rows = {}, 0
         with open(commit.path, "rb") as file:
             for number, text in enumerate(file, 1):
@@ -313,8 +333,7 @@ class Checker:
     def _line(self, commit, line, place, announced):
         self.lines += 1
         op, name, gen = line["op"], label_name(line["table"]), line["source"]["gen"]
-        if op not in ("r", "c", "u", "d", "t"):
-            raise ValueError("op %r" % op)
+        self._check_form(line, place)
         lsn = parse_lsn(line["source"]["lsn"])
         view = self._view(name, commit)
         context = self._context(view, commit, op, gen, place)
@@ -322,10 +341,11 @@ class Checker:
             return
         if name not in announced and op != "t":
             self.found.add("form", "%s: a row of %s before its schema" % (place, name))
-        if op != "r" and (line.get("tx") or {}).get("id") is not None:
+        if line["tx"] is not None:
             end = self._transaction(commit, line, lsn, place)
             if end is None:
                 return
+            self._check_order(name, gen, end, line["tx"]["n"], place)
         elif op == "t":
             return                      # the record of a generation
         else:
@@ -341,6 +361,31 @@ class Checker:
         else:
             self._keyless_line(context, line, end, place)
 
+    def _check_form(self, line, place):
+        """What INTERFACE says of every line: its keys in order, which op carries which image, what belongs to a transaction."""
+        op, tx, source = line["op"], line["tx"], line["source"]
+        if [key for key in line if key != "unchanged"] != LINE_KEYS or list(source) != ["lsn", "snapshot", "gen"]:
+            self.found.add("form", "%s: keys %s" % (place, list(line)))
+        images = {"r": (False, True), "c": (False, True), "u": (None, True), "d": (True, False), "t": (False, False)}[op]
+        for image, want in zip(("before", "after"), images):
+            if want is not None and (line[image] is not None) != want:
+                self.found.add("form", "%s: op %s with %s %.80r" % (place, op, image, line[image]))
+        streamed = tx is not None
+        if streamed and (list(tx) != ["id", "n"] or source["snapshot"] is not False or line["ts"] is None):
+            self.found.add("form", "%s: a change of the log with %s, %s, %s" % (place, tx, source["snapshot"], line["ts"]))
+        if streamed and op == "r" or not streamed and op in "cu":
+            self.found.add("form", "%s: op %s %s a transaction" % (place, op, "with" if streamed else "without"))
+        if not streamed and op in "rt" and source["snapshot"] not in ("first", "backfill"):
+            self.found.add("form", "%s: read from the table, and snapshot %r" % (place, source["snapshot"]))
+
+    def _check_order(self, name, gen, end, n, place):
+        """The changes of a table stand in the order of the log, file by file."""
+        last = self._tx_order.get((name, gen), (0, -1))
+        if (end, n) <= last:
+            self.found.add("order", "%s: a change of %s number %d of the transaction ending at %X after number %d of %X" % (
+                place, name, n, end, last[1], last[0]))
+        self._tx_order[name, gen] = (end, n)
+
     def _context(self, view, commit, op, gen, place):
         """The generation that the line belongs to, a new one where it says so; None where it may not be."""
         context = view.context
@@ -348,6 +393,8 @@ class Checker:
             if context is not None or gen > 1:
                 if op != "t":
                     self.found.add("generation", "%s: a row of generation %s of %s without its record" % (place, gen, view.name))
+                if context is not None and gen != context.gen + 1:
+                    self.found.add("generation", "%s: generation %s of %s after %s" % (place, gen, view.name, context.gen))
                 if context is not None:
                     self._finish(view, context, commit.index)
             view.context = Context(view.name, gen, commit.index if context is not None else view.first_seen)
@@ -596,10 +643,12 @@ class Checker:
         elif (op, old, new) in ops[:done]:
             self.found.add("doubled", "%s: a change of %s was shown before" % (place, table.name))
         elif (op, old, new) in ops[done:]:
-            self.found.add("missing", "%s: changes of %s were left out" % (place, table.name), ops.index((op, old, new), done) - done)
-            context.shown[xid] = ops.index((op, old, new), done) + 1
+            index = ops.index((op, old, new), done)
+            self.found.add("missing", "%s: changes of %s were left out" % (place, table.name), index - done)
+            context.shown[xid] = index + 1
         else:
-            self.found.add("value", "%s: %s has no such change in %d: %s %.200s" % (place, table.name, xid, op, sorted(new or old or ())))
+            self.found.add("value", "%s: %s has no such change in %d: %s %.200s" % (
+                place, table.name, xid, op, sorted(new or old or ())))
         self._apply_bag(context, op, old, new, place)
 
     def _apply_bag(self, context, op, old, new, place):

@@ -78,14 +78,14 @@ class Scribe:
         return {name: json_cell(table.types[column], cells.get(column))
                 for column, name in self.names(table, end).items() if column not in without}
 
-    def line(self, op, table, end, xid, key, before, after, unchanged=(), snapshot=False):
+    def line(self, op, table, end, xid, key, before, after, unchanged=()):
         self.n += 1
         line = {"op": op, "table": label_of(table.name), "key": key, "before": before, "after": after}
         if unchanged:
             line["unchanged"] = list(unchanged)
         line["tx"] = None if xid is None else {"id": xid, "n": self.n}
         line["ts"] = "2026-01-02T03:04:05.678Z"
-        line["source"] = {"lsn": lsn_text(end), "snapshot": "first" if snapshot else False, "gen": self.gen[table.name]}
+        line["source"] = {"lsn": lsn_text(end), "snapshot": "first" if xid is None else False, "gen": self.gen[table.name]}
         self.lines.append(line)
 
     def key_image(self, table, key):
@@ -141,7 +141,7 @@ class Scribe:
             for key in table.history:
                 row = table.row_at(key, end) if self.range_of(table, key) == number else None
                 if row is not None:
-                    self.line("r", table, end, None, self.key_image(table, key), None, self.image(table, row, end), snapshot=True)
+                    self.line("r", table, end, None, self.key_image(table, key), None, self.image(table, row, end))
 
     def bag_rows(self, table, end):
         rows = []
@@ -154,7 +154,7 @@ class Scribe:
                 if new is not None:
                     rows.append(new)
         for row in rows:
-            self.line("r", table, end, None, {}, None, self.image(table, row, end), snapshot=True)
+            self.line("r", table, end, None, {}, None, self.image(table, row, end))
 
     def transaction(self, end, xid, entries, seen):
         """The effects of a transaction as lines, where their ranges have joined."""

@@ -4,6 +4,7 @@ First by hand, small enough to be read; then with a real server's test_decoding 
 changelogs' worth of spoiled lines. The workload's and the truth reader's own tests are the server's SELECT."""
 
 import copy
+import itertools
 import json
 import os
 import random
@@ -19,6 +20,7 @@ from workload import BANK_COLUMNS, BANK_SUM, LEDGER, SESSION, TABLES, TruthReade
 TIMEOUT = 240
 SPOILS = 6   # of each kind, on the real workload's changelog
 ACCOUNT = '{"create": "public.a", "columns": {"id": "integer", "balance": "bigint"}, "key": ["id"]}'
+NUMBERS = itertools.count()
 BAG = '{"create": "public.k", "columns": {"x": "text"}, "key": []}'
 
 
@@ -47,7 +49,7 @@ def row(op, key, after, tx=None, before=None, joined=None, gen=1, table="public.
     line = {"op": op, "table": table, "key": key, "before": before, "after": after}
     if unchanged:
         line["unchanged"] = unchanged
-    line.update({"tx": {"id": tx[0], "n": 1} if tx else None, "ts": "2026-01-02T03:04:05Z",
+    line.update({"tx": {"id": tx[0], "n": next(NUMBERS)} if tx else None, "ts": "2026-01-02T03:04:05Z",
                  "source": {"lsn": "0/%X" % (tx[1] if tx else joined), "snapshot": False if tx else "first", "gen": gen}})
     return line
 
@@ -137,6 +139,13 @@ def case_by_hand(t):
     def swap_within(f):
         f[5][1], f[5][2] = f[5][2], f[5][1]
     wrong("an insert before the delete it follows", swap_within, "order")
+    def swap_keys(f):
+        f[2][1], f[2][2] = f[2][2], f[2][1]
+    wrong("two changes of a transaction, of two keys, in the wrong order", swap_keys, "order")
+    wrong("a snapshot row that says it is of the log", lambda f: f[1][1]["source"].update(snapshot=False), "form")
+    wrong("a change that says it is of a snapshot", lambda f: f[2][1]["source"].update(snapshot="first"), "form")
+    wrong("an insert with a before-image", lambda f: f[5][2].update(before={"id": 3}), "form")
+    wrong("keys of a line in another order", lambda f: f[2][1].update(op=f[2][1].pop("op")), "form")
     wrong("a stale value", lambda f: f[3][1]["after"].update(balance=90), "value", "state")
     wrong("a stale snapshot row", lambda f: f[1][1]["after"].update(balance=99), "value")
     wrong("a wrong JSON type", lambda f: f[3][1]["after"].update(balance="80"), "form")
@@ -146,6 +155,7 @@ def case_by_hand(t):
     wrong("a transaction nobody committed", lambda f: f[3].insert(1, account("u", 1, 85, (999, 0x300))), "value")
     wrong("a gap between commits", lambda f: f.pop(4), "sequence")
     wrong("an epoch that falls back", lambda f: f[5][-1]["commit"].update(epoch=1), "sequence")
+    wrong("an epoch left out", lambda f: [f[i][-1]["commit"].update(epoch=3) for i in (4, 5)], "sequence")
     wrong("an epoch without a claim", lambda f: f[3][-1]["commit"].update(epoch=7), "sequence")
     wrong("a position that falls back", lambda f: f[4][-1]["commit"]["position"].update(applied="0/100"), "sequence")
     wrong("a file without its commit", lambda f: f[3].pop(), "form")
@@ -203,6 +213,8 @@ def case_generation(t):
     again = [record, account("r", 1, 7, joined=0x300, gen=2), account("c", 4, 8, four, gen=2)]
     start = [commit(1, [], 0), commit(2, first, 0x100)]
     expect(t, "a table made again", judge(t, log.truth, start + [commit(3, again, 0x400)]))
+    skipped = [dict(line, source=dict(line["source"], gen=3)) for line in again]
+    expect(t, "a generation left out", judge(t, log.truth, start + [commit(3, skipped, 0x400)]), "generation")
     expect(t, "a missing generation record", judge(t, log.truth, start + [commit(3, again[1:], 0x400)]), "generation")
     old = [dict(line, source=dict(line["source"], gen=1)) for line in again[1:]]
     expect(t, "a table made again under its old generation", judge(t, log.truth, start + [commit(3, old, 0x400)]), "generation")
@@ -287,6 +299,61 @@ def case_toast_and_truncate(t):
     del placeholder[2]["unchanged"]
     check("a placeholder for an unchanged cell", placeholder, "value")
     check("an unchanged cell of a row nobody has", lines[:1] + lines[2:3] + lines[3:], "missing", "state")
+
+
+def case_stored_definitions(t):
+    """The newest commit's file of definitions holds the tables as of its position."""
+    truth, files = accounts_history()
+    name = "_schema.0000000000000002.1.json"
+    for file in files:
+        file[-1]["commit"]["schema"] = name
+    right = [{"name": "id", "key": 0}, {"name": "balance", "key": -1}]
+
+    def stored(columns):
+        folder = t.temp()
+        save_files(folder, files)
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            json.dump({"tables": [{"table": "public.a", "columns": columns}] if columns else []}, file)
+        return Checker(truth).run(folder)
+    expect(t, "stored definitions", stored(right))
+    expect(t, "a definition that is not stored", stored(None), "sequence")
+    expect(t, "a stored column too few", stored(right[:1]), "sequence")
+    expect(t, "a stored key that is another", stored([dict(column, key=-1 - column["key"]) for column in right]), "sequence")
+    expect(t, "a file of definitions that is not there", judge(t, truth, files), "sequence")
+
+
+class DeadSession:
+    """Answers nothing: a reader is given the slot's rows by hand."""
+
+    def execute(self, _sql, _timeout=0):
+        return []
+
+    def close(self):
+        pass
+
+
+def case_truth_after_crash(t):
+    """A slot that fell back tells whole transactions again, and may have been cut within one: each is taken once."""
+    def transaction(number):
+        lsn = "0/%X" % (number * 0x100)
+        text = ACCOUNT if number == 1 else "public.a: INSERT: id[integer]:%d balance[bigint]:1" % number
+        text = "message: transactional: 1 prefix: ddl, sz: 1 content:" + text if number == 1 else "table " + text
+        return [(lsn, "BEGIN %d" % number), (lsn, text), (lsn, "COMMIT %d" % number)]
+    raw = os.path.join(t.temp(), "raw")
+    reader = TruthReader(DeadSession(), raw)
+    for piece in (transaction(1), transaction(2), transaction(3)[:2]):
+        for line in piece:
+            reader.take(*line)
+    reader.renew(DeadSession())
+    for number in (2, 3, 4):
+        for line in transaction(number):
+            reader.take(*line)
+    reader.close()
+    t.equal("truth after a crash: transactions", sorted(reader.truth.txs), [1, 2, 3, 4])
+    t.equal("truth after a crash: rows", len(reader.truth.live()["public.a"].current), 3)
+    with open(raw, encoding="utf-8") as file:
+        kept = [json.loads(line)[1] for line in file]
+    t.equal("truth after a crash: kept text", sum(1 for text in kept if text.startswith("COMMIT ")), 4)
 
 
 def case_kill_counts(t):

@@ -2,10 +2,11 @@
 
 Bank transfers over three tables, a ledger row in every transaction, big TOASTed texts that updates leave alone, moves of
 keys, rows deleted and inserted again, savepoints rolled back, transactions from one row to tens of thousands, TRUNCATE,
-a table with a collated key, one without a key and with equal rows, DDL of every kind, tables that come, go and return.
-Each DDL announces itself in its own transaction (the form is in truth.py). Also here: the reader of the truth's slot and
-the server's own text of a table. Clients are psql sessions, each used by one thread; they are opened by the thread that
-calls setup and start, which must be the main one."""
+a table with a collated key, one without a key and with equal rows, both again so wide that several lanes read pieces of
+one snapshot, DDL of every kind, tables that come, go and return. Each DDL announces itself in its own transaction (the
+form is in truth.py). The server may crash under it: whoever lost a session asks the ledger whether its transaction
+stands. Also here: the reader of the truth's slot and the server's own text of a table. Clients are psql sessions, each
+used by one thread; they are opened by the thread that calls setup, start and renew, which must be the main one."""
 
 import json
 import math
@@ -13,7 +14,7 @@ import random
 import threading
 
 from harness import SqlError, quote_literal
-from truth import Truth, canonical_text
+from truth import Truth, canonical_text, parse_lsn
 
 ACCOUNTS = 200
 BALANCE = 1000
@@ -41,6 +42,13 @@ TABLES = {
     "bulk": ({"id": "bigint", "v": "bigint", "pad": "text"}, ["id"], ""),
     "shape": ({"id": "integer", "v": "bigint"}, ["id"], ""),
 }
+# A row a page, so that few rows make the blocks of which pieces of a whole table are cut.
+WIDE_TABLES = {
+    "wide": ({"code": 'text collate "und-x-icu"', "v": "bigint", "pad": "text"}, ["code"],
+             "alter table wide set (fillfactor = 10)"),
+    "pile": ({"kind": "integer", "pad": "text"}, [], "alter table pile set (fillfactor = 10)"),
+}
+WIDE_ROWS = 2300
 
 
 def quoted(name):
@@ -64,11 +72,14 @@ def create_sql(name, columns, key, more=""):
         quoted(name), ", ".join(parts), more, announce(create="public." + name, columns=shown, key=key))
 
 
-def setup(session):
-    """Creates and fills the tables. The truth's slot must exist already."""
+def setup(session, wide=False):
+    """Creates and fills the tables, those of WIDE_TABLES if `wide`. The truth's slot must exist already."""
     session.execute(SESSION)
-    for name, (columns, key, more) in TABLES.items():
+    for name, (columns, key, more) in {**TABLES, **(WIDE_TABLES if wide else {})}.items():
         session.execute(create_sql(name, columns, key, more))
+    if wide:
+        session.execute("insert into wide select 'Wide ' || i, 0, repeat('w', 600) from generate_series(1, %d) i" % WIDE_ROWS)
+        session.execute("insert into pile select i %% 50, repeat('p', 600) from generate_series(1, %d) i" % WIDE_ROWS)
     for name in ("bank_a", "bank_b", "bank_c"):
         session.execute("insert into %s select i, %d, 0 from generate_series(1, %d) i" % (name, BALANCE, ACCOUNTS))
     session.execute("insert into docs select i, 'doc ' || i, repeat(md5(i::text), 90), 0 from generate_series(1, 300) i")
@@ -87,6 +98,7 @@ class Client:
         self.n = 0            # ledger rows committed
         self.versions = 0
         self.committed = self.failed = 0
+        self.loss = None      # an Event while a crash of the server is expected; set once `session` is a new one
 
     def version(self):
         """A number that no other change carries."""
@@ -97,16 +109,27 @@ class Client:
         """Runs body with a ledger row in one transaction; False if it failed (and was rolled back as a whole)."""
         ledger = "insert into ledger values (%d, %d)" % (self.number, self.n + 1)
         parts = [body, ledger] if self.random.random() < 0.5 else [ledger, body]
+        session, stands = self.session, True
         try:
-            self.session.execute("begin; %s; commit" % "; ".join(parts), 120)
+            session.execute("begin; %s; commit" % "; ".join(parts), 120)
         except SqlError as error:
-            if not error.sqlstate:
+            loss = self.loss
+            if error.sqlstate[:3] in ("", "57P", "080") and (loss is not None or session is not self.session):
+                stands = self._stands(loss)
+            elif not error.sqlstate:
                 raise
-            self.failed += 1
-            return False
-        self.n += 1
-        self.committed += 1
-        return True
+            else:
+                stands = False
+        self.n += stands
+        self.committed += stands
+        self.failed += not stands
+        return stands
+
+    def _stands(self, loss):
+        """Whether the transaction whose answer was lost has committed, as its ledger row says. `loss`: see __init__."""
+        if loss is not None and not loss.wait(120):
+            raise RuntimeError("no new session after a crash of the server")
+        return self.session.value("select count(*) from ledger where client = %d and n = %d" % (self.number, self.n + 1)) == "1"
 
     def step(self):
         actions, weights = zip(*self.share)
@@ -218,6 +241,20 @@ class Client:
             "delete from bulk where id >= {a}; insert into bulk select i, {v}, 'again' from generate_series({a}, {b}) i",
         )).format(v=v, a=first, b=first + rows)
 
+    def wide(self):
+        """The tables that are read in pieces; never truncated, so that they stay wide."""
+        r, v = self.random, self.version()
+        code = "Wide %d" % r.randint(1, WIDE_ROWS + 100)
+        return r.choice((
+            "update wide set v = {v} where code = '{code}'",
+            "update wide set code = code || 'é', v = {v} where code = '{code}'",
+            "delete from wide where code = '{code}'",
+            "insert into wide values ('{code}', {v}, repeat('w', 600)) on conflict (code) do update set v = excluded.v",
+            "insert into pile select {k}, repeat('p', 600) from generate_series(1, 2)",
+            "delete from pile where ctid in (select ctid from pile where kind = {k} limit 2)",
+            "update pile set pad = repeat('q', 590) where ctid in (select ctid from pile where kind = {k} limit 1)",
+        )).format(v=v, code=code, k=r.randint(0, 49))
+
     def empty(self):
         return "truncate %s" % self.random.choice(("churn", "events", "churn, docs", "bulk", "labels"))
 
@@ -226,6 +263,7 @@ class Client:
 
 ORDINARY = [(Client.transfer, 40), (Client.document, 14), (Client.label, 9), (Client.event, 9), (Client.types, 6),
             (Client.churn, 12), (Client.guest, 8), (Client.shape, 6)]
+WIDE = [(Client.wide, 6)]
 BIG = [(Client.bulk, 9), (Client.empty, 1)]
 
 
@@ -306,13 +344,15 @@ class Shaper(Client):
 
 
 class Workload:
-    """The clients, each in a thread. `rate`: ordinary transactions a second, of all clients together."""
+    """The clients, each in a thread. `rate`: ordinary transactions a second, of all clients together. `wide`: as of setup."""
 
-    def __init__(self, open_session, seed, clients=4, rate=45.0, bulk_rows=20000, bulk_every=12.0, ddl_every=2.5):
+    def __init__(self, open_session, seed, clients=4, rate=45.0, bulk_rows=20000, bulk_every=12.0, ddl_every=2.5, wide=False):
         self.clients = []
         self._paces = []
+        self._open_session = open_session
+        self._lost = []
         for number in range(1, clients + 1):
-            self._add(Client(number, open_session(), seed * 1000 + number, ORDINARY), clients / rate)
+            self._add(Client(number, open_session(), seed * 1000 + number, ORDINARY + WIDE * wide), clients / rate)
         big = Client(clients + 1, open_session(), seed * 1000 + clients + 1, BIG)
         big.bulk_rows = bulk_rows
         self._add(big, bulk_every)
@@ -363,6 +403,26 @@ class Workload:
     def resume(self):
         self._going.set()
 
+    def expect_loss(self):
+        """The server will crash: until renew, a session that ends is no error."""
+        for client in self.clients:
+            client.loss = threading.Event()
+
+    def renew(self):
+        """The server is back: each client gets a new session, and asks what became of its transaction."""
+        for client in self.clients:
+            session = self._open_session()
+            session.execute(SESSION)
+            self._lost.append(client.session)
+            client.session, loss = session, client.loss
+            client.loss = None
+            loss.set()
+
+    def close(self):
+        """Ends the sessions; after stop."""
+        for session in [client.session for client in self.clients] + self._lost:
+            session.close()
+
     def stop(self):
         self._stop.set()
         self._going.set()
@@ -386,6 +446,8 @@ class TruthReader:
         self._raw = open(raw, "w", encoding="utf-8") if raw else None
         self._stop = threading.Event()
         self._thread = None
+        self._piece = []         # the transaction being read
+        self._again = 0          # up to there a server that crashed may tell what it told before
         session.execute(SESSION)
 
     @staticmethod
@@ -408,25 +470,47 @@ class TruthReader:
         while True:
             rows = self._session.execute("select lsn, data from pg_logical_slot_get_changes('%s', null, 20000)" % TRUTH_SLOT, 300)
             for lsn, data in rows:
-                if self._raw:
-                    self._raw.write(json.dumps([lsn, data], ensure_ascii=False) + "\n")
-                self.truth.feed(lsn, data)
+                self.take(lsn, data)
             if self._raw:
                 self._raw.flush()
             rounds -= 1
             if not rows or rounds == 0:
                 return
 
-    def finish(self):
-        """Stops the thread and reads the rest. Call it while the workload rests."""
+    def take(self, lsn, data):
+        """One row of the slot; whole transactions go on, except those told again after a crash."""
+        self._piece.append((lsn, data))
+        if not data.startswith("COMMIT "):
+            return
+        piece, self._piece = self._piece, []
+        if parse_lsn(lsn) <= self._again:
+            return
+        for row in piece:
+            if self._raw:
+                self._raw.write(json.dumps(row, ensure_ascii=False) + "\n")
+            self.truth.feed(*row)
+
+    def halt(self):
+        """Stops the thread, wherever it is in the log."""
         self._stop.set()
         if self._thread:
             self._thread.join(300)
             self._thread = None
+        self._stop.clear()
         if self.error:
             raise self.error
+
+    def renew(self, session):
+        """Goes on with a new session after a crash of the server, while halted. The slot may have fallen back."""
+        self._session.close()
+        self._session = session
+        session.execute(SESSION)
+        self._again, self._piece = self.truth.last_end, []
+
+    def finish(self):
+        """Stops the thread and reads the rest. Call it while the workload rests."""
+        self.halt()
         self.pull()
-        self._stop.clear()
         return self.truth
 
     def close(self):
