@@ -6,6 +6,7 @@
 #include "cdc/base/escape.h"
 #include "cdc/base/json.h"
 #include "config/cmd/ends.h"
+#include "engine/position.h"
 
 /* The selector that counts which rules meet a table. */
 struct counting_rules {
@@ -31,6 +32,29 @@ struct plan {
     struct counting_rules counting;
     bool missing; /* something fatal */
 };
+
+/* Would the log start, or go on, from what the target knows? The source's own decision, creating
+ * nothing. */
+static int ask_start(struct plan *p, struct ends *e, struct err *err) {
+    struct stored_position stored = { 0 };
+    struct source_start look = { .knows = p->state.knows, .look_only = true };
+    int rc = 0;
+    if (look.knows == TARGET_POSITION) {
+        rc = position_decode(p->state.position, e->source->ops, &stored, err);
+        look.applied = stored.applied;
+        look.resume = stored.resume;
+        look.lineage = stored.lineage;
+    }
+    struct source_started *nothing = xcalloc(1, sizeof *nothing);
+    if (rc == 0) {
+        look.temporary = !e->sink->ops->owns_position;
+        rc = e->source->ops->start(e->source, &look, nothing, err);
+    }
+    free(nothing);
+    stored_position_release(&stored);
+    p->missing = p->missing || rc;
+    return rc;
+}
 
 static int ask(struct plan *p, struct ends *e, struct err *err) {
     const struct job_spec *spec = p->spec;
@@ -59,7 +83,7 @@ static int ask(struct plan *p, struct ends *e, struct err *err) {
     for (uint32_t i = 0; i < p->catalogue.count; i++) {
         p->missing = p->missing || !p->catalogue.tables[i].usable;
     }
-    return rc;
+    return rc || p->missing ? rc : ask_start(p, e, err);
 }
 
 static const char *first_read(const struct plan *p, const struct source_table *t) {
@@ -207,7 +231,7 @@ static void put_text(struct buf *out, const struct plan *p) {
                      p->spec->rules.rules[i].place.line, warning);
         }
     }
-    buf_puts(out, p->missing ? "not ready: paste what is missing, then plan again\n" : "ready\n");
+    buf_puts(out, p->missing ? "not ready: mend what is missing, then plan again\n" : "ready\n");
 }
 
 static void put_member(struct buf *out, const char *key, const char *value) {

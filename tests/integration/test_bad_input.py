@@ -229,6 +229,17 @@ def slot_dropped(t):
     return result, None
 
 
+def slot_dropped_plan(t):
+    """plan says what a start would: it looks at the slot as a start does, and creates nothing."""
+    world = World(t)
+    world.server.sql("select pg_drop_replication_slot('%s')" % world.slot())
+    plan = world.tailrace("plan", "--log", "json").run()
+    t.check("slot_dropped_plan: it does not say ready", "not ready" in plan.stdout, plan.stdout)
+    t.equal("slot_dropped_plan: no slot was made",
+            world.server.value("select count(*) from pg_replication_slots where slot_name = '%s'" % world.slot()), "0")
+    return plan, None
+
+
 def slot_recreated(t):
     world = World(t)
     world.server.sql("select pg_drop_replication_slot('%s')" % world.slot())
@@ -366,6 +377,7 @@ BAD_INPUT = [
     (full_disk, 0, None, None),
     (read_only_folder, 1, "file_error", "namei -l"),
     (slot_dropped, 5, "slot_lost", "tailrace drop"),
+    (slot_dropped_plan, 5, "slot_lost", "tailrace drop"),
     (slot_recreated, 5, "slot_ahead", "tailrace drop"),
     (server_restarted, 0, None, None),
     (same_state_twice, 4, "instance_running", "stop the other instance"),
