@@ -35,7 +35,7 @@ void script_draw(struct script *s, uint64_t seed) {
         s->txs = 60;
         s->tables = 1;
         s->lanes = 1;
-        s->pace_us = 20000;
+        s->pace_us = 200000;
         s->delay_permille = 50 + draw(100);
         s->ddl = 0;
         s->faults = 0;

@@ -317,7 +317,7 @@ static void begin_or_go_on(void) {
             w.open[slot] = NULL;
         }
     } else if (x < 55) {
-        db->keys > 60 && below(12) == 0 ? move_many(tx) : one_change(tx);
+        db->keys > 60 && below(40) == 0 ? move_many(tx) : one_change(tx);
     } else if (x < 58) {
         db_abort(db, tx);
         w.open[slot] = NULL;
