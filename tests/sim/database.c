@@ -460,13 +460,14 @@ struct schema *db_schema(const struct db *db, unsigned table, uint8_t columns, u
         if (!((columns >> c) & 1)) {
             continue;
         }
-        bool text = c == 2 || (c == 0 && t->kind == DB_WHOLE);
+        bool text = c == 2 || (c == 0 && (t->kind == DB_WHOLE || t->long_keys));
         s->columns[at++] =
             (struct column_def){ .name = names[c],
                                  .type = { .kind = text ? TYPE_TEXT : TYPE_INT32 },
                                  .source_type = text ? "text" : "integer",
                                  .source_mod = -1,
                                  .nullable = c != 0,
+                                 .byte_order = c == 0 && t->long_keys,
                                  .key_pos = c == 0 && t->kind != DB_KEYLESS ? 0 : -1 };
     }
     s->identity = t->full ? IDENTITY_FULL : IDENTITY_KEY;
@@ -475,6 +476,19 @@ struct schema *db_schema(const struct db *db, unsigned table, uint8_t columns, u
     s->storage = log ? "" : arena_strdup(&s->arena, mark);
     schema_finish(s);
     return s;
+}
+
+size_t db_key_text(const struct db *db, unsigned table, int32_t k, char *out, size_t max) {
+    CHECK(max >= DB_KEY_MAX);
+    if (db->tables[table].kind == DB_WHOLE) {
+        return (size_t)snprintf(out, max, "%d", k);
+    }
+    if (!db->tables[table].long_keys) {
+        return 0;
+    }
+    size_t len = (size_t)snprintf(out, max, "%04d", k);
+    memset(out + len, '.', DB_KEY_MAX - len);
+    return DB_KEY_MAX;
 }
 
 size_t db_text(const struct db *db, int32_t v, char *out, size_t max) {

@@ -63,6 +63,7 @@ struct db_table {
     char name[16];
     enum db_kind kind;
     bool full, bank;
+    bool long_keys; /* text in byte order: a few of them fill a position */
     bool captured;
     uint64_t captured_from;
 };
@@ -132,4 +133,7 @@ struct schema *db_schema(const struct db *db, unsigned table, uint8_t columns, u
                          bool log);
 /* Text of a t cell: its number, padded in fat databases. Returns the length. */
 size_t db_text(const struct db *db, int32_t v, char *out, size_t max);
+/* Text of a key, or 0 where keys are integers. */
+size_t db_key_text(const struct db *db, unsigned table, int32_t k, char *out, size_t max);
+#define DB_KEY_MAX 600u
 #define DB_TEXT_MAX (400u << 10)

@@ -56,7 +56,7 @@ static struct {
 
 void oracle_init(struct db *db) {
     o.db = db;
-    o.lenient = db->keys > 60;
+    o.lenient = db->keys > 60 || db->tables[0].long_keys;
 }
 
 void oracle_watch_channels(unsigned group, const struct metrics *metrics, size_t budget) {
@@ -359,10 +359,10 @@ static void key_hex(unsigned t, unsigned k, char *out, size_t max) {
     struct buf key;
     buf_init(&key, SIZE_MAX);
     int32_t number = (int32_t)k;
-    char text[16];
-    int len = snprintf(text, sizeof text, "%d", number);
-    if (o.db->tables[t].kind == DB_WHOLE) {
-        key_put_cell(&key, &(struct type){ .kind = TYPE_TEXT }, (const uint8_t *)text, (size_t)len);
+    char text[DB_KEY_MAX];
+    size_t len = db_key_text(o.db, t, number, text, sizeof text);
+    if (len) {
+        key_put_cell(&key, &(struct type){ .kind = TYPE_TEXT }, (const uint8_t *)text, len);
     } else {
         key_put_cell(&key, &(struct type){ .kind = TYPE_INT32 }, (const uint8_t *)&number,
                      sizeof number);
@@ -421,7 +421,7 @@ static void compare_joined(unsigned t, const struct target_table *target, const 
     json_t *joined = json_object_get(stored->entry, "joined"),
            *holes = json_object_get(stored->entry, "holes");
     for (unsigned k = 0; k < o.db->keys; k++) {
-        char key[64];
+        char key[2 * DB_KEY_MAX + 16];
         key_hex(t, k, key, sizeof key);
         if ((stored->all || in_spans(joined, key)) && !has_hole(holes, key)) {
             compare_key(target, s, k, known);

@@ -31,6 +31,7 @@ void script_draw(struct script *s, uint64_t seed) {
     s->fault_permille = draw(3) ? draw(25) : 0;
     s->faults = s->fault_permille ? 1 + draw(30) : 0;
     s->delay_permille = draw(4) ? 0 : draw(15);
+    s->long_keys = draw(8) == 0;
     if (s->keys > 60) {
         s->txs = 60;
         s->tables = 1;
@@ -66,6 +67,7 @@ static const struct number numbers[] = {
     NUMBER(delay_permille, true),
     NUMBER(lanes, true),
     NUMBER(fat, true),
+    NUMBER(long_keys, true),
     NUMBER(power, true),
     NUMBER(once, true),
     NUMBER(policy, true),

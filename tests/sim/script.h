@@ -14,7 +14,7 @@ struct script {
     unsigned crashes, zombies, newcomers, server_crashes;
     unsigned crash_at; /* step of the first instance; 0 = drawn */
     unsigned power;    /* percent of crashes that take the machine with them */
-    unsigned once, ddl, fat, pace_us;
+    unsigned once, ddl, fat, long_keys, pace_us;
     unsigned faults;   /* at most */
     unsigned fault_at; /* only that call; 0 = drawn */
     unsigned fault_permille, delay_permille;

@@ -305,10 +305,20 @@ static void put_bound(struct buf *out, const void *p, size_t len) {
     buf_put(out, p, len);
 }
 
+static void key_of_slot(unsigned table, unsigned slot, struct buf *key) {
+    int32_t k = (int32_t)slot;
+    char text[DB_KEY_MAX];
+    size_t len = db_key_text(the_server->db, table, k, text, sizeof text);
+    if (len) {
+        key_put_cell(key, &(struct type){ .kind = TYPE_TEXT }, (const uint8_t *)text, len);
+    } else {
+        key_put_cell(key, &(struct type){ .kind = TYPE_INT32 }, (const uint8_t *)&k, sizeof k);
+    }
+}
+
 static int sim_lane_cut(struct source_lane *l, const struct schema *schema, bool whole,
                         uint32_t pieces_max, struct buf *bounds, uint32_t *pieces,
                         struct err *err) {
-    (void)schema;
     if (lane_call(l, "lane_cut", err)) {
         return -1;
     }
@@ -320,8 +330,7 @@ static int sim_lane_cut(struct source_lane *l, const struct schema *schema, bool
         } else {
             struct buf key;
             buf_init(&key, SIZE_MAX);
-            key_put_cell(&key, &(struct type){ .kind = TYPE_INT32 }, (const uint8_t *)&at,
-                         sizeof at);
+            key_of_slot((unsigned)db_find_table(the_server->db, schema->table_id), at, &key);
             put_bound(bounds, key.data, key.len);
             buf_release(&key);
         }
@@ -420,17 +429,6 @@ static int sim_lane_join(struct source_lane *base, const struct schema *schema, 
     return err_set(err, ERR_RETRY, "snapshot_gone", "snapshot \"%s\" does not exist", name);
 }
 
-static void key_of_slot(const struct db_table *table, unsigned slot, struct buf *key) {
-    int32_t k = (int32_t)slot;
-    if (table->kind == DB_WHOLE) {
-        char text[16];
-        int len = snprintf(text, sizeof text, "%d", k);
-        key_put_cell(key, &(struct type){ .kind = TYPE_TEXT }, (const uint8_t *)text, (size_t)len);
-    } else {
-        key_put_cell(key, &(struct type){ .kind = TYPE_INT32 }, (const uint8_t *)&k, sizeof k);
-    }
-}
-
 static bool is_asked(const struct sim_lane *l, const struct chunk_read *r, unsigned slot) {
     if (r->whole) {
         uint32_t lo = 0, hi = DB_KEYS;
@@ -444,7 +442,7 @@ static bool is_asked(const struct sim_lane *l, const struct chunk_read *r, unsig
     }
     struct buf key;
     buf_init(&key, SIZE_MAX);
-    key_of_slot(&the_server->db->tables[l->table], slot, &key);
+    key_of_slot(l->table, slot, &key);
     bool asked = r->exact ? key_cmp(key.data, key.len, r->lo, r->lo_len) == 0
                           : (!r->lo_len || key_cmp(key.data, key.len, r->lo, r->lo_len) >= 0) &&
                                 (!r->hi_len || key_cmp(key.data, key.len, r->hi, r->hi_len) < 0);
@@ -476,6 +474,7 @@ void sim_put_row(struct batch *b, const struct db_row *row, bool key_only, bool 
                  enum row_kind kind, uint32_t tx, uint32_t n) {
     struct db *db = the_server->db;
     const struct schema *s = b->schema;
+    unsigned table = (unsigned)db_find_table(db, s->table_id);
     for (uint16_t i = 0; i < s->column_count; i++) {
         const char *name = s->columns[i].name;
         unsigned c = name[0] == 'k'   ? 0
@@ -488,7 +487,7 @@ void sim_put_row(struct batch *b, const struct db_row *row, bool key_only, bool 
             batch_put_null(b, i);
         } else if (s->columns[i].type.kind == TYPE_TEXT) {
             static char text[DB_TEXT_MAX];
-            size_t len = c == 0 ? (size_t)snprintf(text, sizeof text, "%d", row->v[c])
+            size_t len = c == 0 ? db_key_text(db, table, row->v[c], text, sizeof text)
                                 : db_text(db, row->v[c], text, sizeof text);
             batch_put_var(b, i, text, len);
         } else {

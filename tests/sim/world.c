@@ -392,6 +392,7 @@ static void build(void) {
     db_init(db, (enum db_flavour)s->flavour, s->keys);
     db->fat = s->fat;
     db_add_table(db, "r1", DB_RANGE, false, false);
+    db->tables[0].long_keys = s->long_keys;
     if (s->tables > 1) {
         db_add_table(db, "w1", DB_WHOLE, false, false);
     }
