@@ -7,8 +7,8 @@
 A throwaway PostgreSQL under the workload of workload.py; tailrace streams it into jsonl: folders. Half of the kills are
 failpoints (all names in the source, those not yet fired first), half SIGKILL at random moments; every third restart finds
 no local state. Lanes, chunk_rows, freshness and --memory differ from start to start; some instances are stopped
-(SIGSTOP) for a while before their end, some lose their sessions (pg_terminate_backend), and the server itself crashes
-now and then. An EPISODE of kills is one job from its first start on: the first rounds try what only an early life
+(SIGSTOP) for a while before their end, some while a rival takes over, some lose their sessions (pg_terminate_backend),
+and the server itself crashes now and then. An EPISODE of kills is one job from its first start on: the first rounds try what only an early life
 reaches (OPENING), once it rests for what only an idle server reaches (RESTING); then the workload rests, `once` catches
 up, and the oracle compares the folder with the truth of a second slot, and with the server's SELECT. Each ERA of episodes
 is a new database; jobs that serve only the failpoints left over follow the last one. A kill counts as in flight only if
@@ -50,6 +50,7 @@ LIFE_SECONDS = 2.5       # of an instance whose failpoint is not reached
 CHASE_SECONDS = 6.0      # the same, where that failpoint is all that is wanted
 ODD_ENDS_MAX = 5         # ends that are neither our kill nor a clean one, before giving up
 CATCH_UP_SECONDS = 120
+EXIT_FENCED = 4
 PROGRESS_SECONDS = 20
 SOURCE_FOLDERS = ("cdc", "connectors", "engine", "sinks", "config")
 _FAILPOINT = re.compile(r'\bFAILPOINT\(\s*[^,;]+,\s*"([^"]+)"')
@@ -97,6 +98,8 @@ class Episode:
         os.mkdir(base)
         self.out = JsonlFolder(os.path.join(base, "out"))
         self.tailrace = Tailrace(binary=self.loop.binary, folder=base, state=os.path.join(base, "state"))
+        os.mkdir(os.path.join(base, "rival"))
+        self.rival = Tailrace(binary=self.loop.binary, folder=os.path.join(base, "rival"))    # has a state folder of its own
         self.tried = Counter()
         self.kills = []
 
@@ -178,13 +181,16 @@ class Episode:
         elif not name:
             name, passed, seconds = self.choose(dice)
             if not name:
-                trouble = dice.choice((None, None, None, "watch", "watch", "watch", "watch", "stop", "cut"))
+                trouble = dice.choice((None, None, None, "watch", "watch", "watch", "watch", "stop", "cut", "rival"))
         self._arm(command, "%s=kill@%d" % (name, passed + 1) if name else None)
         before = self._staged()
         self.tailrace.start()
         sent = self._live(seconds, trouble)
         ours = self.tailrace.kill()
-        self._died(command, name, ours, before, sent)
+        if not ours and trouble == "rival" and self.tailrace.process.returncode == EXIT_FENCED:
+            self.kills.append(Kill(None, 0, False, self._applied(), 0))     # the rival's; what it held is not known
+        else:
+            self._died(command, name, ours, before, sent)
         self.era.check_alive()
         self.loop.progress(self)
 
@@ -216,7 +222,8 @@ class Episode:
 
     def _live(self, seconds, trouble):
         """Waits for its end or for the time; returns the highest position that the server had sent it. `trouble` on the way:
-        watch (it lives until rows are staged), stop (SIGSTOP for a while), cut (its sessions end), crash (the server ends)."""
+        watch (it lives until rows are staged), stop (SIGSTOP for a while), cut (its sessions end), rival (another instance
+        takes over while it stands still), crash (the server ends)."""
         begun = time.monotonic()
         sent = self._wait(begun + seconds, False)
         if not self.tailrace.running() or trouble is None:
@@ -230,12 +237,30 @@ class Episode:
             if self.loop.dice.random() < 0.5:
                 return sent     # what the server sends to a stopped one is not in flight
             self.tailrace.resume()
+        elif trouble == "rival":
+            self._rival()
         elif trouble == "cut":
-            self.era.monitor.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name like "
-                                     "'tailrace:%s:%%'" % self.job)
+            self._cut()
         else:
             self.era.crash()
         return max(sent, self._wait(time.monotonic() + self.loop.dice.uniform(0.3, LIFE_SECONDS), False))
+
+    def _cut(self):
+        self.era.monitor.execute("select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name like "
+                                 "'tailrace:%s:%%'" % self.job)
+
+    def _rival(self):
+        """The older stands still and loses its sessions; a rival works for a while; the older wakes beside it, with whatever
+        it had staged or sealed; the rival is killed. Either may be told that it is fenced."""
+        self.tailrace.pause()
+        self._cut()
+        self.rival.arguments = self.tailrace.arguments
+        self.rival.start()
+        self._wait(time.monotonic() + self.loop.dice.uniform(0.1, LIFE_SECONDS), False)
+        self.tailrace.resume()
+        self._wait(time.monotonic() + self.loop.dice.uniform(0.0, 1.0), False)
+        if not self.rival.kill() and self.rival.process.returncode != EXIT_FENCED:
+            self._ended_by_itself(self.rival.arguments[0], self.rival)
 
     def _wait(self, deadline, watch):
         """Until the deadline, or its end, or (watch) rows are staged; returns the highest position sent."""
@@ -252,11 +277,13 @@ class Episode:
             time.sleep(0.002 if watch else 0.01)
         return sent
 
-    def _ended_by_itself(self, command):
-        if command == "once" and self.tailrace.process.returncode == 0:
+    def _ended_by_itself(self, command, tailrace=None):
+        tailrace = tailrace or self.tailrace
+        if command == "once" and tailrace.process.returncode == 0:
             return
         self.loop.odd_ends += 1
-        self.loop.say("ended by itself with %s: %s" % (self.tailrace.process.returncode, self.tailrace.last_stderr()[-1500:]))
+        self.loop.say("%s: start %d ended by itself with %s: %s" % (
+            self.job, tailrace.starts, tailrace.process.returncode, tailrace.last_stderr()[-1500:]))
         if self.loop.odd_ends >= ODD_ENDS_MAX:
             raise HarnessError("tailrace ended by itself %d times" % self.loop.odd_ends)
 
@@ -310,8 +337,8 @@ class Episode:
         truth = self.era.reader.finish()
         with open(os.path.join(self.tailrace.folder, "truth_end"), "w", encoding="ascii") as file:
             file.write("%d" % truth.last_end)    # for --judge: the slot's text goes on after it
-        rewinds = len(re.findall(r" rewind ", self.tailrace.stderr_text()))     # each claims an epoch anew
-        checker = Checker(truth, (BANK_COLUMNS, BANK_SUM), LEDGER, self.tailrace.starts + rewinds)
+        starts = sum(one.starts + len(re.findall(r" rewind ", one.stderr_text())) for one in (self.tailrace, self.rival))
+        checker = Checker(truth, (BANK_COLUMNS, BANK_SUM), LEDGER, starts)
         found.merge(checker.run(self.out.path))
         self._compare(found, checker, truth)
         if not checker.sums_checked:

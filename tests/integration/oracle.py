@@ -767,6 +767,8 @@ class Checker:
     def _judge_commit(self, commit):
         for name, view in self.views.items():
             context, mirror = view.context, self._mirrors.get(name)
+            if context is None and mirror is not None and mirror.incarnation.number == 1 and name not in commit.inconsistent:
+                self._judge_unseen(commit, view, mirror)
             if context is None or context.incarnation is None or mirror is None or name in commit.inconsistent:
                 continue
             same = mirror.incarnation is context.incarnation and context.sum == mirror.sum
@@ -778,6 +780,14 @@ class Checker:
                     commit.seq, name, commit.applied, self._sample(context, mirror)))
                 view.suspended = True    # once for a fault, not once for each commit after it
         self._judge_sums(commit)
+
+    def _judge_unseen(self, commit, view, mirror):
+        """A table that commits have named and that nothing was shown of: as long as it is consistent, it is empty."""
+        rows = mirror.rows if mirror.incarnation.key else +mirror.rows
+        if rows and not view.suspended:
+            self.found.add("state", "seq %d: %s is said to be consistent, holds %d rows at %X, and none was shown" % (
+                commit.seq, view.name, len(rows), commit.applied))
+            view.suspended = True
 
     @staticmethod
     def _sample(context, mirror):

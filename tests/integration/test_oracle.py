@@ -197,6 +197,8 @@ def case_ledger(t):
     schemas = {"public.l": ["client", "n"]}
     right = [commit(1, [], 0x100, ["public.l"]), commit(2, [], 0x100), commit(3, lines, 0x300, schemas=schemas)]
     expect(t, "a ledger", judge(t, log.truth, right, ledger="public.l"))
+    late = [commit(1, [], 0x100, ["public.l"]), commit(2, [], 0x200), commit(3, lines, 0x300, schemas=schemas)]
+    expect(t, "a table said to be consistent of which nothing was shown yet", judge(t, log.truth, late), "state")
     wrong = [commit(1, [], 0x100, ["public.l"]), commit(2, [], 0x100), commit(3, lines[1:], 0x300, schemas=schemas)]
     expect(t, "a hole in a ledger", judge(t, log.truth, wrong, ledger="public.l"), "sum", "missing")
 
