@@ -49,11 +49,15 @@ static bool at_line_end(struct cursor *c) {
     return comment || c->at == c->end;
 }
 
-/* For "%.*s": what stands at p up to the next blank, at most 60 bytes. */
+/* For "%.*s": what stands at p up to the next blank, at most 60 bytes; of a URL its scheme only,
+ * since a password may follow. */
 static int word_len(const struct cursor *c, const char *p) {
     const char *q = p;
     while (q < c->end && !is_blank(*q) && q - p < 60) {
         q++;
+        if (q - p >= 3 && memcmp(q - 3, "://", 3) == 0) {
+            break;
+        }
     }
     return (int)(q - p);
 }

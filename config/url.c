@@ -189,6 +189,27 @@ static void take_keys(struct reader *r, const char *from, const char *to, struct
     }
 }
 
+/* A password with a bare / or ? ends the authority: what is left looks like a host with a port that
+ * is no number, and would be printed. */
+static bool cut_in_password(const char *from, const char *stop, const char *end) {
+    const char *query = find_stop(stop, end, "?");
+    if (find_last(from, stop, "@") || find_stop(from, stop, ":") == stop) {
+        return false;
+    }
+    for (const char *p = from; p < stop; p++) {
+        const char *host = p;
+        p = find_stop(p, stop, ",");
+        const char *close = *host == '[' ? memchr(host, ']', (size_t)(p - host)) : NULL;
+        const char *colon = find_stop(close ? close : host, p, ":");
+        for (const char *digit = colon + 1; digit < p; digit++) {
+            if (hex_digit(*digit) < 0 || hex_digit(*digit) > 9) {
+                return *digit != '$'; /* a port may be put in */
+            }
+        }
+    }
+    return find_stop(stop, query, "@") < query;
+}
+
 void url_parse(const struct span *text, const struct put_in *put_in, struct mistakes *mistakes,
                struct url *out) {
     *out = (struct url){ .place = text->place };
@@ -214,6 +235,13 @@ void url_parse(const struct span *text, const struct put_in *put_in, struct mist
     at += n + 1;
     if (end - at >= 2 && at[0] == '/' && at[1] == '/') {
         const char *stop = find_stop(at + 2, end, "/?");
+        if (cut_in_password(at + 2, stop, end)) {
+            mistake_add(mistakes, span_place(text, at + 2), "url_form",
+                        "write / ? @ and % in a password as %2F %3F %40 %25, or put it in: "
+                        "${env:PASSWORD}",
+                        "the part before the first / or ? is no list of hosts");
+            return;
+        }
         take_authority(&r, at + 2, stop, out);
         at = stop;
     }
@@ -268,8 +296,7 @@ void url_put_without_secret(struct buf *out, const char *text, size_t len) {
             text = at;
         }
     }
-    const char *key = memmem(text, (size_t)(end - text), "password=", 9);
-    if (key) {
+    for (const char *key; (key = memmem(text, (size_t)(end - text), "password=", 9));) {
         buf_put(out, text, (size_t)(key + 9 - text));
         buf_puts(out, "${env:PASSWORD}");
         text = find_stop(key, end, "&");

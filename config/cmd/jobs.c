@@ -109,11 +109,15 @@ static void add_file(struct command_line *line, struct jobs *out, enum job_spec_
     struct file *file = NULL;
     enum files_result r = files_open_read(files_os(), path, &file, &err);
     if (r == FILES_ABSENT) {
+        struct buf shown; /* it may be a URL with a typing error */
+        buf_init(&shown, SIZE_MAX);
+        url_put_without_secret(&shown, path, strlen(path));
         out->code = worse(
             out->code,
             usage_error(&line->log, "job_missing",
                         "a job is a file, a folder, 'SOURCE -> SINK' in quotes, or SOURCE and SINK",
-                        "job \"%.200s\": no such file or folder", path));
+                        "job \"%.200s\": no such file or folder", buf_cstr(&shown)));
+        buf_release(&shown);
         return;
     }
     char *text = NULL;

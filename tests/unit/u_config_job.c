@@ -289,3 +289,34 @@ TEST(job_text_has_limits) {
     mistakes_release(&m);
     buf_release(&text);
 }
+
+/* All that is said of a text. */
+static bool says(const char *text, const char *part) {
+    struct given g = read_job(text, NULL);
+    bool found = strstr(g.spec->name, part) != NULL;
+    for (uint32_t i = 0; i < g.mistakes.count; i++) {
+        found = found || strstr(g.mistakes.at[i].text, part) || strstr(g.mistakes.at[i].cure, part);
+    }
+    done(&g);
+    return found;
+}
+
+TEST(config_url_with_a_password_that_is_cut_is_not_printed) {
+    EXPECT_EQ_STR(only_mistake("postgres://u:can/ary@h/db -> jsonl:///x"), "1:12 url_form");
+    EXPECT_EQ_STR(only_mistake("postgres://u:12/ary@h/db -> jsonl:///x"), "1:12 url_form");
+    EXPECT_EQ_STR(only_mistake("postgres://u:can?ary@h/db -> jsonl:///x"), "1:12 url_form");
+    EXPECT_TRUE(!says("postgres://u:can/ary@h/db -> jsonl:///x", "ary"));
+    EXPECT_TRUE(!says("postgres://u:can/ary@h/db -> jsonl:///x", "can"));
+    EXPECT_TRUE(!says("postgres://u:p@h/db jsonl://u:canary@h/x", "canary"));
+    EXPECT_TRUE(!says("postgres://u:p@h/db -> jsonl:///x jsonl://u:canary@h/x", "canary"));
+    EXPECT_EQ_STR(only_mistake("postgres://u:c@a:1,[::1]:2,[::1],b/db -> jsonl:///x"), "");
+    EXPECT_EQ_STR(only_mistake("postgres://a:1,[::1]:2,[::1],b/db -> jsonl:///x"), "");
+    EXPECT_EQ_STR(only_mistake("postgres://a/d@b -> jsonl:///x@y"), "");
+    struct buf shown;
+    buf_init(&shown, 200);
+    static const char two[] = "postgres://h/db?sslpassword=canary&password=canary&a=b";
+    url_put_without_secret(&shown, two, sizeof two - 1);
+    EXPECT_EQ_STR(buf_cstr(&shown),
+                  "postgres://h/db?sslpassword=${env:PASSWORD}&password=${env:PASSWORD}&a=b");
+    buf_release(&shown);
+}
