@@ -377,9 +377,12 @@ int pgsrc_session_open(const struct pgsrc_login *login, struct pgsrc_session **o
             rc = err_set(err, ERR_RETRY, "connect_failed", "connect to PostgreSQL: out of memory");
         } else if (PQstatus(s->conn) == CONNECTION_BAD) {
             rc = connect_error(s, err);
-            if (strstr(PQerrorMessage(s->conn), "invalid connection option") ||
-                strstr(PQerrorMessage(s->conn), "invalid sslmode")) {
-                err->kind = ERR_FATAL;
+            const char *message = PQerrorMessage(s->conn);
+            if (strncmp(message, "invalid ", 8) == 0 ||
+                strncmp(message, "could not match ", 16) == 0 ||
+                strstr(message, "for connection option")) {
+                err_set(err, ERR_FATAL, "option_value", "the source's URL: %.*s",
+                        (int)strcspn(message, "\n"), message);
                 err_exit(err, EXIT_USAGE);
             }
         } else {

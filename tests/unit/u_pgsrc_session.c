@@ -37,3 +37,23 @@ TEST(pgsrc_login_local_by_the_environment) {
     EXPECT_TRUE(!local("localhost", NULL, NULL));
     unsetenv("PGHOSTADDR");
 }
+
+TEST(pgsrc_session_refuses_values_that_no_retry_mends) {
+    static const char *const bad[][3] = {
+        { "127.0.0.1:x", "user", "u" },
+        { "127.0.0.1:70000", "user", "u" },
+        { "127.0.0.1:1", "sslmode", "maybe" },
+        { "127.0.0.1:1", "keepalives", "soon" },
+        { "127.0.0.1:1,127.0.0.2:2", "port", "1,2,3" },
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        const char *const extra[] = { bad[i][1], bad[i][2], NULL };
+        const struct pgsrc_login login = { .hosts = bad[i][0], .extra = extra, .application = "t" };
+        struct pgsrc_session *session;
+        struct err err = ERR_INIT;
+        EXPECT_EQ_INT(pgsrc_session_open(&login, &session, &err), -1);
+        EXPECT_EQ_INT(err.kind, ERR_FATAL);
+        EXPECT_EQ_STR(err.code, "option_value");
+        EXPECT_EQ_INT(err.exit, EXIT_USAGE);
+    }
+}
