@@ -177,8 +177,10 @@ static const char leaves_sql[] =
     " FROM leaf l JOIN pg_inherits i ON i.inhparent = l.oid)"
     " SELECT l.root, l.oid, c.relfilenode, m.hash, l.attached,"
     " CASE WHEN c.reltuples < 0 THEN pg_stat_get_live_tuples(c.oid) ELSE c.reltuples::bigint END, "
-    "c.relpages::bigint * current_setting('block_size')::int, m.missing"
-    " FROM leaf l JOIN pg_class c ON c.oid = l.oid CROSS JOIN LATERAL (SELECT "
+    "c.relpages::bigint * current_setting('block_size')::int, m.missing, c.relkind <> 'r' OR "
+    "c.relpersistence <> 'p', quote_ident(n.nspname) || '.' || quote_ident(c.relname)"
+    " FROM leaf l JOIN pg_class c ON c.oid = l.oid JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "CROSS JOIN LATERAL (SELECT "
     "left(md5(string_agg(a.attnum || '.' || a.xmin::text, ',' ORDER BY a.attnum)), 8) AS hash,"
     " coalesce(string_agg(a.attnum::text, '_' ORDER BY a.attnum) FILTER (WHERE a.atthasmissing), "
     "'') AS missing FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0) m"
@@ -186,7 +188,8 @@ static const char leaves_sql[] =
 
 static const char published_sql[] =
     "SELECT t.schemaname, t.tablename, to_jsonb(t)->>'rowfilter' IS NOT NULL, "
-    "coalesce(jsonb_array_length(to_jsonb(t)->'attnames'), 32767)"
+    "CASE jsonb_typeof(to_jsonb(t)->'attnames') WHEN 'array' THEN "
+    "jsonb_array_length(to_jsonb(t)->'attnames') WHEN 'null' THEN 0 ELSE 32767 END"
     " FROM pg_publication_tables t WHERE t.pubname = $1";
 
 static void index_parse(const char *text, struct pgsrc_index *out) {
@@ -231,8 +234,11 @@ static void read_columns(struct reader *r, struct schema *schema, int first, int
     }
 }
 
-static void read_leaves(struct reader *r, struct source_table *t, struct buf *marks) {
+/* *unseen: a partition whose changes are in no log, a foreign or unlogged table; NULL = none. */
+static void read_leaves(struct reader *r, struct source_table *t, struct buf *marks,
+                        const char **unseen) {
     const PGresult *q = r->leaves;
+    *unseen = NULL;
     while (r->leaf_row < PQntuples(q) && field_u64(q, r->leaf_row, 0) < t->schema->table_id) {
         r->leaf_row++;
     }
@@ -243,9 +249,29 @@ static void read_leaves(struct reader *r, struct source_table *t, struct buf *ma
         int i = r->leaf_row;
         buf_putf(marks, "%s.%s.%s.%s%s;", PQgetvalue(q, i, 1), PQgetvalue(q, i, 2),
                  PQgetvalue(q, i, 3), PQgetvalue(q, i, 7), field_bool(q, i, 4) ? "+" : "");
+        *unseen = field_bool(q, i, 8) ? PQgetvalue(q, i, 9) : *unseen;
         t->rows_estimate += field_u64(q, i, 5);
         t->bytes_estimate += field_u64(q, i, 6);
     }
+}
+
+static void check_leaves(struct source_table *t, const char *unseen) {
+    if (!unseen || !t->usable) {
+        return;
+    }
+    t->usable = false;
+    snprintf(t->why, sizeof t->why,
+             "its partition %.140s is a foreign or unlogged table, whose changes are in no log",
+             unseen);
+    struct buf b;
+    buf_init(&b, SIZE_MAX);
+    buf_puts(&b, "ALTER TABLE ");
+    pgsrc_put_table(&b, t->schema->space, t->schema->name);
+    buf_putf(&b, " DETACH PARTITION %s;\n", unseen);
+    pgsrc_put_table(&b, t->schema->space, t->schema->name);
+    buf_puts(&b, ": skip");
+    snprintf(t->cure, sizeof t->cure, "%s", buf_cstr(&b));
+    buf_release(&b);
 }
 
 static void check_published(struct reader *r, struct source_table *t) {
@@ -326,10 +352,11 @@ static void read_table(struct reader *r, int row, struct source_catalogue *out) 
     struct buf marks;
     buf_init(&marks, SIZE_MAX);
     bool partitioned = PQgetvalue(q, row, 3)[0] == 'p';
+    const char *unseen = NULL;
     buf_putf(&marks, "%s:0.%s;", partitioned ? "p" : PQgetvalue(q, row, 5), PQgetvalue(q, row, 10));
     read_columns(r, schema, first, attnums, &marks);
     if (partitioned) {
-        read_leaves(r, t, &marks);
+        read_leaves(r, t, &marks, &unseen);
     }
     schema->storage = arena_strdup(&schema->arena, buf_cstr(&marks));
     schema->append = choice.append;
@@ -344,6 +371,7 @@ static void read_table(struct reader *r, int row, struct source_catalogue *out) 
     struct pgsrc_identity_out id;
     pgsrc_identity(&in, &id);
     take_identity(t, &id);
+    check_leaves(t, unseen);
     check_published(r, t);
     buf_release(&marks);
     free(attnums);

@@ -153,6 +153,15 @@ def case_filters(t):
     flow.check("list changed is named", "some of its columns" in result.stderr + flow.plan().stdout, result.stderr)
 
 
+def case_no_columns_published(t):
+    """T128: a table without columns in a publication of all tables."""
+    flow = Flow(t, "T128", "create table t (); alter table t replica identity full; insert into t default values; create table u (id int primary key);"
+                "insert into u values (1); create publication everything for all tables", publication="everything")
+    flow.once("publication of all tables")
+    flow.same("publication of all tables", "u")
+    flow.equal("rows without columns", [l["after"] for l in flow.lines("t", "r")], [{}])
+
+
 def case_partitions(t):
     """T130: rows that move between partitions, detached and later partitions."""
     flow = Flow(t, "T130", "create table t (id int, part int, body text, primary key (id, part)) partition by list (part);"
@@ -281,6 +290,17 @@ def case_partitions_unseen(t):
     changed(t, "T130 attach of a tree", table, "create table t_3 (id int not null, part int not null, body text) partition by list (part); create table t_3a partition of t_3 default;"
             "insert into t_3 values (1, 3, 'z'); alter table t attach partition t_3 for values in (3); insert into t values (5, 3, 'q')", 2)
     changed(t, "T130 a new one", table, "create table t_3 partition of t for values in (3); insert into t values (5, 3, 'q')", 1)
+
+
+def case_partitions_in_no_log(t):
+    """T130: a partition whose changes are in no log is refused, not read once and left."""
+    table = "create table t (id int primary key, body text) partition by range (id); create table t_1 partition of t for values from (1) to (10);"
+    for kind, sql in (("foreign", "create extension postgres_fdw; create server other foreign data wrapper postgres_fdw; create table f (id int, body text) partition by range (id);"
+                                  "alter table f replica identity full; drop table t; alter table f rename to t; create foreign table t_2 partition of t for values from (10) to (20) server other"),
+                      ("unlogged", "create unlogged table t_2 partition of t for values from (10) to (20); insert into t values (11, 'x')")):
+        flow = Flow(t, "T130 " + kind, table + sql)
+        refused = flow.once("refused", code=3)
+        flow.check("named", "t_2" in refused.stderr and "in no log" in refused.stderr, refused.stderr)
 
 
 def case_names(t):
