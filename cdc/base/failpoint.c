@@ -197,7 +197,7 @@ static int rule_act(const struct rule *rule, const char *name, struct err *err) 
         kill(getpid(), SIGKILL);
         break;
     case ACTION_STOP:
-        kill(getpid(), SIGSTOP);
+        raise(SIGSTOP); /* to this thread: sent to the process, it would run on for a moment */
         break;
     case ACTION_EXIT:
         _exit(EXIT_ERROR);
