@@ -132,6 +132,8 @@ static int commit_once_settled(struct commit *c, const struct commit_request *re
         case COMMIT_FENCED:
             err_set(err, ERR_FATAL, "fenced",
                     "a newer instance of this job has taken over the target");
+            err_cure(err, "nothing: the newer instance goes on; `tailrace status` shows it on its "
+                          "machine");
             return err_exit(err, EXIT_FENCED);
         case COMMIT_UNKNOWN: {
             int settled = resolve(c, req, err);

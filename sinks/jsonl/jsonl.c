@@ -153,6 +153,7 @@ static int fenced_error(struct jsonl *j, struct err *err) {
     j->fenced = true;
     err_set(err, ERR_FATAL, "fenced",
             "folder \"%s\": a newer instance of job \"%s\" has taken over", j->dir, j->last.job);
+    err_cure(err, "nothing: the newer instance goes on; `tailrace status` shows it on its machine");
     return err_exit(err, EXIT_FENCED);
 }
 
