@@ -343,9 +343,20 @@ static int session_check(struct pgsrc_session *s, const struct pgsrc_login *logi
                 s->version / 10000);
         return err_exit(err, EXIT_PLAN);
     }
-    const char *strings = PQparameterStatus(s->conn, "standard_conforming_strings"),
-               *encoding = PQparameterStatus(s->conn, "client_encoding");
-    if (!strings || strcmp(strings, "on") != 0 || !encoding || strcmp(encoding, "UTF8") != 0) {
+    static const char *const reported[][2] = {
+        { "standard_conforming_strings", "on" },
+        { "client_encoding", "UTF8" },
+        { "DateStyle", "ISO, " },
+        { "IntervalStyle", "postgres" },
+        { "TimeZone", "UTC" },
+    };
+    bool taken = true;
+    for (size_t i = 0; i < ARRAY_COUNT(reported); i++) {
+        const char *value = PQparameterStatus(s->conn, reported[i][0]), *want = reported[i][1];
+        size_t len = strlen(want) + (want[strlen(want) - 1] != ' '); /* "ISO, " and what follows */
+        taken = taken && value && strncmp(value, want, len) == 0;
+    }
+    if (!taken) {
         err_set(
             err, ERR_FATAL, "settings_refused",
             "the server, or a pooler before it, does not take the settings of the startup packet");

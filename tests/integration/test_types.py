@@ -2,9 +2,10 @@
 what the server's own ::text says, with the log in binary and in text form (catalogue, group D)."""
 
 import os
+import socket
 import subprocess
 
-from harness import quote_literal, temporary_folder, wait_until
+from harness import Proxy, quote_literal, temporary_folder, wait_until
 from type_values import BINARY, SETUP, TEXT
 from values import PINNED, FormError, changelog_lines, server_text
 
@@ -188,6 +189,33 @@ def case_role_settings(t):
                   "'<a/>', 'nä\\h', '{2024-02-29 10:00:00+00}', '[2024-02-29 10:00:00+00,)'",
                   {"ts": "timestamp with time zone", "d": "date", "i": "interval", "y": "bytea", "f": "double precision", "r": "real",
                    "x": "xml", "s": "text", "a": "timestamp with time zone[]", "g": "other"})
+
+
+class Meddler(Proxy):
+    """What a pooler does that answers the startup packet by itself: one setting does not arrive."""
+
+    wanted, made = b"", b""
+
+    def _pump(self, source, sink, counts):
+        try:
+            while True:
+                piece = source.recv(65536)
+                if not piece:
+                    break
+                sink.sendall(piece if counts else piece.replace(self.wanted, self.made))
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+def case_settings_that_do_not_arrive(t):
+    """T101: values would look different: refused."""
+    database = t.database("create table t (id int primary key, ts timestamptz); insert into t values (1, now())")
+    proxy = Meddler(t.server.port)
+    for wanted, made in (("datestyle=ISO", "datestyle=SQL"), ("timezone=UTC", "timezone=EST"), ("intervalstyle=postgres", "intervalstyle=iso_8601")):
+        proxy.wanted, proxy.made = wanted.encode(), made.encode()
+        result = t.once(t.server.url(database, port=proxy.port), t.jsonl().sink)
+        t.check("T101 %s %s" % (pg(t), made), result.code == 1 and "settings of the startup packet" in result.stderr, "exit %s: %s" % (result.code, result.stderr[-300:]))
 
 
 def case_money_locale(t):
