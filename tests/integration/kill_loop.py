@@ -28,13 +28,14 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from bisect import bisect_right
 from collections import Counter
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from harness import HarnessError, JsonlFolder, Postgres, SqlError, Tailrace, Timeout, tailrace_binary, wait_until  # noqa: E402
+from harness import HarnessError, JsonlFolder, Postgres, Tailrace, tailrace_binary, wait_until  # noqa: E402
 from harness import processes  # noqa: E402
 from harness.tailrace import ROOT  # noqa: E402
 from oracle import Checker, Findings, applied_of  # noqa: E402
@@ -505,7 +506,8 @@ class KillLoop:
                 era.run()
                 era.close()
                 number += 1
-        except (HarnessError, SqlError, Timeout) as error:
+        except Exception as error:      # whatever ends the run early is a result, and the last line is printed all the same
+            traceback.print_exc()
             trouble = error
         return self.verdict(trouble)
 

@@ -92,6 +92,7 @@ class Context:
         self.shown = {}          # without a key: xid -> how many of its ops were shown
         self.last_end = 0        # without a key: end of the newest transaction shown
         self.joined_at = None    # without a key: where its snapshot joined
+        self.read_to = {}        # index of a file -> the furthest join of the snapshot rows in it
         self.sum = 0
 
     def put(self, state, row):
@@ -352,6 +353,8 @@ class Checker:
             end = lsn
         if not self._settle(context, end, place):
             return
+        if op == "r":
+            context.read_to[commit.index] = max(end, context.read_to.get(commit.index, 0))
         for image in ("before", "after"):
             for column in line[image] or ():
                 if name in announced and column not in announced[name]:
@@ -695,15 +698,17 @@ class Checker:
         return bisect_left(self._applied, end)
 
     def _allowed(self, context, end):
-        """May a change that ended there be unshown, because its table was not consistent or not known then?"""
+        """May a change that ended there be unshown, because its table was not consistent or not known then? In the commit
+        that makes it consistent: only one that the rows read there can cover."""
         index = self._commit_of(end)
         view = self.views[context.name]
         if index <= context.start or index <= view.first_seen:
             return True
         if index >= len(self.commits):
             return False
-        return (context.name in self.commits[index].inconsistent or context.name in self.commits[index - 1].inconsistent
-                or index in view.begun)
+        if context.name in self.commits[index].inconsistent or index in view.begun:
+            return True
+        return context.name in self.commits[index - 1].inconsistent and end <= context.read_to.get(index, end)
 
     def _finish(self, view, context, until):
         """`until`: index of the file in which the next generation begins; None at the end of the folder."""

@@ -173,6 +173,21 @@ def case_by_hand(t):
     wrong("a loss excused by the word inconsistent", unfinished, "state")
 
 
+def case_join(t):
+    """Changes of a key that comes and goes: the rows that join behind them cover them, those that join before do not."""
+    log = Log()
+    log.tx(ACCOUNT, "public.a: INSERT: id[integer]:1 balance[bigint]:5")
+    txs = [log.tx("public.a: INSERT: id[integer]:8 balance[bigint]:6"), log.tx("public.a: DELETE: id[integer]:8")]
+    shown = [account("c", 8, 6, txs[0]), account("d", 8, 0, txs[1], before={"id": 8})]
+
+    def files(joined, lines):
+        return [commit(1, [], 0), commit(2, [], 0x100, ["public.a"], epoch=1),
+                commit(3, [account("r", 1, 5, joined=joined)] + lines, 0x300)]
+    expect(t, "rows that cover a key that came and went", judge(t, log.truth, files(0x300, [])))
+    expect(t, "rows, and a key that came and went after them", judge(t, log.truth, files(0x100, shown)))
+    expect(t, "changes lost behind a join", judge(t, log.truth, files(0x100, [])), "missing")
+
+
 def case_bank_sum(t):
     log = Log()
     log.tx(ACCOUNT, "public.a: INSERT: id[integer]:1 balance[bigint]:100", "public.a: INSERT: id[integer]:2 balance[bigint]:100")
