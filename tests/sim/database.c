@@ -493,7 +493,7 @@ size_t db_key_text(const struct db *db, unsigned table, int32_t k, char *out, si
 
 size_t db_text(const struct db *db, int32_t v, char *out, size_t max) {
     size_t len = (size_t)snprintf(out, max, "%d", v);
-    if (db->fat && v % 3 == 0) {
+    if (db->fat && v % 3 != 0) {
         memset(out + len, '.', max - len);
         len = max;
     }

@@ -42,9 +42,15 @@ void script_draw(struct script *s, uint64_t seed) {
         s->faults = 0;
     }
     if (s->fat) {
-        s->txs = 15 + draw(10);
+        s->txs = 30 + draw(10);
+        s->delay_permille = 40 + draw(60);
+        s->crashes = 1 + draw(3);
+        s->pace_us = 60000;
         s->keys = 10;
         s->tables = 1 + draw(2);
+    }
+    if (s->zombies && draw(2)) {
+        s->sink = SINK_JSONL; /* where nothing but its files fences them */
     }
 }
 
