@@ -392,9 +392,12 @@ int pgsrc_catalogue_read(struct pgsrc_session *s, struct pgsrc_types *types,
     if (own && pgsrc_run(s, err, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")) {
         return -1;
     }
-    if ((r.tables = pgsrc_query(s, err, tables_sql, 1, params)) &&
-        (r.columns = pgsrc_query(s, err, columns_sql, 1, params)) &&
-        (r.leaves = pgsrc_query(s, err, leaves_sql, 1, params)) &&
+    /* In a transaction of the caller's: a lane, which asks again for each chunk. */
+    PGresult *(*ask_for)(struct pgsrc_session *, struct err *, const char *, int,
+                         const char *const *) = own ? pgsrc_query : pgsrc_query_prepared;
+    if ((r.tables = ask_for(s, err, tables_sql, 1, params)) &&
+        (r.columns = ask_for(s, err, columns_sql, 1, params)) &&
+        (r.leaves = ask_for(s, err, leaves_sql, 1, params)) &&
         (!ask->publication || (r.published = pgsrc_query(s, err, published_sql, 1, publication)))) {
         int columns = PQntuples(r.columns);
         uint32_t *oids = xmalloc(((size_t)columns + 1) * sizeof *oids);

@@ -90,6 +90,24 @@ static void select_put(struct buf *sql, const struct schema *s, const char *from
     buf_puts(sql, from);
 }
 
+static void execute_put(struct buf *out) {
+    size_t at = pgsrc_put_begin(out, 'E');
+    buf_put(out, "\0\0\0\0\0", 5); /* unnamed portal, all rows */
+    pgsrc_put_end(out, at);
+}
+
+void pgsrc_statement_put(struct buf *out, const char *sql) {
+    size_t at = pgsrc_put_begin(out, 'P');
+    buf_putc(out, '\0');
+    buf_put(out, sql, strlen(sql) + 1);
+    pgsrc_put_be16(out, 0);
+    pgsrc_put_end(out, at);
+    at = pgsrc_put_begin(out, 'B');
+    buf_put(out, "\0\0\0\0\0\0\0\0", 8); /* both unnamed; no formats, parameters, results */
+    pgsrc_put_end(out, at);
+    execute_put(out);
+}
+
 static void messages_put(struct buf *out, const struct pgsrc_columns *c, struct buf *sql,
                          const struct params *p) {
     size_t at = pgsrc_put_begin(out, 'P');
@@ -116,9 +134,7 @@ static void messages_put(struct buf *out, const struct pgsrc_columns *c, struct 
     }
     pgsrc_put_end(out, at);
 
-    at = pgsrc_put_begin(out, 'E');
-    buf_put(out, "\0\0\0\0\0", 5); /* unnamed portal, all rows */
-    pgsrc_put_end(out, at);
+    execute_put(out);
     pgsrc_put_end(out, pgsrc_put_begin(out, 'S'));
 }
 

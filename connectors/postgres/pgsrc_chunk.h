@@ -23,6 +23,8 @@ int pgsrc_range_put(struct buf *out, const struct pgsrc_columns *c, const char *
  * as it comes. */
 void pgsrc_blocks_put(struct buf *out, const struct pgsrc_columns *c, const char *from, bool ctid,
                       uint32_t first, uint32_t end);
+/* A statement without parameters and rows, to go in front of the above: no Sync. */
+void pgsrc_statement_put(struct buf *out, const char *sql);
 /* [ONLY ]"space"."name" */
 void pgsrc_from_put(struct buf *out, bool only, const char *space, const char *name);
 

@@ -178,10 +178,11 @@ static int present_name(struct pgsrc_lane *l, uint64_t oid, char **space, char *
     return 0;
 }
 
-/* Begins, locks, and optionally takes over an exported snapshot. No snapshot is taken before the
- * lock. */
+/* Begins, locks, and takes over an exported snapshot, or (import NULL) takes one: *view is S and H
+ * then. No snapshot is taken before the lock: each statement of the string is analysed only when
+ * those before it are done, and LOCK takes none. */
 static int begin_locked(struct pgsrc_lane *l, bool only, const char *space, const char *name,
-                        const char *import, struct err *err) {
+                        const char *import, PGresult **view, struct err *err) {
     struct buf sql;
     buf_init(&sql, SIZE_MAX);
     buf_puts(&sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ");
@@ -193,24 +194,32 @@ static int begin_locked(struct pgsrc_lane *l, bool only, const char *space, cons
     buf_puts(&sql, "LOCK TABLE ");
     pgsrc_from_put(&sql, only, space, name);
     buf_puts(&sql, " IN ACCESS SHARE MODE");
+    if (!import) {
+        buf_puts(&sql, "; SELECT pg_current_snapshot(), pg_current_wal_insert_lsn()");
+    }
     l->planner_set = false;
-    int rc = pgsrc_run(l->session, err, buf_cstr(&sql));
+    PGresult *r = pgsrc_query(l->session, err, buf_cstr(&sql), 0, NULL);
     buf_release(&sql);
-    return rc;
+    if (!r) {
+        return -1;
+    }
+    if (import) {
+        PQclear(r);
+    } else {
+        *view = r;
+    }
+    return 0;
 }
 
 /* S and H, then what the catalogue says under S. */
 static int read_view(struct pgsrc_lane *l, const struct schema *schema, const char *space,
-                     const char *name, struct chunk_view *out, bool *moved, struct err *err) {
-    PGresult *r = pgsrc_query(l->session, err,
-                              "SELECT pg_current_snapshot(), pg_current_wal_insert_lsn()", 0, NULL);
-    if (!r) {
-        return -1;
-    }
+                     const char *name, PGresult *take_view, struct chunk_view *out, bool *moved,
+                     struct err *err) {
     uint64_t high;
-    int rc = pgsrc_snapshot_parse(PQgetvalue(r, 0, 0), &out->snapshot) ||
-             pgsrc_lsn_parse(PQgetvalue(r, 0, 1), &high);
-    PQclear(r);
+    int rc = PQntuples(take_view) != 1 ||
+             pgsrc_snapshot_parse(PQgetvalue(take_view, 0, 0), &out->snapshot) ||
+             pgsrc_lsn_parse(PQgetvalue(take_view, 0, 1), &high);
+    PQclear(take_view);
     if (rc) {
         return err_set(err, ERR_FATAL, "protocol_violation",
                        "the server gave a snapshot or position that cannot be read");
@@ -239,7 +248,8 @@ static int begin_view(struct pgsrc_lane *l, const struct schema *schema, char **
     bool gone;
     for (int attempt = 0; attempt < RENAMES_MAX; attempt++) {
         bool moved = false;
-        if (begin_locked(l, !is_partitioned(schema), *space, *name, NULL, err)) {
+        PGresult *view = NULL;
+        if (begin_locked(l, !is_partitioned(schema), *space, *name, NULL, &view, err)) {
             bool missing = strcmp(l->session->state, "42P01") == 0 ||
                            strcmp(l->session->state, "3F000") == 0 ||
                            strcmp(l->session->state, "42809") == 0;
@@ -257,7 +267,7 @@ static int begin_view(struct pgsrc_lane *l, const struct schema *schema, char **
             }
             continue;
         }
-        if (read_view(l, schema, *space, *name, out, &moved, err)) {
+        if (read_view(l, schema, *space, *name, view, out, &moved, err)) {
             rollback(l);
             return -1;
         }
@@ -310,7 +320,8 @@ int pgsrc_op_lane_join(struct source_lane *lane, const struct schema *schema,
     if (l->broken) {
         return gone_lane(err);
     }
-    if (begin_locked(l, !is_partitioned(schema), schema->space, schema->name, export_name, err)) {
+    if (begin_locked(l, !is_partitioned(schema), schema->space, schema->name, export_name, NULL,
+                     err)) {
         rollback(l);
         return err_wrap(err, "join the snapshot of the table %s", schema->label);
     }
@@ -583,14 +594,18 @@ static int start_work(struct pgsrc_lane *l, struct err *err) {
     return rc;
 }
 
-static int start_range(struct pgsrc_lane *l, const struct chunk_read *req, struct err *err) {
-    /* The key's index is the only right plan here, whatever the statistics say. */
-    if (!l->planner_set && pgsrc_run(l->session, err,
-                                     "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan "
-                                     "= off; SET LOCAL enable_sort = off")) {
-        return -1;
+/* The key's index is the only right plan here, whatever the statistics say. Goes in front of the
+ * range's own messages; an error of any of them passes over the rest. */
+static void put_planner(struct buf *out) {
+    static const char *const settings[] = { "SET LOCAL enable_seqscan = off",
+                                            "SET LOCAL enable_bitmapscan = off",
+                                            "SET LOCAL enable_sort = off" };
+    for (size_t i = 0; i < ARRAY_COUNT(settings); i++) {
+        pgsrc_statement_put(out, settings[i]);
     }
-    l->planner_set = true;
+}
+
+static int start_range(struct pgsrc_lane *l, const struct chunk_read *req, struct err *err) {
     const struct pgsrc_columns columns = { .schema = l->schema,
                                            .base_oid = l->base_oid,
                                            .binary = l->binary };
@@ -601,9 +616,13 @@ static int start_range(struct pgsrc_lane *l, const struct chunk_read *req, struc
                                        .rows_max = req->rows_max };
     struct buf from, out;
     buf_init(&out, SIZE_MAX);
+    if (!l->planner_set) {
+        put_planner(&out);
+    }
     int rc = pgsrc_range_put(&out, &columns, from_text(&from, l->schema), &range, err);
     if (rc == 0) {
         rc = pgsrc_wire_send(l->wire, out.data, out.len, err);
+        l->planner_set = true;
     }
     buf_release(&from);
     buf_release(&out);

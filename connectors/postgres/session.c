@@ -508,17 +508,48 @@ int pgsrc_poll(struct pgsrc_session *s, int64_t deadline_us, PGresult **out, str
     }
 }
 
-static PGresult *query(struct pgsrc_session *s, struct err *err, const char *sql, int count,
-                       const char *const *params, int binary) {
+static PGresult *answer(struct pgsrc_session *s, struct err *err) {
     PGresult *r = NULL;
-    if (send_statement(s, err, sql, count, params, binary)) {
-        return NULL;
-    }
     int rc = pgsrc_poll(s, clock_mono_us() + QUERY_US, &r, err);
     if (rc == 0) {
         err_set(err, ERR_REWIND, "server_silent", "PostgreSQL did not answer a query within 60 s");
     }
     return rc == 1 ? r : NULL;
+}
+
+static PGresult *query(struct pgsrc_session *s, struct err *err, const char *sql, int count,
+                       const char *const *params, int binary) {
+    return send_statement(s, err, sql, count, params, binary) ? NULL : answer(s, err);
+}
+
+PGresult *pgsrc_query_prepared(struct pgsrc_session *s, struct err *err, const char *sql, int count,
+                               const char *const *params) {
+    unsigned i = 0;
+    while (i < s->prepared_count && s->prepared[i] != sql) {
+        i++;
+    }
+    char name[16];
+    snprintf(name, sizeof name, "s%u", i);
+    s->state[0] = '\0';
+    if (i == s->prepared_count) {
+        CHECK(i < ARRAY_COUNT(s->prepared));
+        PGresult *r = NULL;
+        if (!PQsendPrepare(s->conn, name, sql, count, NULL)) {
+            lost(s, err);
+        } else {
+            r = answer(s, err);
+        }
+        if (!r) {
+            return NULL;
+        }
+        PQclear(r);
+        s->prepared[s->prepared_count++] = sql;
+    }
+    if (!PQsendQueryPrepared(s->conn, name, count, params, NULL, NULL, 0)) {
+        lost(s, err);
+        return NULL;
+    }
+    return answer(s, err);
 }
 
 PGresult *pgsrc_query(struct pgsrc_session *s, struct err *err, const char *sql, int count,

@@ -28,6 +28,8 @@ struct pgsrc_session {
     PGresult *result; /* inside a statement: what has arrived; the rest likewise */
     bool failed;
     struct err failure;
+    const char *prepared[8]; /* texts of the prepared statements "s0", "s1"... */
+    unsigned prepared_count;
 };
 
 /* ERR_RETRY: nobody there, starting up, too many clients. ERR_FATAL: refused, TLS, no such
@@ -41,6 +43,10 @@ void pgsrc_session_close(struct pgsrc_session *s); /* NULL is fine */
  * the session is broken: ERR_REWIND "server_silent". */
 PGresult *pgsrc_query(struct pgsrc_session *s, struct err *err, const char *sql, int count,
                       const char *const *params) TR_MUST_CHECK;
+/* The same with a statement that is prepared when it is met first: for those that a session asks
+ * again and again. sql is told by its address: a constant. At most 8 of them a session. */
+PGresult *pgsrc_query_prepared(struct pgsrc_session *s, struct err *err, const char *sql, int count,
+                               const char *const *params) TR_MUST_CHECK;
 /* The same with binary results. */
 PGresult *pgsrc_query_binary(struct pgsrc_session *s, struct err *err, const char *sql, int count,
                              const char *const *params) TR_MUST_CHECK;
