@@ -678,6 +678,8 @@ int pgsrc_pgoutput_message(struct pgsrc_pgoutput *d, const uint8_t *p, size_t le
     int status = take_u8(&m.v, &type) == 0 ? on_message(&m, type, applied) : bad(&m, "it is empty");
     if (status != 0) {
         d->state = STATE_BROKEN;
+        /* The message is used up: the call that failed cannot be made again. */
+        err->kind = err->kind == ERR_RETRY ? ERR_REWIND : err->kind;
     }
     return status;
 }

@@ -37,7 +37,8 @@ void pgsrc_pgoutput_free(struct pgsrc_pgoutput *d);
 void pgsrc_pgoutput_widen_from(struct pgsrc_pgoutput *d, uint64_t near);
 /* One message (the payload of a 'w' frame). Transactions whose end is at or below `applied` are
  * left out whole. -1: ERR_FATAL "protocol_malformed" with the place and the first bytes,
- * "value_malformed" and the other codes of cells, or what the relation call gave. After it the
+ * "value_malformed" and the other codes of cells, or what the relation call gave (RETRY as REWIND:
+ * the message is used up). After it the
  * decoder is good only for pgsrc_pgoutput_free: take gives NULL, another message aborts. */
 int pgsrc_pgoutput_message(struct pgsrc_pgoutput *d, const uint8_t *p, size_t len,
                            struct logpos applied, struct err *err);

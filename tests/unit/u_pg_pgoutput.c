@@ -426,3 +426,24 @@ TEST(pgoutput_errors_tell_place_and_bytes) {
                               "value of type int32 has 3 bytes that are none: 616263");
     close_stream(&s);
 }
+
+static int busy_catalogue(void *arg, const struct pgsrc_relation *rel, struct schema **schema,
+                          const struct pgsrc_plan **plan, struct err *err) {
+    (void)arg;
+    (void)rel;
+    *schema = NULL;
+    *plan = NULL;
+    return err_set(err, ERR_RETRY, "lock_timeout", "the catalogue is locked");
+}
+
+/* The message is gone, so there is nothing to try again. */
+TEST(pgoutput_relation_that_cannot_be_asked_for_now_is_a_rewind) {
+    static const uint8_t message[] = "R\0\0\0\1public\0t\0d\0\1\1id\0\0\0\0\x17\xff\xff\xff\xff";
+    struct pgsrc_pgoutput_calls calls = { .relation = busy_catalogue };
+    struct pgsrc_pgoutput *d = pgsrc_pgoutput_new(&calls);
+    struct err err = ERR_INIT;
+    EXPECT_EQ_INT(pgsrc_pgoutput_message(d, message, sizeof message - 1, LOGPOS_NONE, &err), -1);
+    EXPECT_EQ_STR(err.code, "lock_timeout");
+    EXPECT_EQ_INT(err.kind, ERR_REWIND);
+    pgsrc_pgoutput_free(d);
+}
