@@ -43,9 +43,11 @@ static void param_put(struct params *p, const struct type *type, uint32_t oid,
     }
 }
 
+enum bound_side { BOUND_LOW, BOUND_HIGH, BOUND_EXACT };
+
 /* WHERE part of one bound: ("a","b") >= ($1,$2). */
 static int bound_put(struct buf *sql, struct params *p, const struct pgsrc_columns *c,
-                     const void *bound, size_t len, bool low, struct err *err) {
+                     const void *bound, size_t len, enum bound_side side, struct err *err) {
     const struct schema *s = c->schema;
     struct view v = view_of(bound, len);
     struct buf cell;
@@ -72,7 +74,9 @@ static int bound_put(struct buf *sql, struct params *p, const struct pgsrc_colum
         buf_puts(sql, i ? ", " : "");
         pgsrc_put_ident(sql, s->columns[s->key[i]].name);
     }
-    buf_puts(sql, low ? (above ? ") > (" : ") >= (") : (above ? ") <= (" : ") < ("));
+    buf_puts(sql, side == BOUND_EXACT ? ") = ("
+                  : side == BOUND_LOW ? (above ? ") > (" : ") >= (")
+                                      : (above ? ") <= (" : ") < ("));
     for (uint16_t i = 0; i < n; i++) {
         buf_putf(sql, "%s$%u", i ? ", " : "", first + i + 1u);
     }
@@ -149,13 +153,16 @@ int pgsrc_range_put(struct buf *out, const struct pgsrc_columns *c, const char *
     int rc = 0;
     if (range->lo_len) {
         buf_puts(&sql, " WHERE ");
-        rc = bound_put(&sql, &p, c, range->lo, range->lo_len, true, err);
+        rc = bound_put(&sql, &p, c, range->lo, range->lo_len,
+                       range->exact ? BOUND_EXACT : BOUND_LOW, err);
     }
-    if (rc == 0 && range->hi_len) {
+    if (rc == 0 && range->hi_len && !range->exact) {
         buf_puts(&sql, range->lo_len ? " AND " : " WHERE ");
-        rc = bound_put(&sql, &p, c, range->hi, range->hi_len, false, err);
+        rc = bound_put(&sql, &p, c, range->hi, range->hi_len, BOUND_HIGH, err);
     }
-    if (rc == 0) {
+    if (rc == 0 && range->exact) {
+        messages_put(out, c, &sql, &p);
+    } else if (rc == 0) {
         for (uint16_t i = 0; i < s->key_count; i++) {
             buf_puts(&sql, i ? ", " : " ORDER BY ");
             pgsrc_put_ident(&sql, s->columns[s->key[i]].name);

@@ -8,6 +8,7 @@ struct pgsrc_range {
     const void *lo, *hi; /* whole key cells of a prefix of the key; bytes after a full key mean
                             "just above it". Length 0 = open */
     size_t lo_len, hi_len;
+    bool exact; /* the rows that equal lo (a full key); hi and rows_max do not count */
     uint32_t rows_max;
 };
 /* What both kinds of chunk need of a table. Arrays have one entry a column. */

@@ -613,6 +613,7 @@ static int start_range(struct pgsrc_lane *l, const struct chunk_read *req, struc
                                        .lo_len = req->lo_len,
                                        .hi = req->hi,
                                        .hi_len = req->hi_len,
+                                       .exact = req->exact,
                                        .rows_max = req->rows_max };
     struct buf from, out;
     buf_init(&out, SIZE_MAX);

@@ -41,19 +41,41 @@ static void put_key(struct buf *b, int32_t a, const char *text) {
 
 /* The statement inside the Parse message, and the Bind message's part from the number of parameters
  * on. */
-static const char *range_sql(const struct buf *lo, const struct buf *hi, struct buf *out) {
+static const char *exact_or_range_sql(const struct buf *lo, const struct buf *hi, bool exact,
+                                      struct buf *out) {
     struct schema *s = two_keys();
     static const uint32_t oids[] = { 23, 25, 25 };
     static const bool binary[] = { true, true, false };
     struct pgsrc_columns c = { .schema = s, .base_oid = oids, .binary = binary };
-    struct pgsrc_range range = {
-        .lo = lo->data, .lo_len = lo->len, .hi = hi->data, .hi_len = hi->len, .rows_max = 7
-    };
+    struct pgsrc_range range = { .lo = lo->data,
+                                 .lo_len = lo->len,
+                                 .hi = hi->data,
+                                 .hi_len = hi->len,
+                                 .exact = exact,
+                                 .rows_max = 7 };
     struct err err = ERR_INIT;
     buf_clear(out);
     int rc = pgsrc_range_put(out, &c, "ONLY \"public\".\"t\"", &range, &err);
     schema_unref(s);
     return rc ? kit_text("%s", err.code) : out->data + 6;
+}
+
+static const char *range_sql(const struct buf *lo, const struct buf *hi, struct buf *out) {
+    return exact_or_range_sql(lo, hi, false, out);
+}
+
+TEST(pgsrc_chunk_of_one_key_by_equality) {
+    struct buf lo, hi, out;
+    buf_init(&lo, SIZE_MAX);
+    buf_init(&hi, SIZE_MAX);
+    buf_init(&out, SIZE_MAX);
+    put_key(&lo, 5, "q'");
+    EXPECT_EQ_STR(exact_or_range_sql(&lo, &hi, true, &out),
+                  "SELECT \"a\", \"b\"\"x\", \"v\" FROM ONLY \"public\".\"t\" WHERE (\"a\", "
+                  "\"b\"\"x\") = ($1, $2)");
+    buf_release(&lo);
+    buf_release(&hi);
+    buf_release(&out);
 }
 
 TEST(pgsrc_chunk_range_by_row_comparison) {
