@@ -729,7 +729,7 @@ class Checker:
                 if not self._allowed(context, halves[index].end) or (joined and not hole):
                     self._unshown(table, key, halves[index])
             for half in halves[state.next:]:
-                if until is not None and self._commit_of(half.end) >= until or table.dropped is not None:
+                if until is not None and self._commit_of(half.end) >= until:
                     break
                 if not self._allowed(context, half.end):
                     self._unshown(table, key, half)
@@ -780,7 +780,7 @@ class Checker:
             self.states_checked += 1
             if same:
                 view.suspended = False
-            elif not view.suspended and context.incarnation.dropped is None:
+            elif not view.suspended and (context.incarnation.dropped or commit.applied + 1) > commit.applied:
                 self.found.add("state", "seq %d: %s differs from the truth at %X: %s" % (
                     commit.seq, name, commit.applied, self._sample(context, mirror)))
                 view.suspended = True    # once for a fault, not once for each commit after it

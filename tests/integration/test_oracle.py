@@ -241,6 +241,15 @@ def case_generation(t):
 
     log = Log()
     log.tx(ACCOUNT, "public.a: INSERT: id[integer]:1 balance[bigint]:5")
+    two = log.tx("public.a: UPDATE: id[integer]:1 balance[bigint]:6")
+    log.tx('{"drop": "public.a"}')
+    shown = [commit(1, [], 0), commit(2, [account("r", 1, 5, joined=0x100)], 0x100)]
+    expect(t, "a table dropped", judge(t, log.truth, shown + [commit(3, [account("u", 1, 6, two)], 0x300)]))
+    expect(t, "a change lost before its table is dropped", judge(t, log.truth, shown + [commit(3, [], 0x300)]), "missing")
+    expect(t, "a stale row before its table is dropped", judge(t, log.truth, shown + [commit(3, [], 0x200)]), "missing", "state")
+
+    log = Log()
+    log.tx(ACCOUNT, "public.a: INSERT: id[integer]:1 balance[bigint]:5")
     log.tx('{"add": "public.a", "column": "c", "type": "integer", "default": "3"}')
     three = log.tx("public.a: INSERT: id[integer]:2 balance[bigint]:6 c[integer]:4")
     schemas = {"public.a": ["id", "balance", "c"]}
