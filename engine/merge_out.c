@@ -1,5 +1,6 @@
-/* Routing: what the hybrid algorithm emits becomes stage items of the writers. A table always goes
- * to the same writer, so that the order of its rows is the order in which they were emitted. */
+/* Routing: what the hybrid algorithm emits becomes stage items of the writers. What people see as
+ * one table, a table made again under its name included, always goes to the same writer, so that
+ * the order of its rows is the order in which they were emitted. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,10 +10,11 @@
 
 #define SLOW_US (1 * US_PER_S) /* waiting longer for a writer is worth a word in status */
 
-static unsigned writer_of(const struct merge *m, uint64_t table_id) {
+static unsigned writer_of(const struct merge *m, const struct schema *schema) {
     return m->run->writer_count == 1
                ? 0
-               : (unsigned)(hash_bytes(&table_id, sizeof table_id, 1) % m->run->writer_count);
+               : (unsigned)(hash_bytes(schema->label, strlen(schema->label), 1) %
+                            m->run->writer_count);
 }
 
 static void send_order(struct merge *m, unsigned writer, struct writer_order *order) {
@@ -36,7 +38,7 @@ static void emit_batches(struct merge *m, enum stage_kind kind, const struct hyb
     struct writer_order *orders[RUN_WRITERS_MAX] = { NULL };
     for (uint32_t i = 0; i < out->count; i++) {
         struct batch *batch = out->batches[i];
-        unsigned w = writer_of(m, batch->schema->table_id);
+        unsigned w = writer_of(m, batch->schema);
         if (!orders[w]) {
             orders[w] = xcalloc(1, sizeof *orders[w]);
             orders[w]->kind = kind;
@@ -62,7 +64,7 @@ void merge_emit(void *arg, const struct hybrid_out *out) {
         order->schema = schema_ref(out->schema);
         order->generation = out->generation;
         order->at = out->at;
-        send_order(m, writer_of(m, out->schema->table_id), order);
+        send_order(m, writer_of(m, out->schema), order);
         return;
     }
     emit_batches(m, out->kind == OUT_REMOVE ? STAGE_REMOVE : STAGE_ROWS, out);
