@@ -252,18 +252,24 @@ class Checker:
             self._check_schemas(os.path.join(folder, schema))
 
     def _check_schemas(self, path):
-        """The stored definitions are those of the tables as of the newest position."""
+        """The stored definitions are those of the tables as of the newest position. The log tells a definition only with the
+        next change of its table, so one that no change has followed may be there or not."""
         with open(path, encoding="utf-8") as file:
             stored = {label_name(table["table"]): table for table in json.load(file)["tables"]}
         applied = self.commits[-1].applied
+        changed = {entry[1]: entry[0] for entry in self.truth.journal if entry[2] in ("set", "put", "take", "clear")}
         for name, table in self.truth.live().items():
-            if table.created <= applied and name not in stored:
+            if table.created > applied:
+                continue
+            if name not in stored:
                 self.found.add("sequence", "%s does not hold %s" % (path, name))
-            elif table.created <= applied:
-                columns = {table.alias.get(column["name"], column["name"]): column["key"] for column in stored[name]["columns"]}
-                key = sorted((place, column) for column, place in columns.items() if place >= 0)
-                if set(columns) != table.columns_at(applied) or [column for _place, column in key] != table.key:
-                    self.found.add("sequence", "%s: %s has columns %s there" % (path, name, columns))
+                continue
+            columns = {table.alias.get(column["name"], column["name"]): column["key"] for column in stored[name]["columns"]}
+            key = sorted((place, column) for column, place in columns.items() if place >= 0)
+            told = min(changed.get(table, table.created), applied)
+            right = [table.columns_at(told)] + [names for at, names in table.columns if told < at <= applied]
+            if set(columns) not in right or [column for _place, column in key] != table.key:
+                self.found.add("sequence", "%s: %s has columns %s there" % (path, name, columns))
 
     @staticmethod
     def _read_commit(path, index):
