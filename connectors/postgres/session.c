@@ -20,8 +20,8 @@ static const char pinned[] =
     "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3 -c bytea_output=hex -c "
     "timezone=UTC -c row_security=off "
     "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0 -c "
-    "default_transaction_read_only=off -c lock_timeout=5s -c search_path=pg_catalog "
-    "-c standard_conforming_strings=on -c xmlbinary=base64 -c jit=off -c "
+    "default_transaction_read_only=off -c synchronous_commit=local -c lock_timeout=5s -c "
+    "search_path=pg_catalog -c standard_conforming_strings=on -c xmlbinary=base64 -c jit=off -c "
     "max_parallel_workers_per_gather=0";
 
 /* --- errors
@@ -51,7 +51,8 @@ static const struct state_rule state_rules[] = {
       "tailrace slots shows the slot; drop the job, then start it with a new target" },
     { "28", ERR_FATAL, "login_refused", EXIT_ERROR,
       "check user, password and pg_hba.conf of the server" },
-    { "3D000", ERR_FATAL, "database_missing", EXIT_ERROR, "check the database in the source's URL; psql -l lists them" },
+    { "3D000", ERR_FATAL, "database_missing", EXIT_ERROR,
+      "check the database in the source's URL; psql -l lists them" },
     { "42501", ERR_FATAL, "permission_denied", EXIT_PLAN,
       "tailrace plan prints the GRANT that is missing" },
     { "42P01", ERR_FATAL, "table_missing", EXIT_ERROR, "" },
@@ -109,7 +110,8 @@ static int connect_error(struct pgsrc_session *s, struct err *err) {
                              "signed the server's certificate");
     }
     if (strstr(message, "expected authentication request")) {
-        err_set(err, ERR_FATAL, "not_postgres", "connect to PostgreSQL: something else answers: %s", line);
+        err_set(err, ERR_FATAL, "not_postgres", "connect to PostgreSQL: something else answers: %s",
+                line);
         return err_cure(err, "check host and port of the source's URL");
     }
     if (strstr(message, "no password supplied") || strstr(message, "authentication")) {
