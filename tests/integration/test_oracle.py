@@ -11,7 +11,7 @@ import random
 import time
 
 import truth as truth_module
-from kill_loop import Kill, failpoint_names
+from kill_loop import OPENING, RESTING, Kill, failpoint_names
 from oracle import Checker
 from scribe import Scribe, save_files
 from truth import Truth
@@ -394,6 +394,7 @@ def case_kill_counts(t):
     t.check("kill at a lane is not in commit", not Kill("lane.after_rows", 10, False, 0, 0).in_commit())
     names = failpoint_names()
     t.check("failpoints are found in the source", len(names) == len(set(names)) >= 10, "%s" % names)
+    t.equal("failpoints with rounds of their own are in the source", set(OPENING + RESTING) - set(names), set())
 
 
 # ---- with a real server ----------------------------------------------------------------------------------------------
