@@ -7,12 +7,38 @@ import sys
 
 from . import processes
 from .jsonl import JsonlFolder
+from .memory import MemoryCgroup, PeakSampler
 from .postgres import Postgres
 from .tailrace import Tailrace
 
 
 class CaseFailed(Exception):
     """Ends a case after a check that failed where going on makes no sense."""
+
+
+def memory_setting():
+    """Bytes of TAILRACE_TEST_MEMORY (such as 64MiB): with it every tailrace of a case that asks for no --memory of its own
+    runs with --memory of that size, alone in a memory cgroup of twice that, or sampled where none can be made. 0: not set."""
+    text = os.environ.get("TAILRACE_TEST_MEMORY", "")
+    return int(text[:-3]) << 20 if text.endswith("MiB") else 0
+
+
+class Watched(Tailrace):
+    """A Tailrace whose memory is limited by a cgroup or sampled from each start on."""
+
+    def __init__(self, *arguments, **keys):
+        limit = memory_setting()
+        keys["env"] = dict(keys.get("env") or {}, TAILRACE_MEMORY="%dMiB" % (limit >> 20))
+        self.group = MemoryCgroup.make(2 * limit)
+        self.samplers = []
+        if self.group:
+            keys["prefix"] = list(self.group.prefix) + list(keys.get("prefix") or ())
+        super().__init__(*arguments, **keys)
+
+    def start(self):
+        super().start()
+        self.samplers.append(PeakSampler(self.pid))
+        return self
 
 
 class Test:
@@ -106,9 +132,26 @@ class Test:
 
     def tailrace(self, *arguments, **keys):
         """A Tailrace that is ended with the case; its stderr is shown when the case fails. Not started yet."""
-        process = Tailrace(*arguments, **keys)
+        kind = Watched if memory_setting() and "--memory" not in arguments and arguments[0] in ("run", "once") else Tailrace
+        process = kind(*arguments, **keys)
         self._tailraces.append(process)
         return process
+
+    def check_memory(self):
+        """At a case's end, with TAILRACE_TEST_MEMORY: one check over all its processes that were watched."""
+        watched = [process for process in self._tailraces if isinstance(process, Watched)]
+        if not watched:
+            return
+        limit = memory_setting()
+        peak = max([sampler.stop() for process in watched for sampler in process.samplers] or [0])
+        grouped = all(process.group for process in watched)
+        name = "memory %s %s.%s peak %.1f MiB of anonymous memory, %s" % (
+            os.environ["TAILRACE_TEST_MEMORY"], self.module_name[5:], self.case_name[5:], peak / 1048576,
+            "in a cgroup of %d MiB" % (limit >> 19) if grouped else "sampled every 10 ms")
+        if grouped:
+            self.check(name, not any(process.group.out_of_memory() for process in watched), "the kernel ended it: out of memory")
+        else:
+            self.check(name, peak <= limit, "more than %d MiB" % (limit >> 20))
 
     def once(self, source, sink, *arguments, timeout=60.0, **keys):
         """`tailrace once SOURCE SINK`: a Result."""
