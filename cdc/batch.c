@@ -14,7 +14,8 @@ enum {
         4096, /* up to here the cells lie behind the columns, in the batch's own block */
     VAR_BYTES_A_ROW = 16, /* first room of a variable column... */
     VAR_BYTES_INSIDE_MAX = 1024,
-    VAR_BYTES_APART_A_ROW = 8, /* ...and at least so much once it moves out */
+    VAR_BYTES_APART_A_ROW = 8,       /* ...and at least so much once it moves out */
+    ROOM_MAX = 2 * BATCH_BYTES_GOAL, /* a batch beyond it ended with a huge row: not the rule */
 };
 
 /* What batch_new allocates; struct batch is what others see of it. */
@@ -273,6 +274,33 @@ uint8_t *batch_var_space_slow(struct batch *batch, uint16_t col, size_t len) {
     c->data_cap = cap;
     c->offsets[batch->rows + 1] = (uint32_t)need;
     return c->data + at;
+}
+
+void batch_reserve(struct batch *batch, const uint32_t *room) {
+    struct store *s = (struct store *)(void *)batch;
+    CHECK(!batch->sealed && batch->rows == 0);
+    for (uint16_t i = 0; i < batch->schema->column_count; i++) {
+        struct column *c = &batch->columns[i];
+        if (c->width == 0 && room[i] > c->data_cap && !var_apart(s, c)) {
+            c->data = xmalloc(room[i]);
+            c->data_cap = room[i];
+            batch->bytes += room[i];
+        }
+    }
+}
+
+void batch_learn_room(const struct batch *full, uint32_t *room) {
+    uint16_t count = full->schema->column_count;
+    size_t sum = 0;
+    for (uint16_t i = 0; i < count; i++) {
+        const struct column *c = &full->columns[i];
+        size_t used = c->width ? 0 : c->offsets[full->rows];
+        sum += used;
+        room[i] = used > ROOM_MAX ? 0 : (uint32_t)(used + used / 8);
+    }
+    if (sum > ROOM_MAX) {
+        memset(room, 0, count * sizeof *room);
+    }
 }
 
 static uint8_t *bitmap_at(const struct store *s, uint16_t col, bool absent) {

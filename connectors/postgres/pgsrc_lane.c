@@ -45,8 +45,9 @@ struct pgsrc_lane {
     struct pgsrc_plan *plan;
     uint32_t *base_oid;
     bool *binary;
+    uint32_t *room; /* see batch_reserve */
     /* Of the running read. */
-    bool reading;
+    bool reading, many; /* many: the rows of a batch, or more */
     uint32_t batch_rows;
     struct heap *heaps;
     uint32_t heap_count;
@@ -76,10 +77,12 @@ static void drop_schema(struct pgsrc_lane *l) {
     schema_unref(l->schema);
     free(l->base_oid);
     free(l->binary);
+    free(l->room);
     l->plan = NULL;
     l->schema = NULL;
     l->base_oid = NULL;
     l->binary = NULL;
+    l->room = NULL;
 }
 
 void pgsrc_op_lane_close(struct source_lane *lane) {
@@ -123,6 +126,7 @@ static int use_schema(struct pgsrc_lane *l, const struct schema *schema, struct 
     l->plan = pgsrc_plan_new(schema, pgsrc_types_lookup, l->types);
     l->base_oid = xcalloc(schema->column_count + 1u, sizeof *l->base_oid);
     l->binary = xcalloc(schema->column_count + 1u, sizeof *l->binary);
+    l->room = xcalloc(schema->column_count + 1u, sizeof *l->room);
     for (uint16_t c = 0; c < schema->column_count; c++) {
         l->base_oid[c] = pgsrc_types_base(l->types, schema->columns[c].source_oid);
         l->binary[c] = pgsrc_column_is_binary(l->types, &schema->columns[c]);
@@ -638,6 +642,7 @@ int pgsrc_op_lane_read(struct source_lane *lane, const struct chunk_read *req, s
     }
     l->batch_rows =
         req->batch_rows && req->batch_rows < BATCH_ROWS_MAX ? req->batch_rows : BATCH_ROWS_MAX;
+    l->many = req->whole || req->rows_max >= l->batch_rows;
     l->failure = ERR_INIT;
     drop_heaps(l);
     if (use_schema(l, req->schema, err) || (req->whole && plan_work(l, req, err))) {
@@ -734,6 +739,9 @@ int pgsrc_op_lane_next(struct source_lane *lane, struct batch **out, struct err 
         return 0;
     }
     struct batch *batch = batch_new(l->schema, l->batch_rows, NULL);
+    if (l->many) {
+        batch_reserve(batch, l->room);
+    }
     bool done = false;
     int rc = 0;
     while (rc == 0 && !done && !batch_full(batch)) {
@@ -753,6 +761,9 @@ int pgsrc_op_lane_next(struct source_lane *lane, struct batch **out, struct err 
     if (rc || batch->rows == 0) {
         batch_unref(batch);
         return rc ? -1 : 0;
+    }
+    if (l->many && batch_full(batch)) {
+        batch_learn_room(batch, l->room);
     }
     batch_seal(batch);
     *out = batch;

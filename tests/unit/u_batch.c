@@ -75,9 +75,7 @@ static void build_cell(struct batch *batch, uint16_t col, const struct expected 
 
 static enum row_kind kind_of(uint32_t row) { return (enum row_kind)(row % 4); }
 
-static struct batch *build(struct schema *schema, uint64_t seed, uint32_t rows, uint32_t rows_cap,
-                           struct txlist *txs) {
-    struct batch *batch = batch_new(schema, rows_cap, txs);
+static void fill(struct batch *batch, uint64_t seed, uint32_t rows, const struct txlist *txs) {
     for (uint32_t row = 0; row < rows; row++) {
         if (row % 5 == 3) { /* a row that is begun, and thrown away */
             for (uint16_t col = 0; col < COLUMNS; col += 2) {
@@ -94,6 +92,12 @@ static struct batch *build(struct schema *schema, uint64_t seed, uint32_t rows, 
         }
         batch_row_done(batch, kind_of(row), row % 3, row * 7);
     }
+}
+
+static struct batch *build(struct schema *schema, uint64_t seed, uint32_t rows, uint32_t rows_cap,
+                           struct txlist *txs) {
+    struct batch *batch = batch_new(schema, rows_cap, txs);
+    fill(batch, seed, rows, txs);
     return batch;
 }
 
@@ -208,6 +212,59 @@ TEST(batch_is_full_at_rows_cap_or_beyond_the_byte_goal) {
     batch = build(schema, 3, 8, 8, NULL);
     EXPECT_TRUE(batch_full(batch));
     batch_unref(batch);
+    schema_unref(schema);
+}
+
+TEST(batch_with_the_room_of_the_last_one_does_not_move_its_cells) {
+    enum { ROWS = 4096 };
+    struct schema *schema = wide_schema();
+    struct batch *first = build(schema, 5, ROWS, ROWS, NULL);
+    uint32_t room[COLUMNS];
+    batch_learn_room(first, room);
+    for (uint16_t col = 0; col < COLUMNS; col++) {
+        const struct column *c = &first->columns[col];
+        uint32_t used = c->width ? 0 : c->offsets[ROWS];
+        EXPECT_EQ_INT(room[col], used + used / 8);
+    }
+    struct batch *second = batch_new(schema, ROWS, NULL);
+    batch_reserve(second, room);
+    const uint8_t *data[COLUMNS];
+    for (uint16_t col = 0; col < COLUMNS; col++) {
+        data[col] = second->columns[col].data;
+    }
+    fill(second, 5, ROWS, NULL);
+    EXPECT_TRUE(batch_memory(second) <= batch_memory(first));
+    batch_seal(second);
+    EXPECT_EQ_INT(second->bytes, batch_memory(second));
+    for (uint16_t col = 0; col < COLUMNS; col++) {
+        EXPECT_TRUE(second->columns[col].data == data[col]);
+    }
+    for (uint32_t row = 0; row < ROWS && expect_row(second, row, 5, row); row++) {}
+    batch_unref(first);
+    batch_unref(second);
+    schema_unref(schema);
+}
+
+TEST(batch_that_ended_with_a_huge_row_says_nothing_of_the_next) {
+    struct schema *schema = wide_schema();
+    size_t huge = 2 * BATCH_BYTES_GOAL + 1;
+    uint8_t *bytes = xcalloc(1, huge);
+    for (int each = 0; each < 2; each++) { /* in one column; then as the sum of two */
+        struct batch *batch = batch_new(schema, 8, NULL);
+        for (uint16_t col = 0; col < COLUMNS; col++) {
+            if (batch->columns[col].width) {
+                memset(batch_fixed(batch, col), 0, batch->columns[col].width);
+            } else {
+                batch_put_var(batch, col, bytes, each ? huge / 2 + 1 : col == 1 ? huge : 1);
+            }
+        }
+        batch_row_done(batch, ROW_INSERT, 0, 0);
+        uint32_t room[COLUMNS], none[COLUMNS] = { 0 };
+        batch_learn_room(batch, room);
+        EXPECT_EQ_MEM(room, sizeof room, none, sizeof none);
+        batch_unref(batch);
+    }
+    free(bytes);
     schema_unref(schema);
 }
 
