@@ -1,4 +1,4 @@
-/* Raw messages: see pgsrc_wire.h. One buffer that starts at 256 KiB and grows to the largest
+/* Raw messages: see pgsrc_wire.h. One buffer that starts at 512 KiB and grows to the largest
  * message allowed; what is left of a message is moved to its front before each read. */
 #include "connectors/postgres/pgsrc_wire.h"
 
@@ -12,8 +12,8 @@
 
 #include "cdc/base/clock.h"
 
-#define BUFFER_BYTES (256u << 10)
-#define LOWAT_BYTES (128 << 10)
+#define BUFFER_BYTES (512u << 10)
+#define LOWAT_BYTES (256 << 10)
 #define LOWAT_US (2 * US_PER_MS)
 #define SEND_US (60 * US_PER_S)
 #define HEAD 5u /* type, length */

@@ -3,7 +3,7 @@
  * times more (limits.md section 0).
  *
  * While a wire is in use, libpq must not touch the connection; it may again once all that the
- * server had to say was taken (ReadyForQuery). Waiting: with a receive low-water mark of 128 KiB
+ * server had to say was taken (ReadyForQuery). Waiting: with a receive low-water mark of 256 KiB
  * for 2 ms, then for one byte: fewer wake-ups on both sides. Thread: the owner of the session. */
 #pragma once
 #include "cdc/base/buf.h"
