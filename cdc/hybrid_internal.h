@@ -30,6 +30,7 @@ struct table {
     bool complete;   /* everything joined (holes aside) */
     bool unverified; /* its definition changed in the log; the catalogue was not read since */
     bool whole;
+    bool lost_column; /* the catalogue dropped a column that current's rows have */
     bool cut_asked, cut_done;
     uint64_t cut_id;
     uint64_t see_from_tx;     /* X */

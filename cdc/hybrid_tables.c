@@ -116,6 +116,7 @@ void table_restart(struct hybrid *h, struct table *t) {
         t->generation++;
         t->begun = false;
     }
+    t->lost_column = false;
     t->complete = false;
     t->rows_read = 0;
     spans_clear(&t->joined);
@@ -373,6 +374,26 @@ static int stop_rewritten(const struct schema *schema, struct err *err) {
     return err_cure(err, "run it once with on_rewrite=resnapshot: the table is then read again");
 }
 
+/* Has `now` a column that current's rows have too, and that `other` has not? */
+static bool has_beyond(const struct table *t, const struct schema *now,
+                       const struct schema *other) {
+    for (uint16_t i = 0; i < now->column_count; i++) {
+        const char *name = now->columns[i].name;
+        if (schema_column(other, name) < 0 && schema_column(t->current, name) >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A column that rows of this generation had, that the catalogue lost, and that is there again:
+ * another column under the old name, of which the old rows say nothing. */
+static bool column_came_back(struct table *t, const struct schema *now) {
+    bool back = t->lost_column && has_beyond(t, now, t->definition);
+    t->lost_column = !back && (t->lost_column || has_beyond(t, t->definition, now));
+    return back;
+}
+
 static int table_known(struct hybrid *h, struct table *t, const struct source_table *entry,
                        struct logpos at, struct err *err) {
     struct schema *now = entry->schema;
@@ -391,7 +412,7 @@ static int table_known(struct hybrid *h, struct table *t, const struct source_ta
     if (logpos_cmp(at, t->defined_at) < 0) {
         return 0; /* a lane saw a later one under its lock */
     }
-    if (h->config.source->rewritten(t->definition, now)) {
+    if (h->config.source->rewritten(t->definition, now) || column_came_back(t, now)) {
         if (h->config.rewrite_stops && t->begun) {
             return stop_rewritten(now, err);
         }

@@ -22,8 +22,8 @@ static size_t share(uint64_t memory_bytes, unsigned sixteenths) {
 
 void budget_plan(struct budget *out, uint64_t memory_bytes, unsigned lanes, unsigned writers) {
     CHECK(lanes > 0 && writers > 0);
-    if (memory_bytes < 32 * MIB) {
-        memory_bytes = 32 * MIB; /* below that a batch of usual size would not fit any share */
+    if (memory_bytes < MIB) {
+        memory_bytes = MIB;
     }
     out->log_bytes = share(memory_bytes, SHARE_LOG);
     out->lane_bytes = share(memory_bytes, SHARE_LANES);
@@ -32,4 +32,7 @@ void budget_plan(struct budget *out, uint64_t memory_bytes, unsigned lanes, unsi
     out->writer_bytes = share(memory_bytes, SHARE_WRITERS) / writers;
     uint64_t chunk = out->lane_bytes / lanes;
     out->chunk_bytes = (size_t)(chunk < MIB ? MIB : chunk > 16 * MIB ? 16 * MIB : chunk);
+    if (out->rows_bytes < out->chunk_bytes) {
+        out->rows_bytes = out->chunk_bytes; /* one chunk at a time */
+    }
 }

@@ -1,6 +1,7 @@
 /* The world: a database under load, instances of the job that are started, killed, suspended and
  * joined by others, and at the end a quiet time in which everything must arrive. Oracles of its
- * own: `exit` (why an instance ended), `liveness`, `leak`. Thread: fibers of the simulator. */
+ * own: `exit` (why an instance ended), `liveness`, `leak`, `spool` (what waited outlives its run).
+ * Thread: fibers of the simulator. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,7 +104,7 @@ static void instance_start(unsigned machine) {
                            .log = &i->log,
                            .metrics = &i->metrics,
                            .state_dir = i->state_dir,
-                           .memory_bytes = 32u << 20,
+                           .memory_bytes = s->chunk_rows % 2 ? 1u << 20 : 32u << 20,
                            .spill_bytes_max = s->fat ? 6u << 20 : 1u << 30,
                            .row_bytes_max = 8u << 20 };
     i->config = (struct job_config){
@@ -436,6 +437,20 @@ static struct instance *survivor(void) {
     return found;
 }
 
+/* What waited on disk belongs to a run: nothing of it outlives a clean end, whatever crashed
+ * before. */
+static void judge_spill(const struct instance *last) {
+    struct err err = ERR_INIT;
+    struct buf names;
+    char dir[sizeof last->state_dir + 8];
+    snprintf(dir, sizeof dir, "%s/spill", last->state_dir);
+    buf_init(&names, SIZE_MAX);
+    if (files_list(last->env.files, dir, &names, &err) == FILES_OK && names.len) {
+        sim_fail("spool", "after a clean end %s holds %s", dir, buf_cstr(&names));
+    }
+    buf_release(&names);
+}
+
 /* Everything works: the target must catch up, and the job must end when it is told to. */
 static void quiet_time(void) {
     int64_t deadline = clock_mono_us() + QUIET_US;
@@ -464,7 +479,9 @@ static void quiet_time(void) {
     if (last) {
         judge_end(last);
     }
-    if (last && last->code != EXIT_DONE) {
+    if (last && last->code == EXIT_DONE) {
+        judge_spill(last);
+    } else if (last) {
         sim_fail("exit", "the job ended with %d %s", last->code, last->err.code);
     }
     if (*(behind = oracle_behind())) {

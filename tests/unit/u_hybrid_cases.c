@@ -401,6 +401,25 @@ TEST(hybrid_another_key_begins_the_reading_anew) {
     schema_unref(other);
 }
 
+TEST(hybrid_a_column_that_was_dropped_and_came_back_is_read_anew) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct schema *without = schema_new(77, "public", "m", 2); /* t was dropped, and polled so */
+    memcpy(without->columns, s->columns, 2 * sizeof(*s->columns));
+    without->storage = "1:a";
+    schema_finish(without);
+    struct rig *g = rig_new(s, 1, 1);
+    join_some(g, s);
+    struct table *t = table_find(g->h, 77);
+    rig_catalogue(g, &without, 1, 1);
+    EXPECT_EQ_INT(t->generation, 1); /* a dropped column alone changes no row */
+    rig_catalogue(g, &s, 1, 1);
+    EXPECT_EQ_INT(t->generation, 2);
+    EXPECT_EQ_INT(t->joined.count, 0);
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(without);
+}
+
 TEST(hybrid_tables_that_change_names_do_not_share_one) {
     struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
     struct schema *now[] = { table_schema(77, "m_old", TYPE_INT32, 0, true),
