@@ -87,7 +87,8 @@ size_t schema_diff(const struct schema *from, const struct schema *to, struct sc
                    size_t out_max);
 
 /* {"table":"public.orders","id":..,"space":..,"name":..,"version":..,"identity":"d","storage":"..",
- *  "columns":[{"name","type","source","oid","mod","nullable","key","bytes"}]} and back. `append` is no part of it: it is a rule of the user's. Members beyond these are passed
+ *  "columns":[{"name","type","source","oid","mod","nullable","key","bytes"}]}
+ * and back. `append` is no part of it: it is a rule of the user's. Members beyond these are passed
  * over; else ERR_FATAL "schema_malformed". */
 void schema_put_json(struct buf *out, const struct schema *schema);
 struct schema *schema_from_json(const char *json, size_t len, struct err *err); /* NULL on error */
