@@ -3,6 +3,8 @@
 from flows import Flow
 from harness import SqlError
 
+FAST = False
+
 LONG = "(select string_agg(md5(g::text), '') from generate_series(1, 800) g)"  # 25 kB that no compression makes small
 
 

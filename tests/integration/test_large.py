@@ -5,6 +5,8 @@ import hashlib
 from flows import Flow
 from harness import wait_until
 
+FAST = False
+
 NOISE = "(select string_agg(md5((g * %d)::text), '') from generate_series(1, %d) g)"  # 32 bytes each, hard to compress
 
 

@@ -9,6 +9,8 @@ from flows import Flow
 from harness import Postgres, Proxy, temporary_folder, wait_until
 from harness import processes
 
+FAST = False
+
 TABLE = "create table t (id int primary key, n int not null, body text); insert into t select g, 0, 'a' from generate_series(1, 2000) g;"
 LOAD = ("do $$ begin for i in 1..%d loop insert into t values (%d + i, 0, 'new'); update t set n = n + 1 where id = 1 + i %% 2000; delete from t where id = %d + i - 5;"
         " commit; perform pg_sleep(0.002); end loop; end $$")

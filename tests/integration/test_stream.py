@@ -7,6 +7,8 @@ import subprocess
 from flows import Flow, pg
 from harness import wait_until
 
+FAST = False
+
 SERVER = {"settings": {"max_prepared_transactions": "10", "logical_decoding_work_mem": "64kB", "wal_sender_timeout": "5s"}}
 
 

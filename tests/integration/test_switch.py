@@ -4,6 +4,8 @@ other side moves (catalogue, group F)."""
 from flows import Flow
 from harness import wait_until
 
+FAST = False
+
 CHUNKS = "create table t (id int primary key, n int, body text); insert into t select g, 0, repeat('x', 100) from generate_series(1, 3000) g;"
 
 

@@ -6,6 +6,8 @@ import time
 from flows import Flow
 from harness import Proxy, wait_until
 
+FAST = False
+
 SERVER = {"settings": {"wal_sender_timeout": "3s"}}
 
 
