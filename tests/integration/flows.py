@@ -115,7 +115,8 @@ class Flow:
     def once(self, what="once", code=0, **keys):
         """`once` to its end; checks its code."""
         result = self.t.tailrace("once", *self.job_words(), **keys).run(120)
-        self.t.check("%s %s" % (self.label, what), result.code == code, "exit %s, want %s: %s" % (result.code, code, result.stderr[-600:]))
+        self.t.check("%s %s" % (self.label, what), result.code == code, "exit %s, want %s: %s" % (result.code, code, result.
+            stderr[-600:]))
         return result
 
     def plan(self):
@@ -125,7 +126,8 @@ class Flow:
         """Every table as the server has it now, and nothing that an exact changelog never holds."""
         state = self.folder.state()
         for table in tables:
-            self.check("%s %s" % (what, table), *compare_table(state.table("public." + table), self.server, "public." + table, self.database))
+            self.check("%s %s" % (what, table), *compare_table(state.table("public." + table), self.server, "public." + table,
+                self.database))
         self.equal(what + " exactly once", state.problems[:3], [])
 
     def finish(self, what, *tables):

@@ -7,7 +7,8 @@ FAST = False
 
 SERVER = {"settings": {"wal_sender_timeout": "3s"}}
 TABLE = "create table t (id int primary key, n int not null); insert into t select g, 0 from generate_series(1, 1000) g;"
-LOAD = "do $$ begin for i in 1..%d loop insert into t values (%d + i, 0); update t set n = n + 1 where id = 1 + i %% 1000; commit; perform pg_sleep(0.002); end loop; end $$"
+LOAD = ("do $$ begin for i in 1..%d loop insert into t values (%d + i, 0); update t set n = n + 1 where id = 1 + i %% 1000; "
+    "commit; perform pg_sleep(0.002); end loop; end $$")
 
 
 def case_live_instance(t):
@@ -22,7 +23,8 @@ def case_live_instance(t):
     flow.check("other state folder says why", "slot" in other.stderr and "cure:" in other.stderr, other.stderr)
     flow.sql("insert into t values (5000, 1)")
     flow.wait_rows("t", 1001)
-    flow.check("the healthy one was not fenced", flow.job.running() and flow.folder.last_commit()["epoch"] == 1, flow.folder.last_commit())
+    flow.check("the healthy one was not fenced", flow.job.running() and flow.folder.last_commit()["epoch"] == 1, flow.folder.
+        last_commit())
     flow.finish("live", "t")
 
 
@@ -30,11 +32,13 @@ def takes_over(t, flow, older, load):
     """The older stands still; a newer one with a state folder of its own takes over; the older goes on and must end with 4."""
     newer = t.tailrace("run", *flow.job_words()).start()
     newer.wait_log("job started", 40)
-    wait_until(lambda: flow.folder.last_commit()["rows"] > 0 and flow.folder.last_commit()["epoch"] > 1 or not newer.running(), 40, "a commit of the newer instance")
+    wait_until(lambda: flow.folder.last_commit()["rows"] > 0 and flow.folder.last_commit()["epoch"] > 1 or not newer.running(),
+        40, "a commit of the newer instance")
     flow.check("the newer has a higher epoch", flow.folder.last_commit()["epoch"] >= 2, flow.folder.last_commit())
     older.resume()
     flow.equal("the older ends with 4", older.wait(60), 4)
-    flow.check("the older says why", "tailrace: %s:" % flow.name in older.stderr_text() and "cure:" in older.stderr_text(), older.stderr_text()[-800:])
+    flow.check("the older says why", "tailrace: %s:" % flow.name in older.stderr_text() and "cure:" in older.stderr_text(),
+        older.stderr_text()[-800:])
     load.receive(120)
     flow.equal("the newer stops", newer.terminate(), 0)
     flow.once("catches up")
@@ -69,7 +73,8 @@ def case_stopped_at_points(t):
 
 def case_stopped_in_snapshot(t):
     """The older stands still in the middle of the snapshot."""
-    flow = Flow(t, "fencing stopped in the snapshot", TABLE + "insert into t select g, 0 from generate_series(20000, 24000) g", chunk_rows=1000, lanes=1)
+    flow = Flow(t, "fencing stopped in the snapshot", TABLE + "insert into t select g, 0 from generate_series(20000, 24000) g",
+        chunk_rows=1000, lanes=1)
     flow.start(failpoints="lane.after_rows=stop@3")
     wait_until(flow.job.is_stopped, 40, "the stop in the snapshot")
     load = flow.server.session(flow.database)

@@ -11,18 +11,22 @@ from harness import processes
 
 FAST = False
 
-TABLE = "create table t (id int primary key, n int not null, body text); insert into t select g, 0, 'a' from generate_series(1, 2000) g;"
-LOAD = ("do $$ begin for i in 1..%d loop insert into t values (%d + i, 0, 'new'); update t set n = n + 1 where id = 1 + i %% 2000; delete from t where id = %d + i - 5;"
+TABLE = ("create table t (id int primary key, n int not null, body text); insert into t select g, 0, 'a' from "
+    "generate_series(1, 2000) g;")
+LOAD = ("do $$ begin for i in 1..%d loop insert into t values (%d + i, 0, 'new'); update t set n = n + 1 where id = 1 + i "
+    "%% 2000; delete from t where id = %d + i - 5;"
         " commit; perform pg_sleep(0.002); end loop; end $$")
 
 
 def case_killed_under_load(t):
-    """T179, T191: kill -9 at random moments and at the points around commit and acknowledgement, the local state gone each third time."""
+    """T179, T191: kill -9 at random moments and at the points around commit and acknowledgement, the local state
+    gone each third time."""
     flow = Flow(t, "T179", TABLE, chunk_rows=1000)
     load = flow.server.session(flow.database)
     load.send(LOAD % (8000, 10000, 10000))
     dice = random.Random(179)
-    points = ("commit.after_commit", "commit.after_ack", "jsonl.after_rename", "commit.before_commit", "merge.after_barrier", "log.after_segment")
+    points = ("commit.after_commit", "commit.after_ack", "jsonl.after_rename", "commit.before_commit", "merge.after_barrier",
+        "log.after_segment")
     job = t.tailrace("run", *flow.job_words())
     flow.job = job
     for number in range(18):
@@ -47,14 +51,16 @@ def case_killed_under_load(t):
 
 
 def case_server_crash(t):
-    """T190: the server crashes after acknowledgements, with a transaction open since long: what was sent comes again and is filtered."""
+    """T190: the server crashes after acknowledgements, with a transaction open since long: what was sent comes again
+    and is filtered."""
     server = t.own_server()
     flow = Flow(t, "T190", TABLE, server=server)
     flow.run()
     old = server.session(flow.database)
     old.execute("begin; insert into t values (-1, 0, 'open for long')")
     for number in range(3):
-        flow.sql("insert into t select %d + g, 0, 'x' from generate_series(1, 300) g; update t set n = n + 1 where id < 50" % (10000 * (number + 1)))
+        flow.sql("insert into t select %d + g, 0, 'x' from generate_series(1, 300) g; update t set n = n + 1 where id < 50" %
+            (10000 * (number + 1)))
         flow.wait_written(2000 + 349 * (number + 1))
         server.restart("immediate")
     flow.sql("insert into t values (90000, 1, 'after')")
@@ -92,12 +98,14 @@ def case_slot_of_others(t):
 
 def case_slot_lost(t):
     """T194: max_slot_wal_keep_size is exceeded while the job is down."""
-    server = t.own_server({"max_slot_wal_keep_size": "16MB", "wal_keep_size": "0", "max_wal_size": "64MB", "min_wal_size": "32MB"})
+    server = t.own_server({"max_slot_wal_keep_size": "16MB", "wal_keep_size": "0", "max_wal_size": "64MB", "min_wal_size":
+        "32MB"})
     flow = Flow(t, "T194", TABLE, server=server)
     flow.once("snapshot")
     for _ in range(6):
         flow.sql("select pg_logical_emit_message(false, 'noise', repeat('x', 16000000)); select pg_switch_wal(); checkpoint")
-    wait_until(lambda: flow.sql("checkpoint; select wal_status from pg_replication_slots")[-1] == ["lost"], 30, "the slot to be lost")
+    wait_until(lambda: flow.sql("checkpoint; select wal_status from pg_replication_slots")[-1] == ["lost"], 30,
+        "the slot to be lost")
     result = flow.once("slot lost", code=5)
     flow.check("the cause is named", "max_slot_wal_keep_size" in result.stderr and "cure:" in result.stderr, result.stderr)
     plan = flow.plan()
@@ -122,7 +130,8 @@ def case_other_history(t):
     subprocess.run(["cp", "-a", backup, server.data], check=True)
     server.start()
     result = flow.once("restored to the past", code=5)
-    flow.check("restored is named", "set back" in result.stderr or "history" in result.stderr or "log ends" in result.stderr, result.stderr)
+    flow.check("restored is named", "set back" in result.stderr or "history" in result.stderr or "log ends" in result.stderr,
+        result.stderr)
     flow.equal("restored: nothing written", flow.written(), written)
     other = Flow(t, "T196", TABLE)
     other.folder, other.name = flow.folder, flow.name
@@ -138,7 +147,8 @@ def case_network(t):
         flow = Flow(t, "T197 tls" if keys else "T197", TABLE, server=server, **keys)
         proxy = Proxy(server.port)
         flow.start(port=proxy.port)
-        wait_until(lambda: proxy.bytes_to_client > 20000 or flow.folder.consistent() or not flow.job.running(), 30, "the first bytes")
+        wait_until(lambda: proxy.bytes_to_client > 20000 or flow.folder.consistent() or not flow.job.running(), 30,
+            "the first bytes")
         proxy.cut()
         flow.consistent()
         flow.check("lives after a cut in the snapshot", flow.job.running(), flow.job.stderr_text()[-600:])
@@ -154,7 +164,8 @@ def case_network(t):
         flow.job.wait_log("rewind|retry|connect", 20)
         proxy.refuse(False)
         flow.sql("insert into t values (70000, 0, 'after the refusal')")
-        wait_until(lambda: any(r["id"] == 70000 for r in flow.folder.rows("public.t")) or not flow.job.running(), 40, "the row after the refusal")
+        wait_until(lambda: any(r["id"] == 70000 for r in flow.folder.rows("public.t")) or not flow.job.running(), 40,
+            "the row after the refusal")
         proxy.hold()
         flow.sql("insert into t values (70001, 0, 'in the silence')")
         proxy.cut()
@@ -171,22 +182,27 @@ def case_refused_sources(t):
     if server._user:
         os.chown(folder, server._user[1], server._user[2])
         os.chmod(folder, 0o755)
-    done = subprocess.run(processes.as_user(server._user) + [os.path.join(server.bin, "pg_basebackup"), "-h", server.folder, "-p", str(server.port), "-U", "postgres",
-                                                             "-D", os.path.join(folder, "data"), "-R", "-X", "stream", "-c", "fast"],
+    done = subprocess.run(processes.as_user(server._user) + [os.path.join(server.bin, "pg_basebackup"), "-h", server.folder,
+        "-p", str(server.port), "-U", "postgres",
+                                                             "-D", os.path.join(folder, "data"), "-R", "-X", "stream", "-c",
+                                                                 "fast"],
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/", check=False)
     t.require("T220 pg_basebackup", done.returncode == 0, done.stdout.decode())
     standby = Postgres({"hot_standby": "on", "max_wal_senders": "10"}, folder=folder).start()
     result = t.once(standby.url("shop"), t.jsonl().sink)
-    t.check("T220 pg15 a standby is refused", result.code not in (0, 134) and "standby" in result.stderr and "cure:" in result.stderr, result)
+    t.check("T220 pg15 a standby is refused", result.code not in (0, 134) and "standby" in result.stderr and "cure:" in result.
+        stderr, result)
     standby.stop("fast")
     server.restart("fast", {"wal_level": "replica"})
     result = t.once(server.url("shop"), t.jsonl().sink)
-    t.check("T220 pg15 wal_level=replica is refused", result.code == 3 and "wal_level" in result.stderr and "cure:" in result.stderr, result)
+    t.check("T220 pg15 wal_level=replica is refused", result.code == 3 and "wal_level" in result.stderr and "cure:" in result.
+        stderr, result)
     server.restart("fast", {"wal_level": "logical"})
     server.sql("create role reader login; create role copier login replication")
     for role, what in (("reader", "REPLICATION"), ("copier", "t")):
         result = t.once(server.url("shop", user=role), t.jsonl().sink)
-        t.check("T220 pg15 role %s is refused" % role, result.code in (1, 3) and what in result.stderr and "cure:" in result.stderr, result)
+        t.check("T220 pg15 role %s is refused" % role, result.code in (1, 3) and what in result.stderr and "cure:" in result.
+            stderr, result)
     t.equal("T220 pg15 nothing was made", server.sql("select slot_name from pg_replication_slots"), [])
 
 
@@ -194,11 +210,14 @@ def case_run_and_once(t):
     """`run` and `once` go on from each other's position, in whichever order, with local state and without."""
     flow = Flow(t, "restart", TABLE)
     state = t.temp()
-    for number, (command, keep) in enumerate((("once", True), ("run", True), ("run", False), ("once", False), ("once", True), ("run", True))):
-        flow.sql("insert into t values (%d, 0, 'x'); update t set n = n + 1 where id <= 3; delete from t where id = %d" % (5000 + number, 100 + number))
+    for number, (command, keep) in enumerate((("once", True), ("run", True), ("run", False), ("once", False), ("once", True),
+        ("run", True))):
+        flow.sql("insert into t values (%d, 0, 'x'); update t set n = n + 1 where id <= 3; delete from t where id = %d" % (
+            5000 + number, 100 + number))
         job = t.tailrace(command, *flow.job_words(), state=state if keep else None).start()
         if command == "run":
-            wait_until(lambda: any(r["id"] == 5000 + number for r in flow.folder.rows("public.t")) or not job.running(), 30, "the row of this round")
+            wait_until(lambda: any(r["id"] == 5000 + number for r in flow.folder.rows("public.t")) or not job.running(), 30,
+                "the row of this round")
             job.interrupt()
         flow.equal("round %d %s" % (number, command), job.wait(40), 0)
         flow.same("round %d" % number, "t")

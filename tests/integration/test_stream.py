@@ -17,16 +17,21 @@ def case_savepoints(t):
     flow = Flow(t, "T137", "create table t (id int primary key, body text)")
     flow.run()
     flow.sql("begin; insert into t select g, repeat('x', 200) from generate_series(1, 500) g; savepoint s;"
-             "insert into t select g, repeat('y', 200) from generate_series(501, 1000) g; update t set body = 'lost' where id < 100;"
+             "insert into t select g, repeat('y', 200) from generate_series(501, 1000) g; update t set body = 'lost' where "
+             "id < 100;"
              "rollback to s; insert into t select g, 'z' from generate_series(2001, 2005) g; commit")
     flow.wait_rows("t", 505)
     flow.equal("rows of the stream", len(flow.lines("t", "c")), 505)
-    flow.sql("begin; savepoint a; insert into t values (3001, 'a'); savepoint b; insert into t values (3002, 'b'); savepoint c; insert into t values (3003, 'c');"
-             "release c; rollback to b; insert into t values (3004, 'd'); savepoint e; insert into t values (3005, 'e'); release e; release a; insert into t values (3006, 'f'); commit")
-    flow.sql("do $$ begin for i in 1..200 loop begin insert into t values (10000 + i, 'in'); if i % 3 = 0 then raise exception 'no'; end if;"
+    flow.sql("begin; savepoint a; insert into t values (3001, 'a'); savepoint b; insert into t values (3002, 'b'); "
+        "savepoint c; insert into t values (3003, 'c');"
+             "release c; rollback to b; insert into t values (3004, 'd'); savepoint e; insert into t values (3005, 'e'); "
+             "release e; release a; insert into t values (3006, 'f'); commit")
+    flow.sql("do $$ begin for i in 1..200 loop begin insert into t values (10000 + i, 'in'); if i % 3 = 0 then raise "
+        "exception 'no'; end if;"
              " exception when others then null; end; end loop; end $$")
     flow.finish("savepoints", "t")
-    flow.equal("nested", sorted(l["key"]["id"] for l in flow.lines("t", "c") if 3000 < l["key"]["id"] < 4000), [3001, 3004, 3005, 3006])
+    flow.equal("nested", sorted(l["key"]["id"] for l in flow.lines("t", "c") if 3000 < l["key"]["id"] < 4000), [3001, 3004,
+        3005, 3006])
     numbers = [l["tx"]["n"] for l in flow.lines("t", "c") if l["key"]["id"] > 10000]
     flow.equal("one transaction, in order", numbers, list(range(len(numbers))))
     flow.equal("134 of 200", len(numbers), 134)
@@ -50,10 +55,13 @@ def case_rolled_back(t):
 
 def case_prepared(t):
     """T140: prepared transactions arrive at COMMIT PREPARED, those that the snapshot could not see included."""
-    flow = Flow(t, "T140", "create table t (id int primary key, body text); insert into t select g, 'old' from generate_series(1, 50) g")
-    flow.sql("begin; insert into t values (1001, 'prepared before the slot'); update t set body = 'by it' where id = 1; prepare transaction 'early'")
+    flow = Flow(t, "T140", "create table t (id int primary key, body text); insert into t select g, 'old' from "
+        "generate_series(1, 50) g")
+    flow.sql("begin; insert into t values (1001, 'prepared before the slot'); update t set body = 'by it' where id = 1; "
+        "prepare transaction 'early'")
     flow.start()
-    wait_until(lambda: flow.sql("select 1 from pg_replication_slots where database = '%s'" % flow.database), 30, "the slot to be asked for")
+    wait_until(lambda: flow.sql("select 1 from pg_replication_slots where database = '%s'" % flow.database), 30,
+        "the slot to be asked for")
     flow.sql("insert into t values (1002, 'meanwhile'); commit prepared 'early'")
     flow.consistent()
     flow.same("prepared before the slot", "t")
@@ -75,10 +83,13 @@ def case_prepared(t):
 
 def case_prepared_in_snapshot(t):
     """T140: prepared after the slot exists and before a table's snapshot; committed after it."""
-    flow = Flow(t, "T140", "create table t (id int primary key, body text); insert into t select g, 'old' from generate_series(1, 3000) g", chunk_rows=1000)
+    flow = Flow(t, "T140", "create table t (id int primary key, body text); insert into t select g, 'old' from "
+        "generate_series(1, 3000) g", chunk_rows=1000)
     flow.start(failpoints="lane.after_begin=sleep(1500)")
-    wait_until(lambda: flow.sql("select 1 from pg_replication_slots where database = '%s' and confirmed_flush_lsn is not null" % flow.database), 30, "the slot")
-    flow.sql("begin; insert into t values (5001, 'p'); update t set body = 'p' where id in (2, 2999); delete from t where id = 7; prepare transaction 'over'")
+    wait_until(lambda: flow.sql("select 1 from pg_replication_slots where database = '%s' and confirmed_flush_lsn is not null"
+        % flow.database), 30, "the slot")
+    flow.sql("begin; insert into t values (5001, 'p'); update t set body = 'p' where id in (2, 2999); delete from t where "
+        "id = 7; prepare transaction 'over'")
     flow.consistent()
     flow.sql("commit prepared 'over'")
     flow.wait_rows("t", 3000)
@@ -90,8 +101,10 @@ def case_origin(t):
     flow = Flow(t, "T142", "create table t (id int primary key, body text); insert into t values (1, 'a')")
     flow.once("snapshot")
     flow.sql("select pg_replication_origin_create('other_node')")
-    flow.sql("select pg_replication_origin_session_setup('other_node'); begin; select pg_replication_origin_xact_setup('0/123', now());"
-             "insert into t values (2, 'from elsewhere'); commit; update t set body = 'b' where id = 1; select pg_replication_origin_session_reset()")
+    flow.sql("select pg_replication_origin_session_setup('other_node'); begin; select "
+        "pg_replication_origin_xact_setup('0/123', now());"
+             "insert into t values (2, 'from elsewhere'); commit; update t set body = 'b' where id = 1; select "
+             "pg_replication_origin_session_reset()")
     flow.sql("insert into t values (3, 'ours'); select pg_replication_origin_drop('other_node')")
     flow.once("stream")
     flow.same("stream", "t")
@@ -100,18 +113,21 @@ def case_origin(t):
 def case_publication_after_slot(t):
     """T143: a publication that is younger than the slot is not in the slot's past: an error, no silent gap."""
     flow = Flow(t, "T143", "create table t (id int primary key); insert into t values (1)", slot="t143", publication="late")
-    flow.sql("select pg_create_logical_replication_slot('t143', 'pgoutput'); insert into t values (2); create publication late for table t; insert into t values (3)")
+    flow.sql("select pg_create_logical_replication_slot('t143', 'pgoutput'); insert into t values (2); create publication "
+        "late for table t; insert into t values (3)")
     result = flow.t.tailrace("once", *flow.job_words()).run(60)
     flow.check("ends with an error", result.code in (1, 5), "exit %s" % result.code)
     flow.check("names the publication", "late" in result.stderr and "publication" in result.stderr, result.stderr)
     flow.check("says nothing was skipped: no rows", not flow.folder.consistent(), flow.folder.commits())
     mine = Flow(t, "T143", "create table t (id int primary key); insert into t values (1)")
     mine.once("snapshot")
-    mine.sql("insert into t values (2); drop publication tailrace_%s; insert into t values (3); create publication tailrace_%s for table t; insert into t values (4)"
+    mine.sql("insert into t values (2); drop publication tailrace_%s; insert into t values (3); create publication "
+        "tailrace_%s for table t; insert into t values (4)"
              % (mine.name, mine.name))
     result = mine.t.tailrace("once", *mine.job_words()).run(60)
     mine.check("dropped and made anew ends with an error", result.code in (1, 5), "exit %s: %s" % (result.code, result.stderr))
-    mine.check("dropped and made anew is named", "tailrace_" + mine.name in result.stderr and "cure:" in result.stderr, result.stderr)
+    mine.check("dropped and made anew is named", "tailrace_" + mine.name in result.stderr and "cure:" in result.stderr, result.
+        stderr)
     mine.equal("dropped and made anew writes nothing wrong", [l["key"]["id"] for l in mine.lines("t")], [1])
 
 
@@ -119,10 +135,12 @@ DML = """
 insert into t values (1, 'a') on conflict (id) do update set body = excluded.body || '!';
 insert into t values (1, 'b') on conflict (id) do update set body = excluded.body || '!';
 insert into t values (1, 'c') on conflict do nothing;
-merge into t using (values (1, 'm'), (2, 'new')) s (id, body) on t.id = s.id when matched then update set body = s.body when not matched then insert values (s.id, s.body);
+merge into t using (values (1, 'm'), (2, 'new')) s (id, body) on t.id = s.id
+  when matched then update set body = s.body when not matched then insert values (s.id, s.body);
 merge into t using (values (2)) s (id) on t.id = s.id when matched then delete;
 update t set body = 'r' where id = 1 returning id, body;
-with gone as (delete from t where id = 1 returning *), back as (insert into t select id + 100, body from gone returning *) insert into log select id, 'cte' from back;
+with gone as (delete from t where id = 1 returning *), back as (insert into t select id + 100, body from gone returning *)
+  insert into log select id, 'cte' from back;
 insert into t select g, 'bulk' from generate_series(200, 210) g;
 update t set id = id + 1000 where id between 200 and 205;
 delete from t using log where t.id = log.id;
@@ -147,10 +165,13 @@ select lo_create(0); notify something; begin; lock table t; commit; analyze t; r
 """
 
 DML_TABLES = """
-create table t (id int primary key, body text); create table log (id int primary key, what text); create unlogged table u (id int primary key);
-create table parent (id int primary key); create table child (id int primary key, p int references parent on update cascade on delete cascade);
+create table t (id int primary key, body text); create table log (id int primary key, what text);
+create unlogged table u (id int primary key);
+create table parent (id int primary key);
+create table child (id int primary key, p int references parent on update cascade on delete cascade);
 create table watched (id int primary key, n int); create table audit (id serial primary key, was int);
-create function note() returns trigger language plpgsql as $$ begin insert into audit (was) values (old.n); new.n := new.n * 2; return new; end $$;
+create function note() returns trigger language plpgsql as $$
+  begin insert into audit (was) values (old.n); new.n := new.n * 2; return new; end $$;
 create trigger w before update on watched for each row execute function note();
 create table s (id serial primary key, at timestamptz default '2020-01-01');
 """
@@ -162,9 +183,11 @@ def case_forms_of_dml(t):
     flow = Flow(t, "T145", DML_TABLES)
     flow.run()
     flow.sql(DML)
-    wait_until(lambda: {"public.made", "public.frozen"} <= set(flow.folder.state().tables) or not flow.job.running(), 60, "the new tables")
+    wait_until(lambda: {"public.made", "public.frozen"} <= set(flow.folder.state().tables) or not flow.job.running(), 60,
+        "the new tables")
     flow.finish("forms of DML", *tables)
-    flow.equal("unlogged and temporary tables are left out", sorted(flow.folder.state().tables), sorted("public." + name for name in tables))
+    flow.equal("unlogged and temporary tables are left out", sorted(flow.folder.state().tables), sorted("public." + name for
+        name in tables))
     flow.check("unlogged is said loudly", "unlogged" in flow.job.stderr_text(), flow.job.stderr_text()[:600])
     other = Flow(t, "T145", DML_TABLES)
     other.sql(DML)
@@ -180,7 +203,8 @@ def case_idle(t):
     before = flow.sql("select confirmed_flush_lsn from pg_replication_slots where database = '%s'" % flow.database)[0][0]
     t.server.sql("select pg_logical_emit_message(false, 'noise', repeat('x', 8000000)) from generate_series(1, 10)", busy)
     target = flow.sql("select pg_current_wal_lsn()")[0][0]
-    ahead = "select confirmed_flush_lsn >= '%s'::pg_lsn - 67108864, restart_lsn > '%s' from pg_replication_slots where database = '%s'" % (target, before, flow.database)
+    ahead = ("select confirmed_flush_lsn >= '%s'::pg_lsn - 67108864, restart_lsn > '%s' "
+             "from pg_replication_slots where database = '%s'" % (target, before, flow.database))
     t.server.sql("checkpoint")
     wait_until(lambda: flow.sql(ahead)[0][0] == "t", 30, "confirmed_flush to follow")
     flow.check("confirmed_flush follows", True)
@@ -217,7 +241,8 @@ def prepare_wrap(server):
     with open(os.path.join(server.data, "pg_xact", "0FFF"), "wb") as file:
         file.write(b"\0" * 262144)
     os.chown(file.name, os.stat(server.data).st_uid, os.stat(server.data).st_gid)
-    done = subprocess.run([*setpriv(server), os.path.join(server.bin, "pg_resetwal"), "-D", server.data, "-x", "4294966996", "-u", "4294900000"],
+    done = subprocess.run([*setpriv(server), os.path.join(server.bin, "pg_resetwal"), "-D", server.data, "-x", "4294966996",
+        "-u", "4294900000"],
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/", check=False)
     return done.returncode, done.stdout.decode()
 
@@ -236,16 +261,21 @@ def case_xid_wrap(t):
     code, said = prepare_wrap(server)
     t.require("T149 %s pg_resetwal" % pg(t), code == 0, said)
     server.start()
-    flow = Flow(t, "T149", "create table t (id int primary key, body text); insert into t select g, 'a' from generate_series(1, 3000) g;"
-                "create table nokey (id int, body text); alter table nokey replica identity full; insert into nokey select g % 3, 'a' from generate_series(1, 30) g",
+    flow = Flow(t, "T149", "create table t (id int primary key, body text); insert into t select g, 'a' from "
+        "generate_series(1, 3000) g;"
+                "create table nokey (id int, body text); alter table nokey replica identity full; insert into nokey select "
+                "g % 3, 'a' from generate_series(1, 30) g",
                 server=server, chunk_rows=1000)
     session = server.session(flow.database)
     holder = server.session(flow.database)
-    holder.execute("begin; insert into t values (-1, 'begun before the wrap'); insert into nokey values (-1, 'x'); update t set body = 'h' where id = 10")
+    holder.execute("begin; insert into t values (-1, 'begun before the wrap'); insert into nokey values (-1, 'x'); update t "
+        "set body = 'h' where id = 10")
     flow.check("begun before 2^32", int(holder.value("select pg_current_xact_id()")) < 4294967296)
     flow.start()
-    burn = "do $$ begin for i in 1..%d loop insert into t values (%d + i, 'burn'); update nokey set body = body || 'b' where id = 1; commit; end loop; end $$"
-    wait_until(lambda: flow.sql("select 1 from pg_replication_slots where database = '%s'" % flow.database), 30, "the slot to be asked for")
+    burn = ("do $$ begin for i in 1..%d loop insert into t values (%d + i, 'burn'); update nokey set body = body || 'b' "
+        "where id = 1; commit; end loop; end $$")
+    wait_until(lambda: flow.sql("select 1 from pg_replication_slots where database = '%s'" % flow.database), 30,
+        "the slot to be asked for")
     session.execute(burn % (500, 100000))
     holder.execute("commit")
     flow.consistent()

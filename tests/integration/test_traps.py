@@ -18,7 +18,8 @@ def waits_for_standby(server, session):
 def case_commit_waits_for_standby(t):
     """A commit below the log's start that waits for a standby is in no log and not yet visible: its row comes exactly once."""
     server = t.own_server({"wal_sender_timeout": "10s"})
-    flow = Flow(t, "trap 1", "create table t (id int primary key, body text); insert into t select g, 'a' from generate_series(1, 100) g;"
+    flow = Flow(t, "trap 1", "create table t (id int primary key, body text); insert into t select g, 'a' from "
+        "generate_series(1, 100) g;"
                 "create table nokey (id int); alter table nokey replica identity full", server=server)
     writer, local = server.session(flow.database), server.session(flow.database)
     local.execute("set synchronous_commit = local")
@@ -30,21 +31,26 @@ def case_commit_waits_for_standby(t):
 
 def below_the_log(flow, server, writer, local):
     server.configure(synchronous_standby_names="missing")
-    writer.send("begin; insert into t values (1000, 'waits'); update t set body = 'waits' where id = 1; delete from t where id = 2; insert into nokey values (1); commit")
+    writer.send("begin; insert into t values (1000, 'waits'); update t set body = 'waits' where id = 1; delete from t where "
+        "id = 2; insert into nokey values (1); commit")
     wait_until(lambda: waits_for_standby(server, writer), 20, "the commit to wait for the standby")
     flow.start()
-    wait_until(lambda: local.execute("select 1 from pg_replication_slots where slot_name = 'tailrace_%s'" % flow.name), 30, "the slot to be asked for")
+    wait_until(lambda: local.execute("select 1 from pg_replication_slots where slot_name = 'tailrace_%s'" % flow.name), 30,
+        "the slot to be asked for")
     local.execute("insert into t values (1001, 'beside')")
-    flow.check("the row is not visible yet", local.value("select count(*) from t where id = 1000") == "0" and waits_for_standby(server, writer))
+    flow.check("the row is not visible yet", local.value("select count(*) from t where id = 1000") == "0" and
+        waits_for_standby(server, writer))
     server.configure(synchronous_standby_names="")
     writer.receive()
     flow.consistent()
     flow.same("below the slot's start", "t", "nokey")
     # A table that joins later: what was written to it before the publication had it is in no log either.
-    local.execute("create table late (id int primary key, body text); insert into late select g, 'a' from generate_series(1, 10) g;"
+    local.execute("create table late (id int primary key, body text); insert into late select g, 'a' from "
+        "generate_series(1, 10) g;"
                   "create table late_nokey (id int); alter table late_nokey replica identity full")
     server.configure(synchronous_standby_names="missing")
-    writer.send("begin; insert into late values (1000, 'waits'); update late set body = 'w' where id = 1; delete from late where id = 2; insert into late_nokey values (1); commit")
+    writer.send("begin; insert into late values (1000, 'waits'); update late set body = 'w' where id = 1; delete from late "
+        "where id = 2; insert into late_nokey values (1); commit")
     wait_until(lambda: waits_for_standby(server, writer), 20, "the commit to wait for the standby")
     published = "select count(*) from pg_publication_tables where tablename in ('late', 'late_nokey')"
     wait_until(lambda: local.value(published) == "2" or not flow.job.running(), 40, "the new tables to be published")
@@ -81,10 +87,12 @@ def case_page_header(t):
 
 def case_deferrable_key(t):
     """Two rows that swap keys in one statement: a deferrable key is never a key."""
-    flow = Flow(t, "trap 3", "create table t (id int primary key deferrable, body text); alter table t replica identity full; insert into t values (1, 'one'), (2, 'two')")
+    flow = Flow(t, "trap 3", "create table t (id int primary key deferrable, body text); alter table t replica identity "
+        "full; insert into t values (1, 'one'), (2, 'two')")
     flow.run()
     flow.sql("update t set id = 3 - id; update t set body = body || id")
-    flow.sql("begin; set constraints all deferred; update t set id = 2 where body like 'two%'; update t set id = 1 where body like 'one%'; update t set id = 3 - id; commit; insert into t values (3, 'three')")
+    flow.sql("begin; set constraints all deferred; update t set id = 2 where body like 'two%'; update t set id = 1 where "
+        "body like 'one%'; update t set id = 3 - id; commit; insert into t values (3, 'three')")
     flow.wait_rows("t", 3)
     flow.finish("swapped keys", "t")
     flow.equal("no key", flow.lines("t")[0]["key"], {})
@@ -94,8 +102,11 @@ def case_unflushed(t):
     """A read-only scan that prunes pages writes log that nobody flushes (until the background writer's next snapshot, 15 s
     later): H lies behind what the server sends."""
     server = t.own_server({"bgwriter_lru_maxpages": "0"})
-    flow = Flow(t, "trap 4", "create table t (id int primary key, body text) with (fillfactor = 60); insert into t select g, repeat('x', 100) from generate_series(1, 3000) g;"
-                "create table other (id int primary key, n int) with (fillfactor = 50); insert into other select g, 0 from generate_series(1, 3000) g", server=server)
+    flow = Flow(t, "trap 4", "create table t (id int primary key, body text) with (fillfactor = 60); insert into t select "
+        "g, repeat('x', 100) from generate_series(1, 3000) g;"
+                "create table other (id int primary key, n int) with (fillfactor = 50); insert into other select g, 0 from "
+                "generate_series(1, 3000) g",
+                    server=server)
     unflushed = 0
     for number in range(4):
         flow.sql("update t set body = repeat('%d', 100) where id %% 2 = 0; update other set n = n + 1 where id %% 2 = 0" % number)
@@ -113,7 +124,8 @@ def case_unflushed(t):
 
 def case_staged_file_of_a_zombie(t):
     """An older instance that stands still between staging and its rename: the newer one clears up, and the rename is refused."""
-    flow = Flow(t, "trap 5", "create table t (id int primary key, body text); insert into t select g, 'a' from generate_series(1, 100) g")
+    flow = Flow(t, "trap 5", "create table t (id int primary key, body text); insert into t select g, 'a' from "
+        "generate_series(1, 100) g")
     flow.run()
     older = flow.job
     flow.sql("insert into t values (1000, 'first')")

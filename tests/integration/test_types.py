@@ -77,17 +77,20 @@ def phases(t, types, runs):
     for folder, job in jobs.values():
         wait_until(lambda f=folder, j=job: f.consistent() or not j.running(), 60, "the snapshot")
     session.execute("".join("insert into %s select id + 1000, n, v from %s;" % (table, table) for table in tables))
-    inserted = [truth(session, "(select * from %s where id >= 1000) s" % table, server_form(entry[2])) for table, entry in zip(tables, types)]
+    inserted = [truth(session, "(select * from %s where id >= 1000) s" % table, server_form(entry[2])) for table, entry in zip
+        (tables, types)]
     # Each row takes the value of its neighbour; one column more, so that rows change whose value does not.
     session.execute("".join("update %s a set n = 1, v = b.v from %s b where a.id < 1000 and b.id = 1000 + (a.id + 1) %% %d;"
                             % (table, table, len(entry[4]) + 1) for table, entry in zip(tables, types)))
-    updated = [truth(session, "(select * from %s where id < 1000) s" % table, server_form(entry[2])) for table, entry in zip(tables, types)]
+    updated = [truth(session, "(select * from %s where id < 1000) s" % table, server_form(entry[2])) for table, entry in zip(
+        tables, types)]
     session.execute("".join("delete from %s where id >= 1000;" % table for table in tables))
     for run, (folder, job) in jobs.items():
         t.equal("%s %s stop" % (pg(t), run), job.terminate(), 0)
         t.equal("%s %s catches up" % (pg(t), run), t.once(url(database, **runs[run]), folder.sink + "?job=types_" + run).code, 0)
         said = job.stderr_text()
-        t.check("%s %s form of the log" % (pg(t), run), ("values=binary" if run == "stream" and types is BINARY else "values=text") in said, said[:600])
+        t.check("%s %s form of the log" % (pg(t), run), ("values=binary" if run == "stream" and types is BINARY else
+            "values=text") in said, said[:600])
         tables_lines = changelog_lines(folder)
         for table, entry, first, late, new in zip(tables, types, before, inserted, updated):
             label = " ".join(part for part in (entry[0], pg(t)) if part)
@@ -115,17 +118,20 @@ def case_text(t):
 def case_enum_changes(t):
     """T104: labels added and renamed while the stream runs."""
     database = t.database("create type mood as enum ('sad', 'glücklich');"
-                          "create table t (id int primary key, m mood, ms mood[]); insert into t values (1, 'sad', '{sad,glücklich}')")
+                          "create table t (id int primary key, m mood, ms mood[]); insert into t values (1, 'sad', "
+                          "'{sad,glücklich}')")
     folder = t.jsonl()
     job = t.tailrace("run", t.server.url(database), folder.sink).start()
     wait_until(folder.consistent, 30, "the snapshot")
     with t.server.session(database) as session:
         session.execute("alter type mood add value '気分' before 'sad'; insert into t values (2, '気分', '{気分,NULL}')")
         wait_until(lambda: len(folder.rows("public.t")) == 2, 30, "the new label")
-        session.execute("alter type mood rename value 'sad' to 'sörgenvoll'; insert into t values (3, 'sörgenvoll', '{sörgenvoll}');"
+        session.execute("alter type mood rename value 'sad' to 'sörgenvoll'; insert into t values (3, 'sörgenvoll', "
+            "'{sörgenvoll}');"
                         "update t set m = 'glücklich' where id = 1")
         wait_until(lambda: len(folder.rows("public.t")) == 3, 30, "the renamed label")
-        session.execute("begin; alter type mood add value 'last'; commit; begin; update t set m = 'last', ms = null where id = 2; commit")
+        session.execute("begin; alter type mood add value 'last'; commit; begin; update t set m = 'last', ms = null where "
+            "id = 2; commit")
     t.equal("T104 %s stop" % pg(t), job.terminate(), 0)
     t.equal("T104 %s catches up" % pg(t), t.once(t.server.url(database), folder.sink).code, 0)
     lines = changelog_lines(folder)["public.t"]
@@ -133,7 +139,8 @@ def case_enum_changes(t):
     t.equal("T104 %s rename value" % pg(t), [l["after"] for l in lines if l["after"]["id"] == "3"],
             [{"id": "3", "m": "sörgenvoll", "ms": ["sörgenvoll"]}])
     t.equal("T104 %s update after rename" % pg(t), lines_of(lines, "1")[-1]["m"], "glücklich")
-    t.equal("T104 %s enum[] with a new label" % pg(t), [l["after"]["ms"] for l in lines if l["after"]["id"] == "2"], [["気分", None], None])
+    t.equal("T104 %s enum[] with a new label" % pg(t), [l["after"]["ms"] for l in lines if l["after"]["id"] == "2"], [["気分",
+        None], None])
 
 
 def lines_of(lines, key):
@@ -141,9 +148,11 @@ def lines_of(lines, key):
     return [line["after"] for line in lines if line["after"] and line["after"]["id"] == key]
 
 
-ROLE_SETTINGS = {"datestyle": "'German, DMY'", "intervalstyle": "'iso_8601'", "bytea_output": "'escape'", "timezone": "'Asia/Kolkata'",
+ROLE_SETTINGS = {"datestyle": "'German, DMY'", "intervalstyle": "'iso_8601'", "bytea_output": "'escape'", "timezone":
+    "'Asia/Kolkata'",
                  "extra_float_digits": "-15", "xmloption": "'document'", "client_encoding": "'LATIN1'", "search_path": "''",
-                 "standard_conforming_strings": "off", "default_transaction_isolation": "'serializable'", "statement_timeout": "1",
+                 "standard_conforming_strings": "off", "default_transaction_isolation": "'serializable'", "statement_timeout":
+                     "1",
                  "idle_in_transaction_session_timeout": "1", "lock_timeout": "1",
                  "quote_all_identifiers": "on", "synchronous_commit": "off"}
 
@@ -162,7 +171,8 @@ def role_settings(t, server, number, settings, columns, values, kinds, judges=("
         source = server.url(database, user=role, binary="off")
         job = t.tailrace("run", source, folder.sink + "?job=" + role).start()
         wait_until(lambda f=folder, j=job: f.consistent() or not j.running(), 30, "the snapshot as %s" % role)
-        server.sql("insert into t select id + 1, %s from t where id = 1" % ", ".join(name.split()[0] for name in columns.split(", ")), database)
+        server.sql("insert into t select id + 1, %s from t where id = 1" % ", ".join(name.split()[0] for name in columns.split
+            (", ")), database)
         t.equal("%s %s stop as %s" % (number, pg(t), role), job.terminate(), 0)
         t.equal("%s %s catches up as %s" % (number, pg(t), role), t.once(source, folder.sink + "?job=" + role).code, 0)
         lines = changelog_lines(folder)["public.t"]
@@ -184,10 +194,13 @@ def role_settings(t, server, number, settings, columns, values, kinds, judges=("
 
 def case_role_settings(t):
     role_settings(t, t.server, "T101", ROLE_SETTINGS,
-                  "ts timestamptz, d date, i interval, y bytea, f double precision, r real, x xml, s text, a timestamptz[], g tstzrange",
-                  "'2024-02-29 10:00:00.123456+00', '2024-02-29', '1 year -3 days 04:05:06', '\\x00ff5c', 0.1::float8 + 0.2, 0.1, "
+                  "ts timestamptz, d date, i interval, y bytea, f double precision, r real, x xml, s text, a timestamptz[], "
+                  "g tstzrange",
+                  "'2024-02-29 10:00:00.123456+00', '2024-02-29', '1 year -3 days 04:05:06', '\\x00ff5c', 0.1::float8 + "
+                  "0.2, 0.1, "
                   "'<a/>', 'nä\\h', '{2024-02-29 10:00:00+00}', '[2024-02-29 10:00:00+00,)'",
-                  {"ts": "timestamp with time zone", "d": "date", "i": "interval", "y": "bytea", "f": "double precision", "r": "real",
+                  {"ts": "timestamp with time zone", "d": "date", "i": "interval", "y": "bytea", "f": "double precision", "r":
+                      "real",
                    "x": "xml", "s": "text", "a": "timestamp with time zone[]", "g": "other"})
 
 
@@ -212,10 +225,12 @@ def case_settings_that_do_not_arrive(t):
     """T101: values would look different: refused."""
     database = t.database("create table t (id int primary key, ts timestamptz); insert into t values (1, now())")
     proxy = Meddler(t.server.port)
-    for wanted, made in (("datestyle=ISO", "datestyle=SQL"), ("timezone=UTC", "timezone=EST"), ("intervalstyle=postgres", "intervalstyle=iso_8601")):
+    for wanted, made in (("datestyle=ISO", "datestyle=SQL"), ("timezone=UTC", "timezone=EST"), ("intervalstyle=postgres",
+        "intervalstyle=iso_8601")):
         proxy.wanted, proxy.made = wanted.encode(), made.encode()
         result = t.once(t.server.url(database, port=proxy.port), t.jsonl().sink)
-        t.check("T101 %s %s" % (pg(t), made), result.code == 1 and "settings of the startup packet" in result.stderr, "exit %s: %s" % (result.code, result.stderr[-300:]))
+        t.check("T101 %s %s" % (pg(t), made), result.code == 1 and "settings of the startup packet" in result.stderr,
+            "exit %s: %s" % (result.code, result.stderr[-300:]))
 
 
 def case_money_locale(t):
@@ -223,10 +238,12 @@ def case_money_locale(t):
     stored number (its decimals), so it is not overridden; the text is what the server says to that role."""
     folder = temporary_folder()
     os.chmod(folder, 0o755)
-    done = subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", os.path.join(folder, "de_DE.UTF-8")], stdin=subprocess.DEVNULL,
+    done = subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", os.path.join(folder, "de_DE.UTF-8")], stdin=subprocess.
+        DEVNULL,
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     if not os.path.isdir(os.path.join(folder, "de_DE.UTF-8")):
-        t.skip("T110 money with lc_monetary de_DE", "localedef cannot make de_DE.UTF-8 (code %d): install locales" % done.returncode)
+        t.skip("T110 money with lc_monetary de_DE", "localedef cannot make de_DE.UTF-8 (code %d): install locales" % done.
+            returncode)
         return
     os.environ["LOCPATH"] = folder
     try:
@@ -234,7 +251,8 @@ def case_money_locale(t):
     finally:
         del os.environ["LOCPATH"]
     t.check("T110 %s the server's locale" % pg(t), "€" in server.value("select 1::money::text"))
-    role_settings(t, server, "T110", {"lc_monetary": "'C'"}, "m money, ms money[]", "(-12345.67)::numeric::money, array[1.5::numeric::money, null]",
+    role_settings(t, server, "T110", {"lc_monetary": "'C'"}, "m money, ms money[]",
+        "(-12345.67)::numeric::money, array[1.5::numeric::money, null]",
                   {"m": "other", "ms": "other"}, ("plain", "odd"))
 
 
@@ -242,16 +260,20 @@ def case_generated(t):
     """T116: a stored generated column is absent in snapshot and stream alike, whatever the identity."""
     database = t.database("create table t (id int primary key, a int, double_a int generated always as (a * 2) stored, b text);"
                           "create table f (id int primary key, g text generated always as ('x' || id) stored, a int);"
-                          "alter table f replica identity full; insert into t (id, a, b) values (1, 5, 'x'); insert into f (id, a) values (1, 1)")
+                          "alter table f replica identity full; insert into t (id, a, b) values (1, 5, 'x'); insert into f "
+                          "(id, a) values (1, 1)")
     folder = t.jsonl()
     source = t.server.url(database)
     t.equal("T116 %s once" % pg(t), t.once(source, folder.sink).code, 0)
-    t.server.sql("insert into t (id, a, b) values (2, 6, 'y'); update t set a = 7 where id = 1; insert into f (id, a) values (2, 2);"
+    t.server.sql("insert into t (id, a, b) values (2, 6, 'y'); update t set a = 7 where id = 1; insert into f (id, a) "
+        "values (2, 2);"
                  "update f set a = 3 where id = 1; delete from f where id = 2", database)
     t.equal("T116 %s once again" % pg(t), t.once(source, folder.sink).code, 0)
     lines = changelog_lines(folder)
     t.equal("T116 %s snapshot" % pg(t), lines["public.t"][0]["after"], {"id": "1", "a": "5", "b": "x"})
-    t.equal("T116 %s stream" % pg(t), [l["after"] for l in lines["public.t"][1:]], [{"id": "2", "a": "6", "b": "y"}, {"id": "1", "a": "7", "b": "x"}])
-    t.equal("T116 %s before-images" % pg(t), [l["before"] for l in lines["public.f"][1:]], [None, {"id": "1", "a": "1"}, {"id": "2", "a": "2"}])
+    t.equal("T116 %s stream" % pg(t), [l["after"] for l in lines["public.t"][1:]], [{"id": "2", "a": "6", "b": "y"}, {"id":
+        "1", "a": "7", "b": "x"}])
+    t.equal("T116 %s before-images" % pg(t), [l["before"] for l in lines["public.f"][1:]], [None, {"id": "1", "a": "1"}, {"id":
+        "2", "a": "2"}])
     names = [[c["name"] for c in s["columns"]] for s in folder.schemas("public.t")]
     t.equal("T116 %s schema" % pg(t), {tuple(n) for n in names}, {("id", "a", "b")})

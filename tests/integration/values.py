@@ -90,7 +90,8 @@ def _float_text(kind, value):
     number = float(value)
     if kind == "real":
         single = struct.unpack("f", struct.pack("f", number))[0]
-        digits = next(n for n in range(1, 10) if struct.unpack("f", struct.pack("f", float("%.*e" % (n - 1, single))))[0] == single)
+        digits = next(n for n in range(1, 10) if struct.unpack("f", struct.pack("f", float("%.*e" % (n - 1, single))))[0] ==
+            single)
         shortest = "%.*e" % (digits - 1, single)
     else:
         digits = next(n for n in range(1, 18) if float("%.*e" % (n - 1, number)) == number)
