@@ -18,7 +18,7 @@ from truth import Truth
 from workload import BANK_COLUMNS, BANK_SUM, LEDGER, SESSION, TABLES, TruthReader, Workload, server_rows, setup
 
 TIMEOUT = 240
-SPOILS = 6   # of each kind, on the real workload's changelog
+SPOILS = 6  # of each kind, on the real workload's changelog
 ACCOUNT = '{"create": "public.a", "columns": {"id": "integer", "balance": "bigint"}, "key": ["id"]}'
 NUMBERS = itertools.count()
 BAG = '{"create": "public.k", "columns": {"x": "text"}, "key": []}'
@@ -38,8 +38,14 @@ class Log:
         lsn = "0/%X" % end
         self.truth.feed(lsn, "BEGIN %d" % xid)
         for text in texts:
-            self.truth.feed(lsn, "message: transactional: 1 prefix: ddl, sz: %d content:%s" % (len(text), text)
-                            if text.startswith("{") else "table " + text)
+            self.truth.feed(
+                lsn,
+                (
+                    "message: transactional: 1 prefix: ddl, sz: %d content:%s" % (len(text), text)
+                    if text.startswith("{")
+                    else "table " + text
+                ),
+            )
         self.truth.feed(lsn, "COMMIT %d" % xid)
         return xid, end
 
@@ -49,8 +55,13 @@ def row(op, key, after, tx=None, before=None, joined=None, gen=1, table="public.
     line = {"op": op, "table": table, "key": key, "before": before, "after": after}
     if unchanged:
         line["unchanged"] = unchanged
-    line.update({"tx": {"id": tx[0], "n": next(NUMBERS)} if tx else None, "ts": "2026-01-02T03:04:05Z",
-                 "source": {"lsn": "0/%X" % (tx[1] if tx else joined), "snapshot": False if tx else "first", "gen": gen}})
+    line.update(
+        {
+            "tx": {"id": tx[0], "n": next(NUMBERS)} if tx else None,
+            "ts": "2026-01-02T03:04:05Z",
+            "source": {"lsn": "0/%X" % (tx[1] if tx else joined), "snapshot": False if tx else "first", "gen": gen},
+        }
+    )
     return line
 
 
@@ -67,12 +78,33 @@ def commit(seq, lines, applied, inconsistent=(), epoch=1, schemas=None):
     for line in lines:
         if line["table"] not in tables:
             tables.append(line["table"])
-    file = [{"schema": {"table": name, "version": 1, "columns": [
-        {"name": column, "type": "x", "nullable": True, "key": False} for column in columns[name]]}} for name in tables]
-    return file + lines + [{"commit": {
-        "job": "j", "epoch": epoch, "seq": seq, "rows": len(lines), "schema": None,
-        "position": {"v": 1, "applied": "0/%X" % applied, "resume": "0/%X" % applied} if applied else None,
-        "inconsistent": list(inconsistent)}}]
+    file = [
+        {
+            "schema": {
+                "table": name,
+                "version": 1,
+                "columns": [{"name": column, "type": "x", "nullable": True, "key": False} for column in columns[name]],
+            }
+        }
+        for name in tables
+    ]
+    return (
+        file
+        + lines
+        + [
+            {
+                "commit": {
+                    "job": "j",
+                    "epoch": epoch,
+                    "seq": seq,
+                    "rows": len(lines),
+                    "schema": None,
+                    "position": {"v": 1, "applied": "0/%X" % applied, "resume": "0/%X" % applied} if applied else None,
+                    "inconsistent": list(inconsistent),
+                }
+            }
+        ]
+    )
 
 
 def judge(t, truth, files, bank=None, ledger=None):
@@ -94,8 +126,12 @@ def accounts_history():
     log = Log()
     log.tx(ACCOUNT, *("public.a: INSERT: id[integer]:%d balance[bigint]:100" % i for i in (1, 2, 3)))
     events = [
-        log.tx("public.a: UPDATE: id[integer]:1 balance[bigint]:90", "public.a: UPDATE: id[integer]:2 balance[bigint]:110"),
-        log.tx("public.a: UPDATE: id[integer]:1 balance[bigint]:80", "public.a: UPDATE: id[integer]:3 balance[bigint]:120"),
+        log.tx(
+            "public.a: UPDATE: id[integer]:1 balance[bigint]:90", "public.a: UPDATE: id[integer]:2 balance[bigint]:110"
+        ),
+        log.tx(
+            "public.a: UPDATE: id[integer]:1 balance[bigint]:80", "public.a: UPDATE: id[integer]:3 balance[bigint]:120"
+        ),
         log.tx("public.a: DELETE: id[integer]:3", "public.a: INSERT: id[integer]:3 balance[bigint]:120"),
         log.tx("public.a: UPDATE: old-key: id[integer]:2 new-tuple: id[integer]:9 balance[bigint]:110"),
     ]
@@ -106,8 +142,16 @@ def accounts_history():
         commit(3, [account("u", 1, 90, two), account("u", 2, 110, two)], 0x200),
         commit(4, [account("u", 1, 80, three), account("u", 3, 120, three)], 0x300),
         commit(5, [], 0x300, epoch=2),
-        commit(6, [account("d", 3, 0, four, before={"id": 3}), account("c", 3, 120, four),
-                   row("u", {"id": 9}, {"id": 9, "balance": 110}, five, before={"id": 2})], 0x500, epoch=2),
+        commit(
+            6,
+            [
+                account("d", 3, 0, four, before={"id": 3}),
+                account("c", 3, 120, four),
+                row("u", {"id": 9}, {"id": 9, "balance": 110}, five, before={"id": 2}),
+            ],
+            0x500,
+            epoch=2,
+        ),
     ]
     return log.truth, files
 
@@ -134,13 +178,17 @@ def case_by_hand(t):
 
     def swap(f):
         f[2][1], f[3][1] = f[3][1], f[2][1]
+
     wrong("two changes of a key in the wrong order", swap, "order")
 
     def swap_within(f):
         f[5][1], f[5][2] = f[5][2], f[5][1]
+
     wrong("an insert before the delete it follows", swap_within, "order")
+
     def swap_keys(f):
         f[2][1], f[2][2] = f[2][2], f[2][1]
+
     wrong("two changes of a transaction, of two keys, in the wrong order", swap_keys, "order")
     wrong("a snapshot row that says it is of the log", lambda f: f[1][1]["source"].update(snapshot=False), "form")
     wrong("a change that says it is of a snapshot", lambda f: f[2][1]["source"].update(snapshot="first"), "form")
@@ -163,13 +211,21 @@ def case_by_hand(t):
     miscounted = copy.deepcopy(files)
     miscounted[3][-1]["commit"]["rows"] += 1
     expect(t, "a wrong count of rows", judge(t, truth, miscounted), "form")
-    wrong("a snapshot row of a key that was not there", lambda f: f[1].insert(2, account("r", 8, 1, joined=0x100)), "value", "state")
+    wrong(
+        "a snapshot row of a key that was not there",
+        lambda f: f[1].insert(2, account("r", 8, 1, joined=0x100)),
+        "value",
+        "state",
+    )
     wrong("a before that the row never was", lambda f: f[3][1].update(before={"id": 1, "balance": 91}), "state")
-    wrong("a lost half of a move", lambda f: f[5].__setitem__(3, account("c", 9, 110, (705, 0x500))), "missing", "state")
+    wrong(
+        "a lost half of a move", lambda f: f[5].__setitem__(3, account("c", 9, 110, (705, 0x500))), "missing", "state"
+    )
 
     def unfinished(f):
         f[5][-1]["commit"]["inconsistent"] = ["public.a"]
         f[5].pop(3)
+
     wrong("a loss excused by the word inconsistent", unfinished, "state")
 
 
@@ -181,8 +237,12 @@ def case_join(t):
     shown = [account("c", 8, 6, txs[0]), account("d", 8, 0, txs[1], before={"id": 8})]
 
     def files(joined, lines):
-        return [commit(1, [], 0), commit(2, [], 0x100, ["public.a"], epoch=1),
-                commit(3, [account("r", 1, 5, joined=joined)] + lines, 0x300)]
+        return [
+            commit(1, [], 0),
+            commit(2, [], 0x100, ["public.a"], epoch=1),
+            commit(3, [account("r", 1, 5, joined=joined)] + lines, 0x300),
+        ]
+
     expect(t, "rows that cover a key that came and went", judge(t, log.truth, files(0x300, [])))
     expect(t, "rows, and a key that came and went after them", judge(t, log.truth, files(0x100, shown)))
     expect(t, "changes lost behind a join", judge(t, log.truth, files(0x100, [])), "missing")
@@ -190,17 +250,44 @@ def case_join(t):
 
 def case_bank_sum(t):
     log = Log()
-    log.tx(ACCOUNT, "public.a: INSERT: id[integer]:1 balance[bigint]:100", "public.a: INSERT: id[integer]:2 balance[bigint]:100")
-    two = log.tx("public.a: UPDATE: id[integer]:1 balance[bigint]:90", "public.a: UPDATE: id[integer]:2 balance[bigint]:110")
+    log.tx(
+        ACCOUNT,
+        "public.a: INSERT: id[integer]:1 balance[bigint]:100",
+        "public.a: INSERT: id[integer]:2 balance[bigint]:100",
+    )
+    two = log.tx(
+        "public.a: UPDATE: id[integer]:1 balance[bigint]:90", "public.a: UPDATE: id[integer]:2 balance[bigint]:110"
+    )
     bank = ({"public.a": "balance"}, 200)
     snapshot = [account("r", 1, 100, joined=0x100), account("r", 2, 100, joined=0x100)]
     moves = [account("u", 1, 90, two), account("u", 2, 110, two)]
-    expect(t, "a bank whose sum holds", judge(t, log.truth, [commit(1, [], 0), commit(2, snapshot, 0x100), commit(3, moves, 0x200)], bank))
-    expect(t, "a bank's sum broken at one commit", judge(t, log.truth, [
-        commit(1, [], 0), commit(2, snapshot, 0x100), commit(3, moves[:1], 0x100), commit(4, moves[1:], 0x200)], bank), "sum", "torn")
-    found = judge(t, log.truth, [commit(1, [], 0), commit(2, snapshot[:1], 0x100, ["public.a"]), commit(3, snapshot[1:] + moves, 0x200)], bank)
+    expect(
+        t,
+        "a bank whose sum holds",
+        judge(t, log.truth, [commit(1, [], 0), commit(2, snapshot, 0x100), commit(3, moves, 0x200)], bank),
+    )
+    expect(
+        t,
+        "a bank's sum broken at one commit",
+        judge(
+            t,
+            log.truth,
+            [commit(1, [], 0), commit(2, snapshot, 0x100), commit(3, moves[:1], 0x100), commit(4, moves[1:], 0x200)],
+            bank,
+        ),
+        "sum",
+        "torn",
+    )
+    found = judge(
+        t,
+        log.truth,
+        [commit(1, [], 0), commit(2, snapshot[:1], 0x100, ["public.a"]), commit(3, snapshot[1:] + moves, 0x200)],
+        bank,
+    )
     expect(t, "a bank's sum that is not there yet where the commit says so", found)
-    found = judge(t, log.truth, [commit(1, [], 0), commit(2, snapshot[:1], 0x100), commit(3, snapshot[1:] + moves, 0x200)], bank)
+    found = judge(
+        t, log.truth, [commit(1, [], 0), commit(2, snapshot[:1], 0x100), commit(3, snapshot[1:] + moves, 0x200)], bank
+    )
     expect(t, "an inconsistent commit that does not say so", found, "sum", "state")
 
 
@@ -221,7 +308,11 @@ def case_ledger(t):
 def case_generation(t):
     """A table dropped and made again under its name, and a column added with a default."""
     log = Log()
-    log.tx(ACCOUNT, "public.a: INSERT: id[integer]:1 balance[bigint]:5", "public.a: INSERT: id[integer]:2 balance[bigint]:6")
+    log.tx(
+        ACCOUNT,
+        "public.a: INSERT: id[integer]:1 balance[bigint]:5",
+        "public.a: INSERT: id[integer]:2 balance[bigint]:6",
+    )
     log.tx('{"drop": "public.a"}')
     log.tx(ACCOUNT, "public.a: INSERT: id[integer]:1 balance[bigint]:7")
     four = log.tx("public.a: INSERT: id[integer]:4 balance[bigint]:8")
@@ -234,7 +325,12 @@ def case_generation(t):
     expect(t, "a generation left out", judge(t, log.truth, start + [commit(3, skipped, 0x400)]), "generation")
     expect(t, "a missing generation record", judge(t, log.truth, start + [commit(3, again[1:], 0x400)]), "generation")
     old = [dict(line, source=dict(line["source"], gen=1)) for line in again[1:]]
-    expect(t, "a table made again under its old generation", judge(t, log.truth, start + [commit(3, old, 0x400)]), "generation")
+    expect(
+        t,
+        "a table made again under its old generation",
+        judge(t, log.truth, start + [commit(3, old, 0x400)]),
+        "generation",
+    )
     expect(t, "a table made again and never read", judge(t, log.truth, start + [commit(3, [], 0x400)]), "missing")
     late = [account("r", 2, 6, joined=0x300, gen=1)]
     expect(t, "a row of a void generation", judge(t, log.truth, start + [commit(3, again + late, 0x400)]), "generation")
@@ -245,8 +341,16 @@ def case_generation(t):
     log.tx('{"drop": "public.a"}')
     shown = [commit(1, [], 0), commit(2, [account("r", 1, 5, joined=0x100)], 0x100)]
     expect(t, "a table dropped", judge(t, log.truth, shown + [commit(3, [account("u", 1, 6, two)], 0x300)]))
-    expect(t, "a change lost before its table is dropped", judge(t, log.truth, shown + [commit(3, [], 0x300)]), "missing")
-    expect(t, "a stale row before its table is dropped", judge(t, log.truth, shown + [commit(3, [], 0x200)]), "missing", "state")
+    expect(
+        t, "a change lost before its table is dropped", judge(t, log.truth, shown + [commit(3, [], 0x300)]), "missing"
+    )
+    expect(
+        t,
+        "a stale row before its table is dropped",
+        judge(t, log.truth, shown + [commit(3, [], 0x200)]),
+        "missing",
+        "state",
+    )
 
     log = Log()
     log.tx(ACCOUNT, "public.a: INSERT: id[integer]:1 balance[bigint]:5")
@@ -256,9 +360,15 @@ def case_generation(t):
     first = commit(1, [account("r", 1, 5, joined=0x100)], 0x100)
     second = row("c", {"id": 2}, {"id": 2, "balance": 6, "c": 4}, three, gen=2)
     read = row("r", {"id": 1}, {"id": 1, "balance": 5, "c": 3}, joined=0x200, gen=2)
-    right = [commit(1, [], 0)] + [commit(2, first[1:-1], 0x100), commit(3, [row("t", {}, None, joined=0x200, gen=2), read, second], 0x300, schemas=schemas)]
+    right = [commit(1, [], 0)] + [
+        commit(2, first[1:-1], 0x100),
+        commit(3, [row("t", {}, None, joined=0x200, gen=2), read, second], 0x300, schemas=schemas),
+    ]
     expect(t, "a default read again", judge(t, log.truth, right))
-    lost = [commit(1, [], 0)] + [commit(2, first[1:-1], 0x100), commit(3, [dict(second, source=dict(second["source"], gen=1))], 0x300, schemas=schemas)]
+    lost = [commit(1, [], 0)] + [
+        commit(2, first[1:-1], 0x100),
+        commit(3, [dict(second, source=dict(second["source"], gen=1))], 0x300, schemas=schemas),
+    ]
     expect(t, "a default that nobody read", judge(t, log.truth, lost), "state")
 
 
@@ -269,39 +379,88 @@ def case_without_key(t):
     three = log.tx("public.k: DELETE: x[text]:'a'", "public.k: UPDATE: old-key: x[text]:'a' new-tuple: x[text]:'b'")
 
     def bag(op, before, after, tx=None, joined=None):
-        return row(op, {}, after if after is None else {"x": after[0]}, tx, None if before is None else {"x": before[0]}, joined, table="public.k")
+        return row(
+            op,
+            {},
+            after if after is None else {"x": after[0]},
+            tx,
+            None if before is None else {"x": before[0]},
+            joined,
+            table="public.k",
+        )
+
     snapshot = [bag("r", None, ["a"], joined=0x100), bag("r", None, ["a"], joined=0x100)]
     seconds = [bag("c", None, ["a"], two), bag("c", None, ["it's"], two), bag("c", None, [None], two)]
     thirds = [bag("d", ["a"], None, three), bag("u", ["a"], ["b"], three)]
 
     def files(*groups):
         return [commit(1, [], 0)] + [commit(i + 2, lines, applied) for i, (lines, applied) in enumerate(groups)]
+
     expect(t, "a table without a key", judge(t, log.truth, files((snapshot, 0x100), (seconds, 0x200), (thirds, 0x300))))
     unseen = [dict(line, source=dict(line["source"], lsn="0/200")) for line in snapshot]
-    expect(t, "a transaction below the join that the snapshot did not see",
-           judge(t, log.truth, files((unseen + seconds, 0x200), (thirds, 0x300))))
-    expect(t, "one of two equal rows lost", judge(t, log.truth, files((snapshot[:1], 0x100), (seconds, 0x200), (thirds, 0x300))), "missing")
-    expect(t, "one equal row too many", judge(t, log.truth, files((snapshot + snapshot[:1], 0x100), (seconds, 0x200), (thirds, 0x300))), "doubled")
-    expect(t, "an insert of an equal row doubled", judge(t, log.truth, files((snapshot, 0x100), (seconds[:1] + seconds, 0x200), (thirds, 0x300))), "doubled")
-    expect(t, "changes of a table without a key lost", judge(t, log.truth, files((snapshot, 0x100), (seconds[:2], 0x200), (thirds, 0x300))), "missing")
-    expect(t, "a whole transaction lost", judge(t, log.truth, files((snapshot, 0x100), ([], 0x200), (thirds, 0x300))), "missing")
+    expect(
+        t,
+        "a transaction below the join that the snapshot did not see",
+        judge(t, log.truth, files((unseen + seconds, 0x200), (thirds, 0x300))),
+    )
+    expect(
+        t,
+        "one of two equal rows lost",
+        judge(t, log.truth, files((snapshot[:1], 0x100), (seconds, 0x200), (thirds, 0x300))),
+        "missing",
+    )
+    expect(
+        t,
+        "one equal row too many",
+        judge(t, log.truth, files((snapshot + snapshot[:1], 0x100), (seconds, 0x200), (thirds, 0x300))),
+        "doubled",
+    )
+    expect(
+        t,
+        "an insert of an equal row doubled",
+        judge(t, log.truth, files((snapshot, 0x100), (seconds[:1] + seconds, 0x200), (thirds, 0x300))),
+        "doubled",
+    )
+    expect(
+        t,
+        "changes of a table without a key lost",
+        judge(t, log.truth, files((snapshot, 0x100), (seconds[:2], 0x200), (thirds, 0x300))),
+        "missing",
+    )
+    expect(
+        t,
+        "a whole transaction lost",
+        judge(t, log.truth, files((snapshot, 0x100), ([], 0x200), (thirds, 0x300))),
+        "missing",
+    )
     expect(t, "transactions swapped", judge(t, log.truth, files((snapshot, 0x100), (thirds + seconds, 0x300))), "order")
     wrong = copy.deepcopy(seconds)
     wrong[1]["after"]["x"] = "its"
-    expect(t, "a wrong value without a key", judge(t, log.truth, files((snapshot, 0x100), (wrong, 0x200), (thirds, 0x300))), "value", "state")
+    expect(
+        t,
+        "a wrong value without a key",
+        judge(t, log.truth, files((snapshot, 0x100), (wrong, 0x200), (thirds, 0x300))),
+        "value",
+        "state",
+    )
 
 
 def case_toast_and_truncate(t):
     log = Log()
-    log.tx('{"create": "public.d", "columns": {"id": "integer", "n": "integer", "body": "text"}, "key": ["id"]}',
-           "public.d: INSERT: id[integer]:1 n[integer]:1 body[text]:'long'")
+    log.tx(
+        '{"create": "public.d", "columns": {"id": "integer", "n": "integer", "body": "text"}, "key": ["id"]}',
+        "public.d: INSERT: id[integer]:1 n[integer]:1 body[text]:'long'",
+    )
     two = log.tx("public.d: UPDATE: id[integer]:1 n[integer]:2 body[text]:unchanged-toast-datum")
-    three = log.tx("public.d: UPDATE: old-key: id[integer]:1 new-tuple: id[integer]:5 n[integer]:2 body[text]:unchanged-toast-datum")
+    three = log.tx(
+        "public.d: UPDATE: old-key: id[integer]:1 new-tuple: id[integer]:5 n[integer]:2 body[text]:unchanged-toast-datum"
+    )
     four = log.tx("public.d: TRUNCATE: (no-flags)", "public.d: INSERT: id[integer]:5 n[integer]:9 body[text]:null")
     schemas = {"public.d": ["id", "n", "body"]}
 
     def doc(op, number, after, tx=None, **more):
         return row(op, {"id": number}, after, tx, table="public.d", **more)
+
     lines = [
         doc("r", 1, {"id": 1, "n": 1, "body": "long"}, joined=0x100),
         doc("u", 1, {"id": 1, "n": 2}, two, unchanged=["body"]),
@@ -311,8 +470,21 @@ def case_toast_and_truncate(t):
     ]
 
     def check(name, lines, *kinds):
-        expect(t, name, judge(t, log.truth, [commit(1, [], 0), commit(2, lines[:1], 0x100, schemas=schemas),
-                                             commit(3, lines[1:], 0x400, schemas=schemas)]), *kinds)
+        expect(
+            t,
+            name,
+            judge(
+                t,
+                log.truth,
+                [
+                    commit(1, [], 0),
+                    commit(2, lines[:1], 0x100, schemas=schemas),
+                    commit(3, lines[1:], 0x400, schemas=schemas),
+                ],
+            ),
+            *kinds
+        )
+
     check("unchanged cells and a truncate", lines)
     check("a truncate lost", lines[:3] + lines[4:], "missing", "state")
     check("a truncate doubled", lines[:4] + lines[3:], "doubled")
@@ -341,10 +513,16 @@ def case_stored_definitions(t):
         with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
             json.dump({"tables": [{"table": "public.a", "columns": columns}] if columns else []}, file)
         return Checker(truth).run(folder)
+
     expect(t, "stored definitions", stored(right))
     expect(t, "a definition that is not stored", stored(None), "sequence")
     expect(t, "a stored column too few", stored(right[:1]), "sequence")
-    expect(t, "a stored key that is another", stored([dict(column, key=-1 - column["key"]) for column in right]), "sequence")
+    expect(
+        t,
+        "a stored key that is another",
+        stored([dict(column, key=-1 - column["key"]) for column in right]),
+        "sequence",
+    )
     expect(t, "a file of definitions that is not there", judge(t, truth, files), "sequence")
 
 
@@ -360,11 +538,13 @@ class DeadSession:
 
 def case_truth_after_crash(t):
     """A slot that fell back tells whole transactions again, and may have been cut within one: each is taken once."""
+
     def transaction(number):
         lsn = "0/%X" % (number * 0x100)
         text = ACCOUNT if number == 1 else "public.a: INSERT: id[integer]:%d balance[bigint]:1" % number
         text = "message: transactional: 1 prefix: ddl, sz: 1 content:" + text if number == 1 else "table " + text
         return [(lsn, "BEGIN %d" % number), (lsn, text), (lsn, "COMMIT %d" % number)]
+
     raw = os.path.join(t.temp(), "raw")
     reader = TruthReader(DeadSession(), raw)
     for piece in (transaction(1), transaction(2), transaction(3)[:2]):
@@ -399,6 +579,7 @@ def case_kill_counts(t):
 
 # ---- with a real server ----------------------------------------------------------------------------------------------
 
+
 def case_real_truth(t):
     """test_decoding's text of a hard workload, applied to nothing, gives what the server selects; an honest changelog of it
     passes; every one that is spoiled in one place does not."""
@@ -409,7 +590,9 @@ def case_real_truth(t):
     truth_module.LONG_TEXT, long_text = 1 << 30, truth_module.LONG_TEXT
     try:
         reader = TruthReader(t.server.session(database), every=0.5)
-        load = Workload(lambda: t.server.session(database), seed=5, rate=150.0, bulk_rows=1500, bulk_every=0.7, ddl_every=0.15)
+        load = Workload(
+            lambda: t.server.session(database), seed=5, rate=150.0, bulk_rows=1500, bulk_every=0.7, ddl_every=0.15
+        )
         load.start()
         reader.start()
         deadline = time.monotonic() + 60
@@ -440,7 +623,10 @@ def spoil_and_judge(t, truth):
         checker = Checker(truth, bank, LEDGER)
         found = checker.run(folder + str(seed))
         t.equal("oracle accepts an honest changelog %d" % seed, found.texts, [])
-        t.check("oracle looked at it %d" % seed, checker.sums_checked > 10 and checker.states_checked > 100 and checker.lines > 1000)
+        t.check(
+            "oracle looked at it %d" % seed,
+            checker.sums_checked > 10 and checker.states_checked > 100 and checker.lines > 1000,
+        )
     for name, spoil in SPOILERS.items():
         missed = []
         for _ in range(SPOILS):
@@ -518,8 +704,16 @@ def spoil_swap(dice, files):
     while True:
         index, place = pick(dice, files, lambda line: line["op"] in "cu" and line["key"])
         file = files[index]
-        same = [i for i, line in enumerate(file) if i != place and "op" in line and line["op"] in "cu"
-                and line["table"] == file[place]["table"] and line["key"] == file[place]["key"] and line != file[place]]
+        same = [
+            i
+            for i, line in enumerate(file)
+            if i != place
+            and "op" in line
+            and line["op"] in "cu"
+            and line["table"] == file[place]["table"]
+            and line["key"] == file[place]["key"]
+            and line != file[place]
+        ]
         if same:
             other = dice.choice(same)
             file[place], file[other] = file[other], file[place]
@@ -547,16 +741,26 @@ def spoil_tear(dice, files):
 
 
 def spoil_generation(dice, files):
-    shown = {(line["table"], line["source"]["gen"]) for file in files for line in file if "op" in line and line["op"] != "t"}
-    index, place = pick(dice, files, lambda line: line["op"] == "t" and line["tx"] is None
-                        and (line["table"], line["source"]["gen"]) in shown)
+    shown = {
+        (line["table"], line["source"]["gen"]) for file in files for line in file if "op" in line and line["op"] != "t"
+    }
+    index, place = pick(
+        dice,
+        files,
+        lambda line: line["op"] == "t" and line["tx"] is None and (line["table"], line["source"]["gen"]) in shown,
+    )
     line = files[index].pop(place)
     recount(files[index])
     return line
 
 
 SPOILERS = {
-    "a line left out": spoil_drop, "a line doubled": spoil_double, "a change repeated later": spoil_repeat_later,
-    "a stale version": spoil_value, "a commit's rows lost": spoil_file, "two changes of a key swapped": spoil_swap,
-    "a transaction torn": spoil_tear, "a generation record left out": spoil_generation,
+    "a line left out": spoil_drop,
+    "a line doubled": spoil_double,
+    "a change repeated later": spoil_repeat_later,
+    "a stale version": spoil_value,
+    "a commit's rows lost": spoil_file,
+    "two changes of a key swapped": spoil_swap,
+    "a transaction torn": spoil_tear,
+    "a generation record left out": spoil_generation,
 }
