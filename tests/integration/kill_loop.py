@@ -9,8 +9,8 @@ failpoints (all names in the source, those not yet fired first), half SIGKILL at
 no local state. Lanes, chunk_rows, freshness and --memory differ from start to start; some instances are stopped
 (SIGSTOP) for a while before their end, some while a rival takes over, some lose their sessions (pg_terminate_backend),
 and the server itself crashes now and then. An EPISODE of kills is one job from its first start on: the first rounds
-try what only an early life reaches (OPENING), once it rests for what only an idle server reaches (RESTING); then the workload rests, `once` catches
-up, and the oracle compares the folder with the truth of a second slot, and with the server's SELECT. Each ERA of episodes
+try what only an early life reaches (OPENING), once it rests for what only an idle server reaches (RESTING);
+then the workload rests, `once` catches up, and the oracle compares the folder with the truth of a second slot, and with the server's SELECT. Each ERA of episodes
 is a new database; jobs that serve only the failpoints left over follow the last one. A kill counts as in flight only if
 rows were staged by that instance, or if transactions of the truth lie between the last commit and what the server had
 sent when it died. `in_commit`: killed at a failpoint of the commit, or with a sealed file not yet renamed.
@@ -42,21 +42,29 @@ from oracle import Checker, Findings, applied_of  # noqa: E402
 from truth import Truth, parse_lsn  # noqa: E402
 from workload import BANK_COLUMNS, BANK_SUM, LEDGER, TruthReader, Workload, create_sql, server_rows, setup  # noqa: E402
 
-EPISODE_KILLS = 50       # in flight, of one job
-ERA_EPISODES = 4         # jobs on one database
-EXTRA_EPISODES = 8       # jobs that serve failpoints left over
-TRIES = 4                # of a failpoint that has not fired, in one job
-CRASHES = 0.6            # of the server, an episode; the first has one
-LIFE_SECONDS = 2.5       # of an instance whose failpoint is not reached
-CHASE_SECONDS = 6.0      # the same, where that failpoint is all that is wanted
-ODD_ENDS_MAX = 5         # ends that are neither our kill nor a clean one, before giving up
+EPISODE_KILLS = 50  # in flight, of one job
+ERA_EPISODES = 4  # jobs on one database
+EXTRA_EPISODES = 8  # jobs that serve failpoints left over
+TRIES = 4  # of a failpoint that has not fired, in one job
+CRASHES = 0.6  # of the server, an episode; the first has one
+LIFE_SECONDS = 2.5  # of an instance whose failpoint is not reached
+CHASE_SECONDS = 6.0  # the same, where that failpoint is all that is wanted
+ODD_ENDS_MAX = 5  # ends that are neither our kill nor a clean one, before giving up
 CATCH_UP_SECONDS = 120
 EXIT_FENCED = 4
 PROGRESS_SECONDS = 20
 SOURCE_FOLDERS = ("cdc", "connectors", "engine", "sinks", "config")
 _FAILPOINT = re.compile(r'\bFAILPOINT\(\s*[^,;]+,\s*"([^"]+)"')
-OPENING = ("postgres.start.before_slot", "job.after_slot", "lane.after_begin", "lane.after_view", "lane.before_piece_end",
-           "lane.before_end", "lane.after_rows", "lane.after_join")     # the last may not be reached in one life
+OPENING = (
+    "postgres.start.before_slot",
+    "job.after_slot",
+    "lane.after_begin",
+    "lane.after_view",
+    "lane.before_piece_end",
+    "lane.before_end",
+    "lane.after_rows",
+    "lane.after_join",
+)  # the last may not be reached in one life
 RESTING = ("jsonl.before_idle", "jsonl.after_idle")
 
 
@@ -76,9 +84,9 @@ class Kill:
     """One death: what is needed to say later whether it hit rows in flight."""
 
     def __init__(self, name, staged, sealed, applied, sent):
-        self.name = name                # the failpoint that fired, or None
-        self.staged = staged            # bytes staged by this instance and not committed
-        self.sealed = sealed            # a staged file with its commit line
+        self.name = name  # the failpoint that fired, or None
+        self.staged = staged  # bytes staged by this instance and not committed
+        self.sealed = sealed  # a staged file with its commit line
         self.applied, self.sent = applied, sent
 
     def in_flight(self, ends):
@@ -100,7 +108,9 @@ class Episode:
         self.out = JsonlFolder(os.path.join(base, "out"))
         self.tailrace = Tailrace(binary=self.loop.binary, folder=base, state=os.path.join(base, "state"))
         os.mkdir(os.path.join(base, "rival"))
-        self.rival = Tailrace(binary=self.loop.binary, folder=os.path.join(base, "rival"))    # has a state folder of its own
+        self.rival = Tailrace(
+            binary=self.loop.binary, folder=os.path.join(base, "rival")
+        )  # has a state folder of its own
         self.tried = Counter()
         self.kills = []
 
@@ -189,7 +199,7 @@ class Episode:
         sent = self._live(seconds, trouble)
         ours = self.tailrace.kill()
         if not ours and trouble == "rival" and self.tailrace.process.returncode == EXIT_FENCED:
-            self.kills.append(Kill(None, 0, False, self._applied(), 0))     # the rival's; what it held is not known
+            self.kills.append(Kill(None, 0, False, self._applied(), 0))  # the rival's; what it held is not known
         else:
             self._died(command, name, ours, before, sent)
         self.era.check_alive()
@@ -202,7 +212,7 @@ class Episode:
             shutil.rmtree(tailrace.state, ignore_errors=True)
         keys = {"chunk_rows": dice.choice((1000, 1000, 3000, 100000)), "lanes": dice.choice((1, 2, 2, 3))}
         if failpoints and failpoints.startswith("lane.after_join"):
-            keys["lanes"] = 3         # two may each have begun a table of their own, and join nobody
+            keys["lanes"] = 3  # two may each have begun a table of their own, and join nobody
         sink = "%s?job=%s&freshness=%dms" % (self.out.sink, self.job, dice.choice((20, 100, 300, 1000)))
         tailrace.arguments = [command, self.era.server.url(self.era.database, **keys), sink]
         if dice.random() < 0.25:
@@ -218,8 +228,15 @@ class Episode:
             self._ended_by_itself(command)
             return
         staged = {path: size for path, size in self._staged().items() if path not in before and size}
-        self.kills.append(Kill(None if ours else name, sum(staged.values()), any(self._is_sealed(path) for path in staged),
-                               self._applied(), sent))
+        self.kills.append(
+            Kill(
+                None if ours else name,
+                sum(staged.values()),
+                any(self._is_sealed(path) for path in staged),
+                self._applied(),
+                sent,
+            )
+        )
 
     def _live(self, seconds, trouble):
         """Waits for its end or for the time; returns the highest position that the server had sent it. `trouble` on the way:
@@ -236,7 +253,7 @@ class Episode:
             self.tailrace.pause()
             time.sleep(self.loop.dice.uniform(0.2, 2.5))
             if self.loop.dice.random() < 0.5:
-                return sent     # what the server sends to a stopped one is not in flight
+                return sent  # what the server sends to a stopped one is not in flight
             self.tailrace.resume()
         elif trouble == "rival":
             self._rival()
@@ -247,8 +264,10 @@ class Episode:
         return max(sent, self._wait(time.monotonic() + self.loop.dice.uniform(0.3, LIFE_SECONDS), False))
 
     def _cut(self):
-        self.era.monitor.execute("select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name like "
-                                 "'tailrace:%s:%%'" % self.job)
+        self.era.monitor.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name like "
+            "'tailrace:%s:%%'" % self.job
+        )
 
     def _rival(self):
         """The older stands still and loses its sessions; a rival works for a while; the older wakes beside it, with whatever
@@ -273,7 +292,9 @@ class Episode:
             if time.monotonic() - asked > 0.06:
                 asked = time.monotonic()
                 text = self.era.monitor.value(
-                    "select max(sent_lsn) from pg_stat_replication where application_name like 'tailrace:%s:%%'" % self.job)
+                    "select max(sent_lsn) from pg_stat_replication where application_name like 'tailrace:%s:%%'"
+                    % self.job
+                )
                 sent = max(sent, parse_lsn(text) if text else 0)
             time.sleep(0.002 if watch else 0.01)
         return sent
@@ -283,8 +304,10 @@ class Episode:
         if command == "once" and tailrace.process.returncode == 0:
             return
         self.loop.odd_ends += 1
-        self.loop.say("%s: start %d ended by itself with %s: %s" % (
-            self.job, tailrace.starts, tailrace.process.returncode, tailrace.last_stderr()[-1500:]))
+        self.loop.say(
+            "%s: start %d ended by itself with %s: %s"
+            % (self.job, tailrace.starts, tailrace.process.returncode, tailrace.last_stderr()[-1500:])
+        )
         if self.loop.odd_ends >= ODD_ENDS_MAX:
             raise HarnessError("tailrace ended by itself %d times" % self.loop.odd_ends)
 
@@ -337,8 +360,10 @@ class Episode:
             found.add("missing", "`once` ended with %s: %s" % (result.code, result.stderr[-1500:]))
         truth = self.era.reader.finish()
         with open(os.path.join(self.tailrace.folder, "truth_end"), "w", encoding="ascii") as file:
-            file.write("%d" % truth.last_end)    # for --judge: the slot's text goes on after it
-        starts = sum(one.starts + len(re.findall(r" rewind ", one.stderr_text())) for one in (self.tailrace, self.rival))
+            file.write("%d" % truth.last_end)  # for --judge: the slot's text goes on after it
+        starts = sum(
+            one.starts + len(re.findall(r" rewind ", one.stderr_text())) for one in (self.tailrace, self.rival)
+        )
         checker = Checker(truth, (BANK_COLUMNS, BANK_SUM), LEDGER, starts)
         found.merge(checker.run(self.out.path))
         self._compare(found, checker, truth)
@@ -346,10 +371,23 @@ class Episode:
             found.add("sum", "no commit at which the bank could be looked at")
         ends = sorted({entry[0] for entry in truth.journal if entry[2] in ("set", "put", "take", "clear")})
         in_flight = sum(1 for kill in self.kills if kill.in_flight(ends))
-        self.loop.say("%s kills %s: kills=%d in_flight=%d commits=%d lines=%d sums=%d states=%d transactions=%d changes=%d "
-                      "found=%s" % ("not ok" if found.total() else "ok", self.job, len(self.kills), in_flight,
-                                    len(checker.commits), checker.lines, checker.sums_checked, checker.states_checked,
-                                    len(truth.txs), truth.changes, {k: n for k, n in found.counts.items() if n} or "nothing"))
+        self.loop.say(
+            "%s kills %s: kills=%d in_flight=%d commits=%d lines=%d sums=%d states=%d transactions=%d changes=%d "
+            "found=%s"
+            % (
+                "not ok" if found.total() else "ok",
+                self.job,
+                len(self.kills),
+                in_flight,
+                len(checker.commits),
+                checker.lines,
+                checker.sums_checked,
+                checker.states_checked,
+                len(truth.txs),
+                truth.changes,
+                {k: n for k, n in found.counts.items() if n} or "nothing",
+            )
+        )
         for kind, text in found.texts:
             self.loop.say("  %s: %s" % (kind, text))
         return found, in_flight
@@ -363,17 +401,30 @@ class Episode:
                 raise HarnessError("the truth of %s is not what the server selects: the oracle is wrong" % name)
             rebuilt = Counter(frozenset(row.items()) for row in checker.rows(name))
             if rebuilt != have:
-                found.add("state", "%s: SELECT gives %d rows, the folder %d; only there %.200s, only here %.200s" % (
-                    name, have.total(), rebuilt.total(), list((have - rebuilt).items())[:2], list((rebuilt - have).items())[:2]))
+                found.add(
+                    "state",
+                    "%s: SELECT gives %d rows, the folder %d; only there %.200s, only here %.200s"
+                    % (
+                        name,
+                        have.total(),
+                        rebuilt.total(),
+                        list((have - rebuilt).items())[:2],
+                        list((rebuilt - have).items())[:2],
+                    ),
+                )
 
     def drop(self):
         """The slot and publications go, so that the server need not keep the log for a job that is over."""
         monitor = self.era.monitor
         slot = "from pg_replication_slots where slot_name = 'tailrace_%s'" % self.job
-        wait_until(lambda: monitor.value("select count(*) %s and active" % slot) == "0", 90, "the job's slot to be free")
+        wait_until(
+            lambda: monitor.value("select count(*) %s and active" % slot) == "0", 90, "the job's slot to be free"
+        )
         monitor.execute("select pg_drop_replication_slot(slot_name) " + slot)
-        for (name,) in monitor.execute("select pubname from pg_publication where pubname in ('tailrace_%s', 'tailrace_%s_append')"
-                                       % (self.job, self.job)):
+        for (name,) in monitor.execute(
+            "select pubname from pg_publication where pubname in ('tailrace_%s', 'tailrace_%s_append')"
+            % (self.job, self.job)
+        ):
             monitor.execute('drop publication "%s"' % name)
 
 
@@ -388,7 +439,9 @@ class Era:
         self.monitor = self.server.session(self.database)
         TruthReader.create_slot(self.monitor)
         setup(self.monitor, wide=True)
-        self.reader = TruthReader(self.server.session(self.database), os.path.join(loop.folder, "truth%d.jsonl" % number))
+        self.reader = TruthReader(
+            self.server.session(self.database), os.path.join(loop.folder, "truth%d.jsonl" % number)
+        )
         self.workload = Workload(lambda: self.server.session(self.database), loop.seed * 100 + number, wide=True)
 
     def run(self):
@@ -415,7 +468,7 @@ class Era:
         self.workload.pause()
         found, in_flight = episode.judge()
         self.loop.count(episode, found, in_flight)
-        if not found.total():    # else the truth must end here, so that --judge can look at it again
+        if not found.total():  # else the truth must end here, so that --judge can look at it again
             episode.drop()
             self.workload.resume()
             self.reader.start()
@@ -484,9 +537,17 @@ class KillLoop:
         """A line now and then."""
         if time.monotonic() - self.told >= PROGRESS_SECONDS:
             self.told = time.monotonic()
-            self.say("# %4d s %s: %d kills, some %d in flight; %d of %d failpoints" % (
-                self.told - self.begun, episode.job, self.kills + len(episode.kills), self.in_flight + episode.estimate(),
-                len(self.fired & set(self.failpoints)), len(self.failpoints)))
+            self.say(
+                "# %4d s %s: %d kills, some %d in flight; %d of %d failpoints"
+                % (
+                    self.told - self.begun,
+                    episode.job,
+                    self.kills + len(episode.kills),
+                    self.in_flight + episode.estimate(),
+                    len(self.fired & set(self.failpoints)),
+                    len(self.failpoints),
+                )
+            )
 
     def count(self, episode, found, in_flight):
         self.kills += len(episode.kills)
@@ -506,7 +567,7 @@ class KillLoop:
                 era.run()
                 era.close()
                 number += 1
-        except Exception as error:      # whatever ends the run early is a result, and the last line is printed all the same
+        except Exception as error:  # whatever ends the run early is a result, and the last line is printed all the same
             traceback.print_exc()
             trouble = error
         return self.verdict(trouble)
@@ -515,21 +576,32 @@ class KillLoop:
         """Prints what there is to say, the line last; returns the exit code."""
         missed, counts = sorted(self.missed()), self.findings.counts
         others = {kind: count for kind, count in counts.items() if count and kind not in ("missing", "doubled")}
-        self.say("# %d s; %s" % (time.monotonic() - self.begun, ", ".join(
-            "%s %d times" % pair for pair in sorted(self.troubles.items())) or "no trouble"))
+        self.say(
+            "# %d s; %s"
+            % (
+                time.monotonic() - self.begun,
+                ", ".join("%s %d times" % pair for pair in sorted(self.troubles.items())) or "no trouble",
+            )
+        )
         results = [
-            ("failpoints: %d of %d fired" % (len(self.failpoints) - len(missed), len(self.failpoints)),
-             missed and "not fired: %s" % " ".join(missed)),
-            ("in flight: %d of %d" % (self.in_flight, self.kills_wanted),
-             self.in_flight < self.kills_wanted and "too few kills hit rows in flight"),
+            (
+                "failpoints: %d of %d fired" % (len(self.failpoints) - len(missed), len(self.failpoints)),
+                missed and "not fired: %s" % " ".join(missed),
+            ),
+            (
+                "in flight: %d of %d" % (self.in_flight, self.kills_wanted),
+                self.in_flight < self.kills_wanted and "too few kills hit rows in flight",
+            ),
             ("ends", self.odd_ends and "it ended by itself %d times" % self.odd_ends),
             ("run to its end", trouble is not None and "stopped: %s" % trouble),
             ("nothing else found", others and " ".join("%s=%d" % pair for pair in others.items())),
         ]
         for name, why in results:
             self.say("not ok kills %s: %s" % (name, why) if why else "ok kills %s" % name)
-        self.say("kills=%d in_flight=%d in_commit=%d missing=%d doubled=%d" % (
-            self.kills, self.in_flight, self.in_commit, counts["missing"], counts["doubled"]))
+        self.say(
+            "kills=%d in_flight=%d in_commit=%d missing=%d doubled=%d"
+            % (self.kills, self.in_flight, self.in_commit, counts["missing"], counts["doubled"])
+        )
         good = not any(why for _name, why in results) and not self.findings.total() and self.kills > 0
         return 0 if good else 1
 
@@ -547,8 +619,10 @@ def judge(raw, folder):
     found = checker.run(folder)
     for kind, text in found.texts:
         print("%s: %s" % (kind, text))
-    print("commits=%d lines=%d found=%s" % (len(checker.commits), checker.lines,
-                                            {k: n for k, n in found.counts.items() if n} or "nothing"))
+    print(
+        "commits=%d lines=%d found=%s"
+        % (len(checker.commits), checker.lines, {k: n for k, n in found.counts.items() if n} or "nothing")
+    )
     return 1 if found.total() else 0
 
 
@@ -570,7 +644,7 @@ def main():
     code = loop.run()
     if loop.server is not None:
         loop.server.stop("immediate")
-    if not options.keep:     # what a failed run left is needed to understand it, except the server's files
+    if not options.keep:  # what a failed run left is needed to understand it, except the server's files
         shutil.rmtree(os.path.join(loop.folder, "server", "data") if code else loop.folder, ignore_errors=True)
     return code
 

@@ -247,7 +247,8 @@ class Client:
             return "delete from typed where id = %d" % i
         return (
             "insert into typed values (%d, %s, %s, decode('%s', 'hex'), %s, %s, %s) on conflict (id) do update set "
-            '"Größe ""x""" = excluded."Größe ""x""", b = excluded.b, y = excluded.y, t = excluded.t, f = excluded.f, a = excluded.a'
+            '"Größe ""x""" = excluded."Größe ""x""", b = excluded.b, y = excluded.y, t = excluded.t, '
+            "f = excluded.f, a = excluded.a"
             % (
                 i,
                 r.choice(
@@ -307,7 +308,8 @@ class Client:
         first = r.randint(1, 6000)
         return r.choice(
             (
-                "insert into bulk select i, {v}, 'pad ' || i from generate_series({a}, {b}) i on conflict (id) do update set v = excluded.v",
+                "insert into bulk select i, {v}, 'pad ' || i from generate_series({a}, {b}) i "
+                "on conflict (id) do update set v = excluded.v",
                 "update bulk set v = {v} where id between {a} and {b}",
                 "delete from bulk where id between {a} and {b}",
                 "delete from bulk where id >= {a}; insert into bulk select i, {v}, 'again' from generate_series({a}, {b}) i",

@@ -4,7 +4,8 @@
     tests/tidy/tidy.py [--sources] [--built] [--root DIR] [--all]
 
 --sources: what can be seen in the tree. --built: what can be seen in build/ (symbols, generated docs). Both, if neither is
-named. --all: every breach, not the first 20 of a rule. Each rule is a function `rule_NAME(tree)` that returns problems ("file:line: what"); one result line a rule.
+named. --all: every breach, not the first 20 of a rule. Each rule is a function `rule_NAME(tree)` that returns problems
+("file:line: what"); one result line a rule.
 test_tidy.py beside it plants a breach of each source rule and must see it found."""
 
 import os
