@@ -377,6 +377,15 @@ static void read_table(struct reader *r, int row, struct source_catalogue *out) 
     free(attnums);
 }
 
+static bool any_partitioned(const PGresult *tables) {
+    for (int row = 0; row < PQntuples(tables); row++) {
+        if (PQgetvalue(tables, row, 3)[0] == 'p') {
+            return true;
+        }
+    }
+    return false;
+}
+
 int pgsrc_catalogue_read(struct pgsrc_session *s, struct pgsrc_types *types,
                          const struct pgsrc_catalogue_ask *ask, struct source_catalogue *out,
                          struct err *err) {
@@ -397,7 +406,7 @@ int pgsrc_catalogue_read(struct pgsrc_session *s, struct pgsrc_types *types,
                          const char *const *) = own ? pgsrc_query : pgsrc_query_prepared;
     if ((r.tables = ask_for(s, err, tables_sql, 1, params)) &&
         (r.columns = ask_for(s, err, columns_sql, 1, params)) &&
-        (r.leaves = ask_for(s, err, leaves_sql, 1, params)) &&
+        (!any_partitioned(r.tables) || (r.leaves = ask_for(s, err, leaves_sql, 1, params))) &&
         (!ask->publication || (r.published = pgsrc_query(s, err, published_sql, 1, publication)))) {
         int columns = PQntuples(r.columns);
         uint32_t *oids = xmalloc(((size_t)columns + 1) * sizeof *oids);

@@ -14,6 +14,7 @@
 
 #define BUFFER_BYTES (512u << 10)
 #define LOWAT_BYTES (256 << 10)
+#define WINDOW_BYTES (1 << 20)
 #define LOWAT_US (2 * US_PER_MS)
 #define SEND_US (60 * US_PER_S)
 #define HEAD 5u /* type, length */
@@ -28,6 +29,14 @@ struct pgsrc_wire {
     short wants; /* what TLS waits for */
 };
 
+/* A mark that the system refuses costs speed only. */
+static void set_lowat(struct pgsrc_wire *w, int bytes) {
+    if (w->lowat != bytes) {
+        (void)setsockopt(w->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes);
+        w->lowat = bytes;
+    }
+}
+
 struct pgsrc_wire *pgsrc_wire_new(struct pgsrc_session *session, size_t message_max) {
     struct pgsrc_wire *w = xcalloc(1, sizeof *w);
     w->fd = PQsocket(session->conn);
@@ -35,17 +44,10 @@ struct pgsrc_wire *pgsrc_wire_new(struct pgsrc_session *session, size_t message_
     w->cap = BUFFER_BYTES;
     w->data = xmalloc(w->cap);
     w->message_max = message_max < BUFFER_BYTES ? BUFFER_BYTES : message_max;
-    w->lowat = 1;
     w->wants = POLLIN;
+    set_lowat(w, WINDOW_BYTES); /* the receive window grows with the mark, and stays */
+    set_lowat(w, 1);
     return w;
-}
-
-/* A mark that the system refuses costs speed only. */
-static void set_lowat(struct pgsrc_wire *w, int bytes) {
-    if (w->lowat != bytes) {
-        (void)setsockopt(w->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes);
-        w->lowat = bytes;
-    }
 }
 
 void pgsrc_wire_pause(struct pgsrc_wire *w) {
