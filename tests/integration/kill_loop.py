@@ -10,7 +10,8 @@ no local state. Lanes, chunk_rows, freshness and --memory differ from start to s
 (SIGSTOP) for a while before their end, some while a rival takes over, some lose their sessions (pg_terminate_backend),
 and the server itself crashes now and then. An EPISODE of kills is one job from its first start on: the first rounds
 try what only an early life reaches (OPENING), once it rests for what only an idle server reaches (RESTING);
-then the workload rests, `once` catches up, and the oracle compares the folder with the truth of a second slot, and with the server's SELECT. Each ERA of episodes
+then the workload rests, `once` catches up, and the oracle compares the folder with the truth of a second slot, and
+with the server's SELECT. Each ERA of episodes
 is a new database; jobs that serve only the failpoints left over follow the last one. A kill counts as in flight only if
 rows were staged by that instance, or if transactions of the truth lie between the last commit and what the server had
 sent when it died. `in_commit`: killed at a failpoint of the commit, or with a sealed file not yet renamed.

@@ -21,7 +21,8 @@ CLEAN = {
     "sinks/README.md": "out\n",
     "connectors/README.md": "in\n",
     "cdc/thing.h": "/* A thing. */\n#pragma once\nint thing(void);\n",
-    "cdc/thing.c": '/* A thing: strcpy( in words is no call. */\n#include "cdc/thing.h"\nint thing(void) { return "time("[0]; }\n',
+    "cdc/thing.c": '/* A thing: strcpy( in words is no call. */\n#include "cdc/thing.h"\n'
+    'int thing(void) { return "time("[0]; }\n',
     "engine/motor.c": '/* Motor. */\n#include "cdc/thing.h"\nint env_time(int x) { return env->time(x); }\n',
     "sinks/jsonl/out.c": '/* Out. */\n#include "cdc/thing.h"\n',
     "connectors/pg/in.c": '/* In. */\n#include "cdc/thing.h"\n',
