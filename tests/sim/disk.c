@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/sim/fault.h"
 #include "tests/sim/sched.h"
 
 struct inode {
@@ -244,28 +243,9 @@ const char *disk_name(struct disk *disk, const char *dir, unsigned n) {
 static struct disk_files *files_of(struct files *f) { return (struct disk_files *)f; }
 static struct disk_file *file_of(struct file *f) { return (struct disk_file *)f; }
 
-static int io_error(const char *call, const char *path, struct err *err) {
-    return err_set(err, ERR_FATAL, "io_error", "%s \"%s\": injected", call, path);
-}
-
-/* A yield; then perhaps no space (where the call may say so) or an input/output error. */
-static int trouble(const char *call, const char *path, bool full_possible, struct err *err) {
-    sched_yield(call);
-    if (!fault_due(FAULT_FILE, call)) {
-        return 0;
-    }
-    if (full_possible && sim_below(STREAM_FAULT, 3) != 0) {
-        return err_set(err, ERR_RETRY, "disk_full", "%s \"%s\": injected", call, path);
-    }
-    return io_error(call, path, err);
-}
-
 static enum files_result disk_mkdirs(struct files *f, const char *path, unsigned mode,
                                      struct err *err) {
-    (void)mode;
-    if (trouble("mkdirs", path, true, err)) {
-        return FILES_FAILED;
-    }
+    (void)mode, (void)err;
     char *copy = xstrdup(path);
     for (char *at = copy + 1; *at; at++) {
         if (*at == '/') {
@@ -305,7 +285,7 @@ static struct inode *create(struct disk *d, const char *path) {
 static enum files_result disk_create_excl(struct files *base, const char *path, struct file **out,
                                           struct err *err) {
     struct disk_files *f = files_of(base);
-    if (trouble("create", path, true, err) || no_folder(f->disk, path, err)) {
+    if (no_folder(f->disk, path, err)) {
         return FILES_FAILED;
     }
     if (find(&f->disk->live, path)) {
@@ -318,9 +298,7 @@ static enum files_result disk_create_excl(struct files *base, const char *path, 
 static enum files_result disk_open_read(struct files *base, const char *path, struct file **out,
                                         struct err *err) {
     struct disk_files *f = files_of(base);
-    if (trouble("open", path, false, err)) {
-        return FILES_FAILED;
-    }
+    (void)err;
     struct name *n = find(&f->disk->live, path);
     if (!n) {
         return FILES_ABSENT;
@@ -332,7 +310,6 @@ static enum files_result disk_open_read(struct files *base, const char *path, st
 static enum files_result disk_open_lock(struct files *base, const char *path, struct file **out,
                                         struct err *err) {
     struct disk_files *f = files_of(base);
-    sched_yield("lock");
     if (no_folder(f->disk, path, err)) {
         return FILES_FAILED;
     }
@@ -350,13 +327,7 @@ static enum files_result disk_open_lock(struct files *base, const char *path, st
 
 static int disk_write(struct file *base, const void *p, size_t n, struct err *err) {
     struct disk_file *file = file_of(base);
-    if (trouble("write", file->path, true, err)) {
-        if (err->kind == ERR_FATAL &&
-            n > 1) { /* torn: the process dies of it with a part written */
-            buf_put(&file->inode->data, p, sim_below(STREAM_FAULT, (unsigned)n));
-        }
-        return -1;
-    }
+    (void)err;
     buf_put(&file->inode->data, p, n);
     return 0;
 }
@@ -364,9 +335,7 @@ static int disk_write(struct file *base, const void *p, size_t n, struct err *er
 static int disk_read_at(struct file *base, uint64_t off, void *p, size_t n, size_t *got,
                         struct err *err) {
     struct disk_file *file = file_of(base);
-    if (trouble("read", file->path, false, err)) {
-        return -1;
-    }
+    (void)err;
     size_t len = file->inode->data.len;
     *got = off >= len ? 0 : len - off < n ? (size_t)(len - off) : n;
     if (*got) {
@@ -377,21 +346,17 @@ static int disk_read_at(struct file *base, uint64_t off, void *p, size_t n, size
 
 static int disk_sync(struct file *base, struct err *err) {
     struct disk_file *file = file_of(base);
-    if (trouble("fsync", file->path, true, err)) {
-        file->inode->doomed = true;
-        err->kind = err->kind == ERR_RETRY ? ERR_REWIND : err->kind;
-        return -1;
-    }
+    (void)err;
     if (!file->inode->doomed) {
         file->inode->synced = file->inode->data.len;
     }
     return 0;
 }
 
+void disk_sync_failed(struct file *file) { file_of(file)->inode->doomed = true; }
+
 static int disk_size(struct file *base, uint64_t *out, struct err *err) {
-    if (trouble("stat", file_of(base)->path, false, err)) {
-        return -1;
-    }
+    (void)err;
     *out = file_of(base)->inode->data.len;
     return 0;
 }
@@ -405,39 +370,34 @@ static void disk_close(struct file *base) {
     free(file);
 }
 
-static enum files_result rename_to(struct files *base, const char *from, const char *to, bool over,
-                                   struct err *err) {
+static enum files_result rename_to(struct files *base, const char *from, const char *to,
+                                   bool over) {
     struct disk *d = files_of(base)->disk;
-    sched_yield("rename");
     struct name *source = find(&d->live, from);
-    bool failing = fault_due(FAULT_FILE, "rename"),
-         happens = !failing || sim_below(STREAM_FAULT, 2) == 0;
     if (!source) {
         return FILES_ABSENT;
     }
     if (!over && find(&d->live, to)) {
         return FILES_EXISTS;
     }
-    if (happens) {
-        record(d, to, from, to, source->inode);
-    }
-    return failing ? (enum files_result)io_error("rename", from, err) : FILES_OK;
+    record(d, to, from, to, source->inode);
+    return FILES_OK;
 }
 
 static enum files_result disk_rename_new(struct files *f, const char *from, const char *to,
                                          struct err *err) {
-    return rename_to(f, from, to, false, err);
+    (void)err;
+    return rename_to(f, from, to, false);
 }
 static enum files_result disk_rename_over(struct files *f, const char *from, const char *to,
                                           struct err *err) {
-    return rename_to(f, from, to, true, err);
+    (void)err;
+    return rename_to(f, from, to, true);
 }
 
 static enum files_result disk_unlink(struct files *base, const char *path, struct err *err) {
     struct disk *d = files_of(base)->disk;
-    if (trouble("unlink", path, false, err)) {
-        return FILES_FAILED;
-    }
+    (void)err;
     struct name *n = find(&d->live, path);
     if (!n) {
         return FILES_ABSENT;
@@ -448,9 +408,6 @@ static enum files_result disk_unlink(struct files *base, const char *path, struc
 
 static int disk_sync_dir(struct files *base, const char *path, struct err *err) {
     struct disk *d = files_of(base)->disk;
-    if (trouble("fsync_dir", path, false, err)) {
-        return -1;
-    }
     if (find_dir(d, path) < 0) {
         return err_set(err, ERR_FATAL, "file_error", "open \"%s\": no such folder", path);
     }
@@ -471,9 +428,7 @@ static enum files_result disk_list(struct files *base, const char *path, struct 
                                    struct err *err) {
     struct disk *d = files_of(base)->disk;
     buf_clear(out);
-    if (trouble("list", path, false, err)) {
-        return FILES_FAILED;
-    }
+    (void)err;
     if (find_dir(d, path) < 0) {
         return FILES_ABSENT;
     }

@@ -691,7 +691,16 @@ void oracle_recovered(const char *text) {
     }
     if (position && applied > o.applied) { /* a commit of a position alone whose answer was lost */
         static const struct events none;
+        const char *labels[LABELS]; /* it leaves as it is which tables are consistent */
+        uint32_t count = 0;
+        for (unsigned i = 0; i < o.count; i++) {
+            if (!o.tables[i].consistent) {
+                labels[count++] = o.tables[i].label;
+            }
+        }
         oracle_committed(&(struct oracle_commit){ .position = text,
+                                                  .inconsistent = labels,
+                                                  .inconsistent_count = count,
                                                   .epoch = o.epoch,
                                                   .seq = o.seq,
                                                   .group = oracle_claimer(o.epoch),

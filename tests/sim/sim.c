@@ -7,7 +7,8 @@
  *   sim --hash N [FILL]   as --seed, with the heap filled with that byte
  *
  * --seeds of 1000 or more play some exhaustive scripts too; all end with `deterministic`: 50 seeds
- * run twice with different heap fills have the same trace. --first: stop at the first failure.
+ * run twice with different heap fills have the same trace, and `decorators`: every function of the
+ * doors has one (faulty.h). --first: stop at the first failure.
  * Exit code 1: something failed. */
 #include <malloc.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/sim/faulty.h"
 #include "tests/sim/sched.h"
 #include "tests/sim/script.h"
 
@@ -197,6 +199,11 @@ static int seeds(uint64_t from, uint64_t to, const struct options *o, struct sim
             printf("ok sim:deterministic\n");
         }
     }
+    unsigned missing = faulty_missing();
+    all.failed += missing > 0;
+    all.passed += missing == 0;
+    printf("%s sim:decorators: %u functions of the doors without one\n", missing ? "not ok" : "ok",
+           missing);
     printf("%u passed, %u failed\n", all.passed, all.failed);
     return all.failed ? 1 : 0;
 }

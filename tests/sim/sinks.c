@@ -7,7 +7,6 @@
 
 #include "cdc/base/clock.h"
 #include "cdc/base/map.h"
-#include "tests/sim/fault.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sched.h"
 #include "tests/sim/sinks_impl.h"
@@ -38,8 +37,7 @@ struct request {
 };
 static struct {
     struct db *db;
-    struct disk *disk;
-    bool claimed;
+    bool models, claimed;
     char *position;
     uint64_t epoch, seq;
     struct buf schemas[DB_TABLES + 4]; /* JSON, as a target keeps them */
@@ -52,7 +50,7 @@ static const struct sink_ops model_1_ops, model_2_ops;
 
 void sinks_init(struct db *db, struct disk *disk, enum sink_kind kind) {
     target.db = db;
-    target.disk = disk;
+    target.models = kind != SINK_JSONL;
     if (kind == SINK_JSONL) {
         jsonl_target_init(db, disk);
     }
@@ -60,10 +58,6 @@ void sinks_init(struct db *db, struct disk *disk, enum sink_kind kind) {
 
 const struct sink_ops *sim_sink_ops(enum sink_kind kind) {
     return kind == SINK_JSONL ? &sim_jsonl_ops : kind == SINK_MODEL_1 ? &model_1_ops : &model_2_ops;
-}
-
-static int sink_call(const char *call, struct err *err) {
-    return fault_door_call(FAULT_SINK, call, err);
 }
 
 /* ---- requests ---- */
@@ -168,10 +162,7 @@ static void check_retry(const struct request *r) {
 
 static int model_open(const struct sink_address *a, struct sink **out, const struct sink_ops *ops,
                       struct err *err) {
-    (void)a;
-    if (sink_call("sink_open", err)) {
-        return -1;
-    }
+    (void)a, (void)err;
     struct model_sink *s = xcalloc(1, sizeof *s);
     *s = (struct model_sink){ .base.ops = ops, .group = sched_group() };
     *out = &s->base;
@@ -189,9 +180,9 @@ static int model_2_open(const struct sink_address *a, struct env *env, struct si
 }
 static void model_close(struct sink *s) { free(s); }
 static int model_examine(struct sink *s, struct source_findings *out, struct err *err) {
-    (void)s;
+    (void)s, (void)err;
     out->count = 0;
-    return sink_call("sink_examine", err);
+    return 0;
 }
 
 static int tell(struct sink_state *out, struct err *err) {
@@ -212,14 +203,11 @@ static int tell(struct sink_state *out, struct err *err) {
 
 static int model_peek(struct sink *s, struct sink_state *out, struct err *err) {
     (void)s;
-    return sink_call("peek", err) ? -1 : tell(out, err);
+    return tell(out, err);
 }
 
 static int model_recover(struct sink *sink, struct sink_state *out, struct err *err) {
     struct model_sink *s = (struct model_sink *)sink;
-    if (sink_call("recover", err)) {
-        return -1;
-    }
     if (sim_below(STREAM_DOOR, 2)) {
         sinks_settle_late();
     } else {
@@ -237,36 +225,18 @@ static int model_recover(struct sink *sink, struct sink_state *out, struct err *
 }
 
 static int model_apply_schema(struct sink *s, const struct commit_request *next, struct err *err) {
-    (void)s, (void)next;
-    return sink_call("apply_schema", err);
+    (void)s, (void)next, (void)err;
+    return 0;
 }
 
 static enum commit_outcome model_commit(struct sink *sink, const struct commit_request *req,
                                         struct err *err) {
-    struct model_sink *s = (struct model_sink *)sink;
-    if (sink_call("commit", err)) {
-        return COMMIT_FAILED;
-    }
+    (void)err;
     struct request r;
-    request_of(s, req, &r);
+    request_of((struct model_sink *)sink, req, &r);
     check_retry(&r);
     enum commit_outcome outcome = judge(&r);
-    if (outcome == COMMITTED && fault_due(FAULT_SINK, "commit_answer")) {
-        unsigned what = sim_below(STREAM_FAULT, 3);
-        sim_note("commit %llu: %s", (unsigned long long)r.seq,
-                 what == 0   ? "applied, answer lost"
-                 : what == 1 ? "lost"
-                             : "late");
-        if (what == 0) {
-            apply(&r);
-        } else if (what == 2 && !target.late.under_way) {
-            target.late = r;
-            target.late.under_way = true;
-            r = (struct request){ 0 };
-        }
-        err_set(err, ERR_RETRY, "answer_lost", "the answer was lost");
-        outcome = COMMIT_UNKNOWN;
-    } else if (outcome == COMMITTED) {
+    if (outcome == COMMITTED) {
         apply(&r);
     }
     request_release(&r);
@@ -276,16 +246,17 @@ static enum commit_outcome model_commit(struct sink *sink, const struct commit_r
     return outcome;
 }
 
+void sinks_be_late(struct sink *sink, const struct commit_request *req) {
+    if (target.models && !target.late.under_way) {
+        request_of((struct model_sink *)sink, req, &target.late);
+        check_retry(&target.late);
+        target.late.under_way = true;
+    }
+}
+
 static enum resolve_outcome model_resolve(struct sink *sink, const struct commit_request *req,
                                           struct err *err) {
-    (void)sink;
-    if (sink_call("resolve", err)) {
-        err->kind = ERR_RETRY;
-        return RESOLVE_FAILED;
-    }
-    if (fault_due(FAULT_SINK, "resolve_answer")) {
-        return RESOLVE_UNKNOWN;
-    }
+    (void)sink, (void)err;
     if (target.late.under_way && sim_below(STREAM_DOOR, 2)) {
         sinks_settle_late();
     }
@@ -296,30 +267,22 @@ static enum resolve_outcome model_resolve(struct sink *sink, const struct commit
 
 static int model_writer_open(struct sink *s, uint32_t number, struct sink_writer **out,
                              struct err *err) {
-    (void)number;
-    if (sink_call("writer_open", err)) {
-        return -1;
-    }
+    (void)number, (void)err;
     struct model_writer *w = xcalloc(1, sizeof *w);
     w->base.ops = s->ops;
     *out = &w->base;
     return 0;
 }
 static int model_stage(struct sink_writer *w, const struct stage_item *item, struct err *err) {
-    if (sink_call("stage", err)) {
-        return -1;
-    }
+    (void)err;
     events_of_item(target.db, item, &((struct model_writer *)w)->events);
     return 0;
 }
 static int model_seal(struct sink_writer *writer, uint64_t seq, struct sink_part **out,
                       struct err *err) {
     struct model_writer *w = (struct model_writer *)writer;
-    (void)seq;
+    (void)seq, (void)err;
     *out = NULL;
-    if (sink_call("seal", err)) {
-        return -1;
-    }
     if (w->events.count) {
         *out = xcalloc(1, sizeof **out);
         (*out)->events = w->events;

@@ -1,12 +1,10 @@
-/* The product's jsonl sink on the memory disk, decorated: yields, and after each commit the oracles
- * read the folder's new files as a reader would. See sinks.h. What was seen once must stay as it
- * is. */
+/* The product's jsonl sink on the memory disk, watched: after each commit the oracles read the
+ * folder's new files as a reader would. See sinks.h. What was seen once must stay as it is. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "sinks/jsonl/jsonl.h"
-#include "tests/sim/fault.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sched.h"
 #include "tests/sim/sinks_impl.h"
@@ -193,7 +191,6 @@ static int wrapped_recover(struct sink *s, struct sink_state *out, struct err *e
 }
 static int wrapped_apply_schema(struct sink *s, const struct commit_request *next,
                                 struct err *err) {
-    sched_yield("apply_schema");
     return jsonl_ops.apply_schema(inner(s), next, err);
 }
 
@@ -213,7 +210,6 @@ static void stands(struct sink *s, const struct commit_request *req) {
 
 static enum commit_outcome wrapped_commit(struct sink *s, const struct commit_request *req,
                                           struct err *err) {
-    sched_yield("commit");
     enum commit_outcome outcome = jsonl_ops.commit(inner(s), req, err);
     if (outcome == COMMITTED) {
         stands(s, req);
@@ -222,7 +218,6 @@ static enum commit_outcome wrapped_commit(struct sink *s, const struct commit_re
 }
 static enum resolve_outcome wrapped_resolve(struct sink *s, const struct commit_request *req,
                                             struct err *err) {
-    sched_yield("resolve");
     enum resolve_outcome outcome = jsonl_ops.resolve(inner(s), req, err);
     if (outcome == RESOLVED_COMMITTED) {
         stands(s, req);

@@ -78,24 +78,23 @@ void server_crash(struct server *s) {
     server_changed(s);
 }
 
-int session_call(unsigned life, enum fault_door door, const char *call, struct err *err) {
-    if (fault_door_call(door, call, err)) {
-        return -1;
-    }
+int session_call(unsigned life, const char *call, struct err *err) {
     if (life != the_server->life) {
         return err_set(err, ERR_REWIND, "connection_lost", "%s: the server went away", call);
     }
     return 0;
 }
 
+int session_step(unsigned life, const char *call, struct err *err) {
+    fault_slow(call);
+    return session_call(life, call, err);
+}
+
 /* ---- control session ---- */
 
 static int sim_open(const struct source_address *a, struct env *env, table_select_fn select,
                     const void *rules, struct source **out, struct err *err) {
-    (void)a, (void)env, (void)select, (void)rules;
-    if (fault_door_call(FAULT_SOURCE, "open", err)) {
-        return -1;
-    }
+    (void)a, (void)env, (void)select, (void)rules, (void)err;
     struct sim_source *s = xcalloc(1, sizeof *s);
     *s = (struct sim_source){ .base.ops = &sim_source_ops,
                               .life = the_server->life,
@@ -105,7 +104,10 @@ static int sim_open(const struct source_address *a, struct env *env, table_selec
 }
 static void sim_close(struct source *s) { free(s); }
 static int control_call(struct source *s, const char *call, struct err *err) {
-    return session_call(((struct sim_source *)s)->life, FAULT_SOURCE, call, err);
+    return session_call(((struct sim_source *)s)->life, call, err);
+}
+static int control_step(struct source *s, const char *call, struct err *err) {
+    return session_step(((struct sim_source *)s)->life, call, err);
 }
 static int sim_examine(struct source *s, struct source_findings *out, struct err *err) {
     out->count = 0;
@@ -136,7 +138,7 @@ static int sim_catalogue(struct source *s, struct source_catalogue *out, struct 
     }
     snapshot_release(&now);
     snprintf(out->server, sizeof out->server, "simulated");
-    if (control_call(s, "catalogue_end", err)) {
+    if (control_step(s, "catalogue_end", err)) {
         source_catalogue_release(out);
         return -1;
     }
@@ -165,7 +167,7 @@ static int start_fresh(struct sim_source *s, struct source_started *out, struct 
     }
     out->from = db_pos(db, v->confirmed);
     if (db->flavour == DB_XID) {
-        if (control_call(&s->base, "start_x", err)) {
+        if (control_step(&s->base, "start_x", err)) {
             return -1;
         }
         out->see_from_tx = db->next_xid;
@@ -215,7 +217,7 @@ static int sim_capture(struct source *s, const uint64_t *ids, uint32_t count, ui
             db->tables[t].captured_from = db->end;
         }
     }
-    if (control_call(s, "capture_end", err)) {
+    if (control_step(s, "capture_end", err)) {
         return -1;
     }
     *x = db->flavour == DB_XID ? db->next_xid : 0;
@@ -265,15 +267,12 @@ static int sim_text(struct source *s, struct buf *out, struct err *err) {
 /* ---- lanes ---- */
 
 static int lane_call(struct source_lane *l, const char *call, struct err *err) {
-    return session_call(((struct sim_lane *)l)->life, FAULT_LANE, call, err);
+    return session_call(((struct sim_lane *)l)->life, call, err);
 }
 
 static int sim_lane_open(struct source *s, unsigned number, struct source_lane **out,
                          struct err *err) {
-    (void)s, (void)number;
-    if (fault_door_call(FAULT_LANE, "lane_open", err)) {
-        return -1;
-    }
+    (void)s, (void)number, (void)err;
     struct sim_lane *l = xcalloc(1, sizeof *l);
     *l = (struct sim_lane){ .base.ops = &sim_source_ops,
                             .life = the_server->life,
@@ -360,7 +359,7 @@ static int take_lock(struct sim_lane *l, unsigned table, struct err *err) {
 static int take_snapshot(struct sim_lane *l, struct err *err) {
     snapshot_release(&l->snapshot);
     db_snapshot(the_server->db, &l->snapshot, &l->high);
-    if (lane_call(&l->base, "lane_snapshot", err)) {
+    if (session_step(l->life, "lane_snapshot", err)) {
         return -1;
     }
     l->high = the_server->db->flavour == DB_EXACT ? l->high : the_server->db->end;

@@ -1,7 +1,7 @@
 /* The source door over the scripted database, in its three flavours (database.h), with a slot that
  * one live session holds and that is acknowledged. What a real server would refuse or do wrong, it
- * refuses or does wrong too. Thread: the simulator's one; every call is a yield point and may fail
- * (fault.h). */
+ * refuses or does wrong too. Thread: the simulator's one; some calls yield within. Faults stand
+ * before and behind it (faulty.h). */
 #pragma once
 #include "cdc/source.h"
 #include "tests/sim/database.h"

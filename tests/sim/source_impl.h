@@ -19,8 +19,10 @@ struct sim_lane {
     struct db_row rows[DB_KEYS];
     unsigned row_count, row_at;
 };
-/* A yield, perhaps a fault; a session of an earlier life of the server is lost. */
-int session_call(unsigned life, enum fault_door door, const char *call, struct err *err);
+/* A session of an earlier life of the server is lost. */
+int session_call(unsigned life, const char *call, struct err *err);
+/* The same within a call: a yield point, perhaps a slow one. */
+int session_step(unsigned life, const char *call, struct err *err);
 /* row NULL: every cell is not carried. */
 void sim_put_row(struct batch *b, const struct db_row *row, bool key_only, bool t_absent,
                  enum row_kind kind, uint32_t tx, uint32_t n);

@@ -35,7 +35,7 @@ static int take_slot(struct sim_source *s, struct err *err) {
             break;
         }
         sched_pause_us(US_PER_S);
-        if (session_call(s->life, FAULT_LOG, "log_open_wait", err)) {
+        if (session_call(s->life, "log_open_wait", err)) {
             return -1;
         }
     }
@@ -48,7 +48,7 @@ int sim_log_open(struct source *base, struct logpos from, struct source_log **ou
                  struct err *err) {
     struct sim_source *s = (struct sim_source *)base;
     struct server *v = server_now();
-    if (session_call(s->life, FAULT_LOG, "log_open", err) || take_slot(s, err)) {
+    if (session_call(s->life, "log_open", err) || take_slot(s, err)) {
         return -1;
     }
     struct sim_log *l = xcalloc(1, sizeof *l);
@@ -221,7 +221,7 @@ static struct segment *keepalive(struct sim_log *l) {
 }
 
 static int log_call(struct sim_log *l, const char *call, struct err *err) {
-    if (session_call(l->life, FAULT_LOG, call, err)) {
+    if (session_call(l->life, call, err)) {
         return -1;
     }
     if (server_now()->slot_session != l->number) {
@@ -263,7 +263,6 @@ void sim_log_ack(struct source_log *base, struct logpos resume) {
     struct sim_log *l = (struct sim_log *)base;
     struct server *v = server_now();
     uint64_t offset = db_offset(v->db, resume);
-    sched_yield("log_ack");
     sim_note("ack %llu", (unsigned long long)offset);
     oracle_acknowledged(offset);
     if (v->slot_session == l->number && l->life == v->life && offset > v->confirmed) {

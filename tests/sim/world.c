@@ -9,6 +9,7 @@
 #include "cdc/base/clock.h"
 #include "engine/budget.h"
 #include "engine/job.h"
+#include "tests/sim/faulty.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sched.h"
 #include "tests/sim/script.h"
@@ -100,7 +101,7 @@ static void instance_start(unsigned machine) {
     i->log = (struct log){ .level = sim_tracing() ? LOG_DEBUG : LOG_ERROR,
                            .fd = sim_tracing() ? 2 : -1,
                            .job = "sim" };
-    i->env = (struct env){ .files = disk_files(w.disk, i->group),
+    i->env = (struct env){ .files = faulty_files(w.disk, i->group),
                            .log = &i->log,
                            .metrics = &i->metrics,
                            .state_dir = i->state_dir,
@@ -109,8 +110,8 @@ static void instance_start(unsigned machine) {
                            .row_bytes_max = 8u << 20 };
     i->config = (struct job_config){
         .name = "sim",
-        .source = &sim_source_ops,
-        .sink = sim_sink_ops((enum sink_kind)s->sink),
+        .source = &faulty_source_ops,
+        .sink = faulty_sink_ops((enum sink_kind)s->sink),
         .select = select_all,
         .lanes = s->lanes,
         .mode = s->once ? JOB_ONCE : JOB_RUN,
