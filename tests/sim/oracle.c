@@ -678,6 +678,11 @@ unsigned oracle_claimer(uint64_t epoch) {
     return epoch < ARRAY_COUNT(o.epoch_group) && o.epoch_group[epoch] ? o.epoch_group[epoch] - 1
                                                                       : 0;
 }
+bool oracle_row(const char *label, unsigned key, struct event_row *out) {
+    const struct target_table *t = table_of(label);
+    *out = t->rows[key];
+    return t->there[key];
+}
 uint64_t oracle_seq(void) { return o.seq; }
 uint64_t oracle_epoch(void) { return o.epoch; }
 

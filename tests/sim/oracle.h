@@ -13,6 +13,7 @@
  *   generation  rows lie in the generation that was begun
  *   position    the stored position reads back and never goes back
  *   retry       a commit that is tried again says the same (sinks.c)
+ *   token, dedupe, version   what those targets demand (sinks_kinds.c)
  *   channels    bytes in channels stay within the budget
  *   durable     what was committed survives any crash
  *
@@ -39,6 +40,8 @@ void oracle_committed(const struct oracle_commit *c);
 void oracle_claimed(uint64_t epoch, uint64_t seq, unsigned group);
 /* What an instance was told at its start: nothing that was committed is missing. */
 void oracle_recovered(const char *position);
+/* A key's row as of the last commit; false: there is none. */
+bool oracle_row(const char *label, unsigned key, struct event_row *out);
 unsigned oracle_claimer(uint64_t epoch);
 uint64_t oracle_seq(void);
 uint64_t oracle_epoch(void);

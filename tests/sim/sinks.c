@@ -1,4 +1,4 @@
-/* The model target. See sinks.h; the jsonl target is in sinks_jsonl.c. */
+/* The model sim_target. See sinks.h; the jsonl target is in sinks_jsonl.c. */
 #include "tests/sim/sinks.h"
 
 #include <stdio.h>
@@ -23,41 +23,20 @@ struct model_writer {
     struct sink_writer base;
     struct events events;
 };
-/* A commit as it travels. */
-struct request {
-    bool under_way;
-    char *from, *to;
-    uint64_t epoch, seq;
-    unsigned group;
-    char *labels[DB_TABLES + 4];
-    uint32_t label_count;
-    struct schema *schemas[DB_TABLES + 4];
-    uint32_t schema_count;
-    struct events events;
-};
-static struct {
-    struct db *db;
-    bool models, claimed;
-    char *position;
-    uint64_t epoch, seq;
-    struct buf schemas[DB_TABLES + 4]; /* JSON, as a target keeps them */
-    uint32_t schema_count;
-    struct request late;
-    uint64_t tried_epoch, tried_seq, tried_hash; /* the last commit that was asked for */
-} target;
+struct target sim_target;
 
-static const struct sink_ops model_1_ops, model_2_ops;
+static const struct sink_ops model_ops[SINK_KINDS];
 
 void sinks_init(struct db *db, struct disk *disk, enum sink_kind kind) {
-    target.db = db;
-    target.models = kind != SINK_JSONL;
+    sim_target.db = db;
+    sim_target.kind = kind;
     if (kind == SINK_JSONL) {
         jsonl_target_init(db, disk);
     }
 }
 
 const struct sink_ops *sim_sink_ops(enum sink_kind kind) {
-    return kind == SINK_JSONL ? &sim_jsonl_ops : kind == SINK_MODEL_1 ? &model_1_ops : &model_2_ops;
+    return kind == SINK_JSONL ? &sim_jsonl_ops : &model_ops[kind];
 }
 
 /* ---- requests ---- */
@@ -97,22 +76,22 @@ static void request_release(struct request *r) {
 
 static bool same_text(const char *a, const char *b) { return a && b ? strcmp(a, b) == 0 : a == b; }
 
-static enum commit_outcome judge(const struct request *r) {
-    return r->epoch != target.epoch               ? COMMIT_FENCED
-           : !same_text(r->from, target.position) ? COMMIT_CONFLICT
-                                                  : COMMITTED;
+enum commit_outcome target_judge(const struct request *r) {
+    return r->epoch != sim_target.epoch               ? COMMIT_FENCED
+           : !same_text(r->from, sim_target.position) ? COMMIT_CONFLICT
+                                                      : COMMITTED;
 }
 
-static void apply(const struct request *r) {
-    CHECK(judge(r) == COMMITTED);
-    free(target.position);
-    target.position = xstrdup(r->to);
-    target.seq = r->seq;
-    target.schema_count = r->schema_count;
+void target_apply(const struct request *r) {
+    CHECK(target_judge(r) == COMMITTED);
+    free(sim_target.position);
+    sim_target.position = xstrdup(r->to);
+    sim_target.seq = r->seq;
+    sim_target.schema_count = r->schema_count;
     for (uint32_t i = 0; i < r->schema_count; i++) {
-        buf_release(&target.schemas[i]);
-        buf_init(&target.schemas[i], SIZE_MAX);
-        schema_put_json(&target.schemas[i], r->schemas[i]);
+        buf_release(&sim_target.schemas[i]);
+        buf_init(&sim_target.schemas[i], SIZE_MAX);
+        schema_put_json(&sim_target.schemas[i], r->schemas[i]);
     }
     oracle_committed(&(struct oracle_commit){ .position = r->to,
                                               .inconsistent = (const char *const *)r->labels,
@@ -126,12 +105,12 @@ static void apply(const struct request *r) {
 }
 
 void sinks_settle_late(void) {
-    if (target.late.under_way) {
-        sim_note("a late commit arrives");
-        if (judge(&target.late) == COMMITTED) {
-            apply(&target.late);
-        }
-        request_release(&target.late);
+    if (sim_target.late.under_way) {
+        struct request r = sim_target.late; /* it may take a while, and others ask meanwhile */
+        sim_target.late = (struct request){ 0 };
+        enum commit_outcome outcome = target_take(&r);
+        sim_note("a late commit arrived: %d", (int)outcome);
+        request_release(&r);
     }
 }
 
@@ -139,8 +118,7 @@ static uint64_t hash_text(const char *s, uint64_t seed) {
     return s ? hash_bytes(s, strlen(s), seed) : seed;
 }
 
-/* A target that knows commits by their label refuses a second try that differs from the first. */
-static void check_retry(const struct request *r) {
+uint64_t request_hash(const struct request *r) {
     uint64_t hash = hash_text(r->to, hash_text(r->from, 1));
     for (uint32_t i = 0; i < r->label_count; i++) {
         hash = hash_text(r->labels[i], hash);
@@ -148,35 +126,34 @@ static void check_retry(const struct request *r) {
     for (unsigned i = 0; i < r->events.count; i++) {
         hash = hash_bytes(&r->events.at[i], sizeof r->events.at[i], hash);
     }
-    bool again = target.tried_epoch == r->epoch && target.tried_seq == r->seq;
-    if (again && target.tried_hash != hash) {
+    return hash;
+}
+
+/* A second try says what the first one said. */
+static void check_retry(const struct request *r) {
+    if (sim_target.kind == SINK_DEDUPE) {
+        return; /* it looks itself */
+    }
+    uint64_t hash = request_hash(r);
+    bool again = sim_target.tried_epoch == r->epoch && sim_target.tried_seq == r->seq;
+    if (again && sim_target.tried_hash != hash) {
         sim_fail("retry", "commit %llu of epoch %llu is tried again with other contents",
                  (unsigned long long)r->seq, (unsigned long long)r->epoch);
     }
-    target.tried_epoch = r->epoch;
-    target.tried_seq = r->seq;
-    target.tried_hash = hash;
+    sim_target.tried_epoch = r->epoch;
+    sim_target.tried_seq = r->seq;
+    sim_target.tried_hash = hash;
 }
 
 /* ---- the door ---- */
 
-static int model_open(const struct sink_address *a, struct sink **out, const struct sink_ops *ops,
+static int model_open(const struct sink_address *a, struct env *env, struct sink **out,
                       struct err *err) {
-    (void)a, (void)err;
+    (void)a, (void)env, (void)err;
     struct model_sink *s = xcalloc(1, sizeof *s);
-    *s = (struct model_sink){ .base.ops = ops, .group = sched_group() };
+    *s = (struct model_sink){ .base.ops = &model_ops[sim_target.kind], .group = sched_group() };
     *out = &s->base;
     return 0;
-}
-static int model_1_open(const struct sink_address *a, struct env *env, struct sink **out,
-                        struct err *err) {
-    (void)env;
-    return model_open(a, out, &model_1_ops, err);
-}
-static int model_2_open(const struct sink_address *a, struct env *env, struct sink **out,
-                        struct err *err) {
-    (void)env;
-    return model_open(a, out, &model_2_ops, err);
 }
 static void model_close(struct sink *s) { free(s); }
 static int model_examine(struct sink *s, struct source_findings *out, struct err *err) {
@@ -186,15 +163,17 @@ static int model_examine(struct sink *s, struct source_findings *out, struct err
 }
 
 static int tell(struct sink_state *out, struct err *err) {
-    *out = (struct sink_state){ .knows = target.position  ? TARGET_POSITION
-                                         : target.claimed ? TARGET_CLAIM
-                                                          : TARGET_NOTHING,
-                                .position = target.position ? xstrdup(target.position) : NULL,
-                                .epoch = target.epoch,
-                                .seq = target.seq };
-    out->schemas = xcalloc(target.schema_count + 1, sizeof *out->schemas);
-    for (uint32_t i = 0; i < target.schema_count; i++) {
-        out->schemas[i] = schema_from_json(target.schemas[i].data, target.schemas[i].len, err);
+    *out =
+        (struct sink_state){ .knows = sim_target.position  ? TARGET_POSITION
+                                      : sim_target.claimed ? TARGET_CLAIM
+                                                           : TARGET_NOTHING,
+                             .position = sim_target.position ? xstrdup(sim_target.position) : NULL,
+                             .epoch = sim_target.epoch,
+                             .seq = target_seq() };
+    out->schemas = xcalloc(sim_target.schema_count + 1, sizeof *out->schemas);
+    for (uint32_t i = 0; i < sim_target.schema_count; i++) {
+        out->schemas[i] =
+            schema_from_json(sim_target.schemas[i].data, sim_target.schemas[i].len, err);
         CHECK(out->schemas[i]);
         out->schema_count++;
     }
@@ -206,20 +185,24 @@ static int model_peek(struct sink *s, struct sink_state *out, struct err *err) {
     return tell(out, err);
 }
 
-static int model_recover(struct sink *sink, struct sink_state *out, struct err *err) {
-    struct model_sink *s = (struct model_sink *)sink;
+static void maybe_settle(void) {
     if (sim_below(STREAM_DOOR, 2)) {
         sinks_settle_late();
-    } else {
-        request_release(&target.late); /* fenced off: it never arrives */
     }
-    bool before = target.claimed;
+}
+
+static int model_recover(struct sink *sink, struct sink_state *out, struct err *err) {
+    struct model_sink *s = (struct model_sink *)sink;
+    maybe_settle();
+    request_release(&sim_target.late); /* fenced off: it never arrives */
+    bool before = sim_target.claimed;
     int rc = tell(out, err);
     out->knows = before ? out->knows : TARGET_NOTHING;
-    target.claimed = true;
-    out->epoch = s->epoch = ++target.epoch;
-    oracle_claimed(target.epoch, target.seq, s->group);
-    oracle_recovered(target.position);
+    sim_target.claimed = true;
+    target_claimed();
+    out->epoch = s->epoch = ++sim_target.epoch;
+    oracle_claimed(sim_target.epoch, sim_target.seq, s->group);
+    oracle_recovered(sim_target.position);
     sched_yield("recovered");
     return rc;
 }
@@ -229,16 +212,19 @@ static int model_apply_schema(struct sink *s, const struct commit_request *next,
     return 0;
 }
 
+/* A server that knows a commit when it sees it again is not asked, but told once more: nothing
+ * stops what is under way. */
+static bool knows_again(void) { return sim_target.kind == SINK_DEDUPE; }
+
 static enum commit_outcome model_commit(struct sink *sink, const struct commit_request *req,
                                         struct err *err) {
     (void)err;
     struct request r;
     request_of((struct model_sink *)sink, req, &r);
     check_retry(&r);
-    enum commit_outcome outcome = judge(&r);
-    if (outcome == COMMITTED) {
-        apply(&r);
-    }
+    maybe_settle();
+    enum commit_outcome outcome = target_take(&r);
+    maybe_settle();
     request_release(&r);
     if (outcome == COMMITTED) {
         sched_yield("committed");
@@ -247,22 +233,35 @@ static enum commit_outcome model_commit(struct sink *sink, const struct commit_r
 }
 
 void sinks_be_late(struct sink *sink, const struct commit_request *req) {
-    if (target.models && !target.late.under_way) {
-        request_of((struct model_sink *)sink, req, &target.late);
-        check_retry(&target.late);
-        target.late.under_way = true;
+    if (sim_target.kind == SINK_JSONL) {
+        return;
     }
+    struct request r;
+    request_of((struct model_sink *)sink, req, &r);
+    check_retry(&r);
+    target_take_part(&r);
+    if (sim_target.late.under_way) {
+        request_release(&r);
+        return;
+    }
+    sim_target.late = r;
+    sim_target.late.under_way = true;
 }
 
 static enum resolve_outcome model_resolve(struct sink *sink, const struct commit_request *req,
                                           struct err *err) {
     (void)sink, (void)err;
-    if (target.late.under_way && sim_below(STREAM_DOOR, 2)) {
-        sinks_settle_late();
+    maybe_settle();
+    if (knows_again()) {
+        return RESOLVED_NOT_COMMITTED;
     }
-    request_release(&target.late); /* told off: it never arrives */
-    return same_text(target.position, req->to) && target.seq == req->seq ? RESOLVED_COMMITTED
-                                                                         : RESOLVED_NOT_COMMITTED;
+    if (sim_target.kind == SINK_TOKEN && sim_target.late.under_way && sim_below(STREAM_DOOR, 2)) {
+        return RESOLVE_UNKNOWN; /* the token may still come */
+    }
+    request_release(&sim_target.late); /* told off: it never arrives */
+    return same_text(sim_target.position, req->to) && target_seq() == req->seq
+               ? RESOLVED_COMMITTED
+               : RESOLVED_NOT_COMMITTED;
 }
 
 static int model_writer_open(struct sink *s, uint32_t number, struct sink_writer **out,
@@ -275,7 +274,7 @@ static int model_writer_open(struct sink *s, uint32_t number, struct sink_writer
 }
 static int model_stage(struct sink_writer *w, const struct stage_item *item, struct err *err) {
     (void)err;
-    events_of_item(target.db, item, &((struct model_writer *)w)->events);
+    events_of_item(sim_target.db, item, &((struct model_writer *)w)->events);
     return 0;
 }
 static int model_seal(struct sink_writer *writer, uint64_t seq, struct sink_part **out,
@@ -304,15 +303,17 @@ static int model_summary(struct sink *s, struct buf *out, struct err *err) {
     return 0;
 }
 
-#define MODEL_OPS                                                                                  \
-    .owns_position = true, .stages = true, .freshness_us = 50 * US_PER_MS, .close = model_close,   \
-    .examine = model_examine, .peek = model_peek, .recover = model_recover,                        \
-    .apply_schema = model_apply_schema, .commit = model_commit, .resolve = model_resolve,          \
-    .writer_open = model_writer_open, .writer_stage = model_stage, .writer_seal = model_seal,      \
-    .writer_close = model_writer_close, .part_free = model_part_free, .summary = model_summary
-static const struct sink_ops model_1_ops = {
-    .name = "model1", .writers_max = 1, .open = model_1_open, MODEL_OPS
-};
-static const struct sink_ops model_2_ops = {
-    .name = "model2", .writers_max = 2, .open = model_2_open, MODEL_OPS
+#define MODEL(NAME, WRITERS)                                                                       \
+    {                                                                                              \
+        .name = NAME, .writers_max = WRITERS, .owns_position = true, .stages = true,               \
+        .freshness_us = 50 * US_PER_MS, .open = model_open, .close = model_close,                  \
+        .examine = model_examine, .peek = model_peek, .recover = model_recover,                    \
+        .apply_schema = model_apply_schema, .commit = model_commit, .resolve = model_resolve,      \
+        .writer_open = model_writer_open, .writer_stage = model_stage, .writer_seal = model_seal,  \
+        .writer_close = model_writer_close, .part_free = model_part_free, .summary = model_summary \
+    }
+static const struct sink_ops model_ops[SINK_KINDS] = {
+    [SINK_MODEL_1] = MODEL("model1", 1),  [SINK_MODEL_2] = MODEL("model2", 2),
+    [SINK_TOKEN] = MODEL("token", 1),     [SINK_DEDUPE] = MODEL("dedupe", 2),
+    [SINK_VERSION] = MODEL("version", 1),
 };

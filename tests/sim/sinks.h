@@ -1,9 +1,17 @@
 /* Targets of the simulator. Each asks the oracles after every commit; faults stand before it
  * (faulty.h):
  *
- *   model  transactional: rows and position change at once, only from the stored position and by
- *          the newest epoch. A request that is late takes effect later, or never
- *   jsonl  the product's own sink on the memory disk; its folder is read back as a reader would
+ *   model1, model2  transactional: rows and position change at once, only from the stored position
+ *           and by the newest epoch; with one writer or two
+ *   token   compares nothing and hands back the last token: the newest epoch's commits must go on
+ *           from it (oracle `token`)
+ *   dedupe  cannot be asked, but knows a commit that comes again and refuses one that differs from
+ *           what came under its number (oracle `dedupe`)
+ *   version rows come one by one, in any order, perhaps not all; each with a version, of which a
+ *           key's newest counts once the position stands (oracle `version`)
+ *   jsonl   the product's own sink on the memory disk; its folder is read back as a reader would
+ *
+ * A request to a model that is late takes effect later, or never.
  *
  * Thread: the simulator's one. */
 #pragma once
@@ -11,7 +19,15 @@
 #include "tests/sim/database.h"
 #include "tests/sim/disk.h"
 
-enum sink_kind { SINK_MODEL_1, SINK_MODEL_2 /* two writers */, SINK_JSONL, SINK_KINDS };
+enum sink_kind {
+    SINK_MODEL_1,
+    SINK_MODEL_2,
+    SINK_JSONL,
+    SINK_TOKEN,
+    SINK_DEDUPE,
+    SINK_VERSION,
+    SINK_KINDS
+};
 #define SIM_JSONL_DIR "/data/changes"
 const struct sink_ops *sim_sink_ops(enum sink_kind kind);
 void sinks_init(struct db *db, struct disk *disk, enum sink_kind kind);

@@ -1,6 +1,48 @@
-/* Inside of the simulator's targets. Included by sinks.c and sinks_jsonl.c only. */
+/* Inside of the simulator's targets: what a model target holds, and how its kind takes a request.
+ * Included by sinks*.c only. */
 #pragma once
+#include "tests/sim/event.h"
 #include "tests/sim/sinks.h"
 
+#define TARGET_SCHEMAS (DB_TABLES + 4)
+
+/* A commit as it travels. */
+struct request {
+    bool under_way;
+    char *from, *to;
+    uint64_t epoch, seq;
+    unsigned group;
+    char *labels[TARGET_SCHEMAS];
+    uint32_t label_count;
+    struct schema *schemas[TARGET_SCHEMAS];
+    uint32_t schema_count;
+    struct events events;
+};
+struct target {
+    struct db *db;
+    enum sink_kind kind;
+    bool claimed;
+    char *position, *token;
+    uint64_t epoch, seq;
+    struct buf schemas[TARGET_SCHEMAS]; /* JSON, as a target keeps them */
+    uint32_t schema_count;
+    struct request late;
+    uint64_t tried_epoch, tried_seq, tried_hash; /* the last commit that was asked for */
+};
+extern struct target sim_target;
 extern const struct sink_ops sim_jsonl_ops;
 void jsonl_target_init(struct db *db, struct disk *disk);
+
+uint64_t request_hash(const struct request *r); /* of all that it says */
+/* Rows and position stand from now on. */
+void target_apply(const struct request *r);
+/* Only from the stored position and by the newest epoch. */
+enum commit_outcome target_judge(const struct request *r);
+
+/* sinks_kinds.c: the request arrives at a server of its kind. */
+enum commit_outcome target_take(const struct request *r);
+/* A part of it arrives, and what makes it a commit does not. */
+void target_take_part(const struct request *r);
+void target_claimed(void); /* what was in doubt is thrown away */
+/* The seq of the stored position, as the server hands it back. */
+uint64_t target_seq(void);

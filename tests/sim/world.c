@@ -127,7 +127,7 @@ static void instance_start(unsigned machine) {
         i->rival = i->rival || sched_suspended(w.instances[k]->group);
     }
     struct budget budget;
-    budget_plan(&budget, i->env.memory_bytes, s->lanes, s->sink == SINK_MODEL_2 ? 2 : 1);
+    budget_plan(&budget, i->env.memory_bytes, s->lanes, (unsigned)i->config.sink->writers_max);
     oracle_watch_channels(i->group, &i->metrics,
                           budget.log_bytes + budget.lane_bytes + 2 * budget.writer_bytes +
                               CONTROL_CHANNELS_BYTES);
