@@ -84,6 +84,7 @@ static const struct number numbers[] = {
     NUMBER(keys, false),
     NUMBER(chunk_rows, false),
     NUMBER(crash_at, false),
+    NUMBER(crash_again, false),
     NUMBER(pace_us, false),
     NUMBER(fault_at, false),
     NUMBER(fault_permille, false),

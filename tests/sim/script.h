@@ -12,8 +12,9 @@ struct script {
     unsigned tables; /* of the mix below, 1..6 */
     unsigned keys, lanes, chunk_rows;
     unsigned crashes, zombies, newcomers, server_crashes;
-    unsigned crash_at; /* step of the first instance; 0 = drawn */
-    unsigned power;    /* percent of crashes that take the machine with them */
+    unsigned crash_at;    /* step of the first instance; 0 = drawn */
+    unsigned crash_again; /* with it: step of the second instance; 0 = it lives */
+    unsigned power;       /* percent of crashes that take the machine with them */
     unsigned once, ddl, fat, long_keys, pace_us;
     unsigned faults;   /* at most */
     unsigned fault_at; /* only that call; 0 = drawn */

@@ -3,7 +3,8 @@
  *   sim --seeds A..B      each in a process; a result line for 100 of them, and for each that fails
  *   sim --seed N          one seed; with --trace, what happened on standard error
  *   sim --shrink N        the smallest numbers with which it still fails by the same oracle
- *   sim --exhaustive [N]  a short script (of seed N), killed at every step of its first instance
+ *   sim --exhaustive [N | A..B]  a short script (of seed N), killed at every step of its first
+ *                         instance; with --pairs, also at every pair of steps of its first two
  *   sim --hash N [FILL]   as --seed, with the heap filled with that byte
  *
  * --seeds of 1000 or more play some exhaustive scripts too; all end with `deterministic`: 50 seeds
@@ -29,7 +30,7 @@
 struct options {
     const char *sets[SETS_MAX];
     unsigned set_count;
-    bool trace, first_only;
+    bool trace, first_only, pairs;
     int perturb;
 };
 
@@ -103,38 +104,62 @@ static void put_failure(uint64_t seed, const struct options *o, const struct sim
     fflush(stdout);
 }
 
-/* A crash at every step: the script is short, so that the first instance is done within some
- * hundred steps. How many crashes failed. */
-static unsigned exhaustive(uint64_t seed, const struct options *given, struct sim_verdict *v) {
+/* A short script, so that an instance is done within some hundred steps; `crash` says when it dies.
+ */
+static void be_brief(struct options *o, const char *crash, const char *again) {
     static const char *const brief[] = { "txs=6",     "faults=0",    "crashes=1",
                                          "zombies=0", "newcomers=0", "server_crashes=0",
                                          "keys=8",    "fat=0" };
-    struct options o = *given;
-    char crash[32];
-    unsigned failed = 0, at = 0;
     for (size_t i = 0; i < ARRAY_COUNT(brief); i++) {
-        o.sets[o.set_count++] = brief[i];
+        o->sets[o->set_count++] = brief[i];
     }
-    o.sets[o.set_count++] = crash;
-    do {
-        snprintf(crash, sizeof crash, "crash_at=%u", ++at);
-        run_seed(seed, &o, v);
-        if (*v->oracle) {
-            failed++;
-            put_failure(seed, &o, v);
+    o->sets[o->set_count++] = crash;
+    o->sets[o->set_count++] = again;
+}
+
+/* A crash at every step of the first instance; with pairs, after each of them one at every step of
+ * the second too. How many runs failed. */
+static unsigned exhaustive(uint64_t seed, const struct options *given, struct sim_verdict *v) {
+    struct options o = *given;
+    char crash[32], again[32];
+    unsigned failed = 0, runs = 0, steps = 0;
+    bool first_dies = true;
+    be_brief(&o, crash, again);
+    for (unsigned at = 1; first_dies; at++) {
+        bool dies = true;
+        snprintf(crash, sizeof crash, "crash_at=%u", at);
+        for (unsigned second = 0; dies && (second == 0 || (given->pairs && first_dies)); second++) {
+            snprintf(again, sizeof again, "crash_again=%u", second);
+            run_seed(seed, &o, v);
+            dies = v->crashes > (second > 0);
+            first_dies = second ? first_dies : dies;
+            runs += dies;
+            if (*v->oracle) {
+                failed++;
+                put_failure(seed, &o, v);
+            }
         }
-    } while (v->crashes > 0);
+        steps += first_dies;
+    }
     if (!failed) {
-        printf("ok exhaustive %llu: a crash at each of %u steps\n", (unsigned long long)seed,
-               at - 1);
+        printf(given->pairs
+                   ? "ok pairs %llu: a crash at each of %u steps, alone and with a second one: %u\n"
+                   : "ok exhaustive %llu: a crash at each of %u steps\n",
+               (unsigned long long)seed, steps, runs);
     }
     fflush(stdout);
     return failed;
 }
 
-static int exhaustive_alone(uint64_t seed, const struct options *o, struct sim_verdict *v) {
-    unsigned failed = exhaustive(seed, o, v);
-    printf("%d passed, %u failed\n", !failed, failed);
+static int exhaustive_alone(uint64_t from, uint64_t to, const struct options *o,
+                            struct sim_verdict *v) {
+    unsigned passed = 0, failed = 0;
+    for (uint64_t seed = from; seed <= to; seed++) {
+        unsigned n = exhaustive(seed, o, v);
+        failed += n;
+        passed += n == 0;
+    }
+    printf("%u passed, %u failed\n", passed, failed);
     return failed ? 1 : 0;
 }
 
@@ -261,8 +286,9 @@ static int one(uint64_t seed, const struct options *o, struct sim_verdict *v) {
 }
 
 static int usage(void) {
-    fprintf(stderr, "sim --seeds A..B | --seed N [--trace] | --shrink N | --exhaustive [N] | "
-                    "--hash N [FILL] [--first] [--set NAME=N]...\n");
+    fprintf(stderr,
+            "sim --seeds A..B | --seed N [--trace] | --shrink N | "
+            "--exhaustive [N | A..B] [--pairs] | --hash N [FILL] [--first] [--set NAME=N]...\n");
     return 2;
 }
 
@@ -274,6 +300,8 @@ int main(int argc, char **argv) {
             o.trace = true;
         } else if (strcmp(argv[i], "--first") == 0) {
             o.first_only = true;
+        } else if (strcmp(argv[i], "--pairs") == 0) {
+            o.pairs = true;
         } else if (strcmp(argv[i], "--set") == 0 && i + 1 < argc && o.set_count < SETS_MAX / 2) {
             struct script scratch;
             o.sets[o.set_count++] = argv[++i];
@@ -297,9 +325,12 @@ int main(int argc, char **argv) {
     if (strcmp(mode, "--seeds") == 0 && strncmp(end, "..", 2) == 0) {
         return seeds(from, strtoull(end + 2, NULL, 10), &o, v);
     }
+    if (strcmp(mode, "--exhaustive") == 0) {
+        bool range = end && strncmp(end, "..", 2) == 0;
+        return exhaustive_alone(from, range ? strtoull(end + 2, NULL, 10) : from, &o, v);
+    }
     o.perturb = fill ? atoi(fill) : 0;
     return strcmp(mode, "--seed") == 0 || strcmp(mode, "--hash") == 0 ? one(from, &o, v)
            : strcmp(mode, "--shrink") == 0                            ? shrink(from, &o, v)
-           : strcmp(mode, "--exhaustive") == 0 ? exhaustive_alone(from, &o, v)
-                                               : usage();
+                                                                      : usage();
 }

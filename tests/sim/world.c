@@ -83,6 +83,8 @@ static void draw_end(struct instance *i) {
     unsigned range = below(2) ? 400 : 4000;
     if (w.s->crash_at && w.count == 1) {
         sched_kill_at(i->group, w.s->crash_at);
+    } else if (w.s->crash_at && w.s->crash_again && w.count == 2) {
+        sched_kill_at(i->group, w.s->crash_again);
     } else if (w.crashes && !w.s->crash_at) {
         w.crashes--;
         sched_kill_at(i->group, 1 + below(range));
