@@ -121,7 +121,7 @@ static void be_brief(struct options *o, const char *crash, const char *again) {
  * the second too. How many runs failed. */
 static unsigned exhaustive(uint64_t seed, const struct options *given, struct sim_verdict *v) {
     struct options o = *given;
-    char crash[32], again[32];
+    char crash[32] = "", again[32] = "";
     unsigned failed = 0, runs = 0, steps = 0;
     bool first_dies = true;
     be_brief(&o, crash, again);
