@@ -352,9 +352,11 @@ uint64_t db_visible_prefix(const struct db *db) {
 }
 
 bool db_prepared_pending(const struct db *db) {
+    uint64_t prefix = db_visible_prefix(db);
     for (unsigned i = 0; i < db->tx_count; i++) {
         const struct db_tx *tx = &db->txs[i];
-        if (tx->state == TX_PREPARED || (tx->state == TX_COMMITTED && tx->prepared)) {
+        bool beyond = tx->state == TX_VISIBLE && tx->prepared < prefix && tx->end > prefix;
+        if (tx->state == TX_PREPARED || (tx->prepared && (tx->state == TX_COMMITTED || beyond))) {
             return true;
         }
     }

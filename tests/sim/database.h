@@ -117,7 +117,8 @@ uint64_t db_tx_number(const struct db *db,
 void db_snapshot(const struct db *db, struct snapshot *out, uint64_t *high);
 uint64_t db_visible_prefix(const struct db *db); /* offset: all transactions below are visible */
 bool db_prepared_pending(
-    const struct db *db); /* some transaction is prepared, or was and is not yet visible */
+    const struct db *db); /* some transaction is prepared, or was and is not yet visible, or lies
+                             with its end alone beyond the visible prefix */
 /* A table after all transactions that end at or below offset; after those a snapshot sees. */
 void db_state_at(const struct db *db, unsigned table, uint64_t offset, struct db_state *out);
 void db_state_seen(const struct db *db, unsigned table, const struct snapshot *s,

@@ -31,7 +31,7 @@ static void pause_some(void) { sched_pause_us(1000 + sim_below(STREAM_FAULT, 300
 static enum fault_kind one_of(unsigned kinds) {
     enum fault_kind found[8];
     unsigned n = 0;
-    for (unsigned bit = 1; bit <= FAULT_LATE; bit *= 2) {
+    for (unsigned bit = 1; bit <= FAULT_CONFLICT; bit *= 2) {
         if (kinds & bit) {
             found[n++] = (enum fault_kind)bit;
         }
@@ -49,6 +49,7 @@ static int fail(const struct fault *f, struct err *err) {
         return err_set(err, ERR_REWIND, "connection_lost", "%s: injected", f->call);
     case FAULT_UNKNOWN:
     case FAULT_LATE:
+    case FAULT_CONFLICT:
         return err_set(err, ERR_RETRY, "answer_lost", "%s: injected", f->call);
     case FAULT_FULL:
         return err_set(err, ERR_RETRY, "disk_full", "%s: injected", f->call);

@@ -7,17 +7,26 @@
 
 #include "cdc/base/err.h"
 
-enum fault_door { FAULT_SOURCE, FAULT_LANE, FAULT_LOG, FAULT_SINK, FAULT_FILE, FAULT_DOORS };
+enum fault_door {
+    FAULT_SOURCE,
+    FAULT_LANE,
+    FAULT_LOG,
+    FAULT_SINK,
+    FAULT_COMMIT, /* of the sink: apply_schema, commit, resolve */
+    FAULT_FILE,
+    FAULT_DOORS
+};
 
 /* How a call may fail; a set of them says what its contract allows. */
 enum fault_kind {
-    FAULT_RETRY = 1,   /* server_busy */
-    FAULT_REWIND = 2,  /* connection_lost */
-    FAULT_UNKNOWN = 4, /* of a commit: no answer; answer_lost, to be retried */
-    FAULT_FULL = 8,    /* disk_full, to be retried */
-    FAULT_STUCK = 16,  /* disk_full, to be rewound: what was written is not taken back */
-    FAULT_IO = 32,     /* io_error */
-    FAULT_LATE = 64,   /* of a commit: answered UNKNOWN, and under way for longer */
+    FAULT_RETRY = 1,      /* server_busy */
+    FAULT_REWIND = 2,     /* connection_lost */
+    FAULT_UNKNOWN = 4,    /* of a commit: no answer; answer_lost, to be retried */
+    FAULT_FULL = 8,       /* disk_full, to be retried */
+    FAULT_STUCK = 16,     /* disk_full, to be rewound: what was written is not taken back */
+    FAULT_IO = 32,        /* io_error */
+    FAULT_LATE = 64,      /* of a commit: answered UNKNOWN, and under way for longer */
+    FAULT_CONFLICT = 128, /* of a commit: the target says that it stands elsewhere */
 };
 #define FAULT_SESSION ((unsigned)FAULT_RETRY | FAULT_REWIND)
 

@@ -76,7 +76,7 @@ static int faulty_recover(struct sink *s, struct sink_state *out, struct err *er
 }
 static int faulty_apply_schema(struct sink *s, const struct commit_request *next, struct err *err) {
     struct fault f;
-    return enter(&f, "apply_schema", err)
+    return fault_enter(&f, FAULT_COMMIT, "apply_schema", FAULT_SESSION, FAULT_SESSION, err)
                ? -1
                : fault_leave(&f, of->apply_schema(inner(s), next, err), err);
 }
@@ -84,12 +84,17 @@ static int faulty_apply_schema(struct sink *s, const struct commit_request *next
 static enum commit_outcome faulty_commit(struct sink *s, const struct commit_request *req,
                                          struct err *err) {
     struct fault f;
-    if (fault_enter(&f, FAULT_SINK, "commit", FAULT_SESSION | FAULT_UNKNOWN | FAULT_LATE,
-                    FAULT_UNKNOWN, err)) {
+    if (fault_enter(&f, FAULT_COMMIT, "commit",
+                    FAULT_SESSION | FAULT_UNKNOWN | FAULT_LATE | FAULT_CONFLICT, FAULT_UNKNOWN,
+                    err)) {
         if (f.kind == FAULT_LATE) {
             sinks_be_late(inner(s), req);
+        } else if (f.kind == FAULT_RETRY || f.kind == FAULT_REWIND) {
+            sinks_be_cut(inner(s), req);
         }
-        return f.kind == FAULT_UNKNOWN || f.kind == FAULT_LATE ? COMMIT_UNKNOWN : COMMIT_FAILED;
+        return f.kind == FAULT_UNKNOWN || f.kind == FAULT_LATE ? COMMIT_UNKNOWN
+               : f.kind == FAULT_CONFLICT                      ? COMMIT_CONFLICT
+                                                               : COMMIT_FAILED;
     }
     enum commit_outcome outcome = of->commit(inner(s), req, err);
     return fault_leave(&f, outcome, err) == (int)outcome ? outcome : COMMIT_UNKNOWN;
@@ -98,7 +103,7 @@ static enum resolve_outcome faulty_resolve(struct sink *s, const struct commit_r
                                            struct err *err) {
     struct fault f;
     unsigned kinds = FAULT_SESSION | FAULT_UNKNOWN;
-    if (fault_enter(&f, FAULT_SINK, "resolve", kinds, kinds, err)) {
+    if (fault_enter(&f, FAULT_COMMIT, "resolve", kinds, kinds, err)) {
         return f.kind == FAULT_UNKNOWN ? RESOLVE_UNKNOWN : RESOLVE_FAILED;
     }
     enum resolve_outcome outcome = of->resolve(inner(s), req, err);

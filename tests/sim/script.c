@@ -17,7 +17,7 @@ void script_draw(struct script *s, uint64_t seed) {
     s->policy = draw(POLICY_COUNT);
     s->txs = 15 + draw(60);
     s->tables = 1 + draw(6);
-    s->keys = draw(12) == 0 ? 160 : 12 + draw(8);
+    s->keys = draw(7) == 0 ? 160 : 12 + draw(8);
     s->lanes = 1 + draw(3);
     s->chunk_rows = 2 + draw(6);
     s->crashes = draw(5) < 2 ? 0 : draw(4);
@@ -27,11 +27,20 @@ void script_draw(struct script *s, uint64_t seed) {
     s->power = draw(3) * 50;
     s->once = draw(4) == 0;
     s->ddl = draw(2) ? draw(120) : 0;
-    s->fat = draw(25) == 0;
+    s->fat = draw(15) == 0;
     static const unsigned paces[] = { 1000, 10000, 60000, 200000 };
     s->pace_us = paces[draw(4)];
     s->fault_permille = draw(3) ? draw(25) : 0;
     s->faults = s->fault_permille ? 1 + draw(30) : 0;
+    if (draw(6) == 0) { /* a long life, in which much has time to happen */
+        s->txs = 120 + draw(180);
+        s->faults *= 2;
+    }
+    if (s->faults && draw(3) == 0) { /* a storm at one door */
+        s->fault_door = 1 + draw(FAULT_DOORS);
+        s->fault_permille = 20 + draw(s->fault_door == 1 + FAULT_COMMIT ? 600 : 80);
+        s->faults = 5 + draw(60);
+    }
     s->delay_permille = draw(4) ? 0 : draw(15);
     s->long_keys = draw(8) == 0;
     if (s->keys > 60) {
@@ -51,7 +60,7 @@ void script_draw(struct script *s, uint64_t seed) {
         s->keys = 10;
         s->tables = 1 + draw(2);
     }
-    if (s->zombies && draw(2)) {
+    if (s->zombies && draw(4)) {
         s->sink = SINK_JSONL; /* where nothing but its files fences them */
     }
 }
@@ -88,6 +97,7 @@ static const struct number numbers[] = {
     NUMBER(pace_us, false),
     NUMBER(fault_at, false),
     NUMBER(fault_permille, false),
+    NUMBER(fault_door, false),
 };
 
 static unsigned *at(struct script *s, const struct number *n) {

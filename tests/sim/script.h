@@ -19,6 +19,7 @@ struct script {
     unsigned faults;   /* at most */
     unsigned fault_at; /* only that call; 0 = drawn */
     unsigned fault_permille, delay_permille;
+    unsigned fault_door; /* only calls of this one fail (enum fault_door + 1); 0 = any */
 };
 void script_draw(struct script *s, uint64_t seed); /* sets the seed's streams to their beginnings */
 /* "txs=20": false if there is no such number. */

@@ -232,6 +232,16 @@ static enum commit_outcome model_commit(struct sink *sink, const struct commit_r
     return outcome;
 }
 
+void sinks_be_cut(struct sink *sink, const struct commit_request *req) {
+    if (sim_target.kind == SINK_VERSION) {
+        struct request r;
+        request_of((struct model_sink *)sink, req, &r);
+        check_retry(&r);
+        target_take_part(&r);
+        request_release(&r);
+    }
+}
+
 void sinks_be_late(struct sink *sink, const struct commit_request *req) {
     if (sim_target.kind == SINK_JSONL) {
         return;

@@ -35,3 +35,5 @@ void sinks_settle_late(void); /* requests under way arrive now */
 /* The request is under way and unanswered from now on; jsonl, whose files have no way to be late,
  * loses it. */
 void sinks_be_late(struct sink *s, const struct commit_request *req);
+/* It breaks off: a part of the rows has arrived where they come one by one, and it fails. */
+void sinks_be_cut(struct sink *s, const struct commit_request *req);

@@ -198,7 +198,7 @@ static enum commit_outcome send_rows(const struct request *r, unsigned rows) {
     for (unsigned i = 0; outcome == COMMITTED && i < rows; i++) {
         unsigned at = (first + i) % count;
         put_version(r->seq, at, &r->events.at[at]);
-        if (sim_below(STREAM_DOOR, 8) == 0) {
+        if (sim_below(STREAM_DOOR, 2) == 0) {
             sched_yield("version");
             outcome = target_judge(r);
         }

@@ -427,7 +427,8 @@ static void start_faults(const struct script *s) {
                                .at = s->fault_at,
                                .delay_permille = s->delay_permille };
     for (unsigned d = 0; d < FAULT_DOORS && s->faults; d++) {
-        plan.permille[d] = sim_below(STREAM_FAULT, 2) ? s->fault_permille : s->fault_permille / 5;
+        unsigned drawn = sim_below(STREAM_FAULT, 2) ? s->fault_permille : s->fault_permille / 5;
+        plan.permille[d] = !s->fault_door ? drawn : s->fault_door == d + 1 ? s->fault_permille : 0;
     }
     fault_plan(&plan);
 }
