@@ -169,7 +169,9 @@ static void check_versioned(const struct versioned *v) {
 
 /* The position stands at r: its rows count, and nothing that bears a number up to its own stays. */
 static void settle_versions(const struct request *r) {
-    qsort(pending, pending_count, sizeof *pending, compare_versions);
+    if (pending_count) {
+        qsort(pending, pending_count, sizeof *pending, compare_versions);
+    }
     unsigned rows = 0, left = 0;
     for (unsigned i = 0; i < pending_count; i++) {
         if (pending[i].seq > r->seq) {
