@@ -29,8 +29,26 @@ def case_commit_waits_for_standby(t):
         server.configure(synchronous_standby_names="")
 
 
-def below_the_log(flow, server, writer, local):
+def demand_standby(flow, server):
+    """From its return on commits wait. The reload alone is not enough: the checkpointer takes the setting over a little later."""
     server.configure(synchronous_standby_names="missing")
+    probe = server.session(flow.database)
+
+    def waits():
+        probe.send("select pg_logical_emit_message(true, 'probe', '')")
+        wait_until(lambda: not probe.waiting() or waits_for_standby(server, probe), 20, "a probe to commit or to wait")
+        held = waits_for_standby(server, probe)
+        if held:
+            server.sql("select pg_cancel_backend(%d)" % probe.pid)
+        probe.receive()
+        return held
+
+    wait_until(waits, 20, "commits to wait for a standby")
+    probe.close()
+
+
+def below_the_log(flow, server, writer, local):
+    demand_standby(flow, server)
     writer.send("begin; insert into t values (1000, 'waits'); update t set body = 'waits' where id = 1; delete from t where "
         "id = 2; insert into nokey values (1); commit")
     wait_until(lambda: waits_for_standby(server, writer), 20, "the commit to wait for the standby")
@@ -48,7 +66,7 @@ def below_the_log(flow, server, writer, local):
     local.execute("create table late (id int primary key, body text); insert into late select g, 'a' from "
         "generate_series(1, 10) g;"
                   "create table late_nokey (id int); alter table late_nokey replica identity full")
-    server.configure(synchronous_standby_names="missing")
+    demand_standby(flow, server)
     writer.send("begin; insert into late values (1000, 'waits'); update late set body = 'w' where id = 1; delete from late "
         "where id = 2; insert into late_nokey values (1); commit")
     wait_until(lambda: waits_for_standby(server, writer), 20, "the commit to wait for the standby")
