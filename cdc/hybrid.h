@@ -55,10 +55,11 @@ struct hybrid_out {
 };
 typedef void (*hybrid_emit_fn)(void *arg, const struct hybrid_out *out);
 
-/* schemas: as the target knows them at `applied` (may be empty); stored: the JSON object that holds
- * what hybrid_put_position wrote into a position, or NULL without one. */
 struct hybrid *hybrid_new(const struct hybrid_config *config, hybrid_emit_fn emit, void *emit_arg);
 void hybrid_free(struct hybrid *h);
+/* schemas: as the target knows them at `applied` (may be empty); stored: the JSON object that holds
+ * what hybrid_put_position wrote into a position, or NULL without one. resume: as stored with it,
+ * lower than applied only while a prepared transaction needs it. */
 int hybrid_restore(struct hybrid *h, struct logpos applied, struct logpos resume,
                    const char *stored, struct schema *const *schemas, uint32_t schema_count,
                    struct err *err);

@@ -2,9 +2,9 @@
  *
  * A commit makes rows and position visible at once, only if the stored position is still `from` and
  * the epoch is the newest. Its outcome is no error but an enum; UNKNOWN is asked again with
- * resolve, nothing is deleted and nothing blindly retried. Threads: open, peek, recover,
- * apply_schema, commit, resolve, close: the commit task only (peek also before it runs). Writers:
- * their own task. */
+ * resolve, nothing is deleted and nothing blindly retried. Threads: open, examine, peek, recover,
+ * summary and close: the supervisor, while no commit task runs; apply_schema, commit, resolve and
+ * part_free: the commit task. Writers: their own task. */
 #pragma once
 #include "cdc/base/env.h"
 #include "cdc/base/opt.h"
