@@ -4,7 +4,7 @@
 # never starts a service and never lets Debian create a PostgreSQL cluster: what it changes for that (policy-rc.d, the
 # createcluster.conf of postgresql-common) is put back as it was. Without apt it only says what to install.
 
-TAILRACE_PACKAGES_BUILD="gcc libc6-dev pkg-config cmake ninja-build libpq-dev libjansson-dev libssl-dev libdeflate-dev zlib1g-dev"
+TAILRACE_PACKAGES_BUILD="gcc libc6-dev pkg-config cmake ninja-build libpq-dev libjansson-dev libssl-dev libdeflate-dev zlib1g-dev libzstd-dev liblz4-dev libsnappy-dev libsqlite3-dev libroaring-dev"
 TAILRACE_PACKAGES_RUN="postgresql-15 postgresql-client-15 python3"
 TAILRACE_PACKAGES_TEST="binutils clang libclang-rt-14-dev clang-format"
 
