@@ -1,6 +1,6 @@
-/* An Iceberg schema: fields with ids that are never used again, and how the schema of a source table
- * becomes one and follows it. A plain value with an arena. Source: Iceberg table spec, "Schemas and Data Types", "Schema
- * Evolution". Pure. */
+/* An Iceberg schema: fields with ids that are never used again, and how the schema of a source
+ * table becomes one and follows it. A plain value with an arena. Source: Iceberg table spec,
+ * "Schemas and Data Types", "Schema Evolution". Pure. Thread: the owner's. */
 #pragma once
 #include <jansson.h>
 
@@ -18,35 +18,67 @@ struct ice_field {
     const char *write_default;
 };
 struct ice_schema {
-    struct arena arena;
+    struct arena arena; /* all strings and arrays below */
     int32_t id;
     uint32_t field_count;
     struct ice_field *fields;
-    uint32_t identifier_count; /* the key's field ids: written where all are required and none is a float */
+    uint32_t identifier_count; /* the key's field ids: written where all are required and none is a
+                                  float */
     int32_t *identifiers;
 };
 void ice_schema_release(struct ice_schema *s);
+void ice_schema_copy(struct ice_schema *out, const struct ice_schema *s);
+/* Index of a field, -1 = none. By id: a list's element is not found. */
+int ice_schema_find(const struct ice_schema *s, const char *name);
+int ice_schema_find_id(const struct ice_schema *s, int32_t id);
 
-/* Columns besides the source's own, after them in the schema. */
-enum ice_extra { ICE_EXTRA_NONE = 0, ICE_EXTRA_OP = 1, ICE_EXTRA_TS = 2, ICE_EXTRA_POSITION = 4, ICE_EXTRA_DELETED = 8 };
+/* Columns besides the source's own, after them in the schema: the operation ("c", "u", "d", "r" of
+ * the changelog), the transaction's commit time, its position, and the mark of soft deletes. */
+enum ice_extra {
+    ICE_EXTRA_NONE = 0,
+    ICE_EXTRA_OP = 1,
+    ICE_EXTRA_TS = 2,
+    ICE_EXTRA_POSITION = 4,
+    ICE_EXTRA_DELETED = 8
+};
+#define ICE_EXTRA_COUNT 4
+/* The column's name for one of the bits: "_tailrace_op", "_tailrace_ts", "_tailrace_position",
+ * "_tailrace_deleted"; all are optional but the last, a required boolean where the table was made
+ * with it. */
+const char *ice_extra_name(enum ice_extra extra);
 
-/* The schema for a table that does not exist yet. Ids from 1 in column order, list elements after all fields.
- * text: does the user want this column as text? */
-void ice_schema_first(struct ice_schema *out, const struct schema *source, unsigned extras,
-                      bool (*text)(void *arg, const char *column), void *arg, int32_t *last_column_id);
+/* What the user wants of columns. */
+struct ice_schema_rules {
+    unsigned extras;                             /* enum ice_extra, or-ed */
+    bool (*text)(void *arg, const char *column); /* as text? NULL = none */
+    void *arg;
+    /* on_type_change=new_column: where Iceberg forbids the change, the old field keeps its id and
+     * data under the name "<column>_v1" (or 2, ...) and a new field takes the name. */
+    bool new_column;
+};
 
-/* What has to be done to a table's schema so that it holds the source's present rows. By name; a name that was dropped and
- * comes back gets a new id. */
+/* The schema for a table that does not exist yet, id 0. Ids from 1 in column order, list elements
+ * after all fields. ERR_FATAL "column_collision": a source column has the name of an extra. */
+int ice_schema_first(struct ice_schema *out, const struct schema *source,
+                     const struct ice_schema_rules *rules, int32_t *last_column_id,
+                     struct err *err);
+
+/* What has to be done to a table's schema so that it holds the source's present rows. By name; a
+ * name that was dropped and comes back gets a new id. */
 enum ice_change { ICE_SAME, ICE_EVOLVED, ICE_IMPOSSIBLE };
-/* ICE_EVOLVED: *out is the new schema (id not set), last_column_id raised. ICE_IMPOSSIBLE: a type change that
- * Iceberg forbids; `column` names it. Required becomes optional where the source says so, never the reverse. */
+/* ICE_EVOLVED: *out is the new schema (id = now's; the caller sets it), last_column_id raised.
+ * Added fields are optional. Required becomes optional where the source says so, never the reverse.
+ * ICE_IMPOSSIBLE: err ("type_change" for a change that Iceberg forbids, or "column_collision")
+ * names the column; *out and last_column_id are untouched. Fields kept by new_column are not
+ * dropped. Doc texts alone make no difference. */
 enum ice_change ice_schema_follow(const struct ice_schema *now, const struct schema *source,
-                                  unsigned extras, bool (*text)(void *arg, const char *column),
-                                  void *arg, int32_t *last_column_id, struct ice_schema *out,
-                                  const char **column);
-/* The column of the source behind each field (UINT16_MAX: none, an extra or a dropped one). */
+                                  const struct ice_schema_rules *rules, int32_t *last_column_id,
+                                  struct ice_schema *out, struct err *err);
+/* The column of the source behind each field (UINT16_MAX: none, an extra, a kept or a dropped one).
+ */
 void ice_schema_bind(const struct ice_schema *s, const struct schema *source, uint16_t *columns);
 
+/* {"type":"struct","schema-id":..,"identifier-field-ids":[..],"fields":[..]} */
 void ice_schema_put_json(struct buf *out, const struct ice_schema *s);
 /* Types that are none of ours (structs, maps, foreign ones) are ERR_FATAL "iceberg_schema". */
 int ice_schema_from_json(const json_t *json, struct ice_schema *out, struct err *err);
