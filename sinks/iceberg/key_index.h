@@ -1,79 +1,117 @@
 /* The key index of one table: key -> where its live row lies (file, position in it). A cache of the
  * table: it says which snapshot it describes, and whoever opens it compares, follows or rebuilds.
  *
- *   memory tier      open addressing, what changed since the last run was written
- *   runs             immutable files, sorted by hash, mapped; a filter each; newest first. Merged by size so
- *                    that few are left
- *   collisions       keys that share all 64 bits of their hash with another live key, whole
+ *   memory tier   a hash table kept in hash order: what changed since the last run was written
+ *   runs          immutable files, sorted by hash, mapped, a filter each; newest first; merged by
+ *                 size so that few are left
+ *   collisions    keys that share all 64 bits of their hash with another live key, whole
  *
- * Keys are known by a 64-bit hash (hash_bytes over key.h's encoding). A hash that is found is the key
- * itself where the key must be live (a streamed update or delete); where it need not be (a streamed
- * insert, a backfill) the caller compares the row in the file and, if it is another key, says so with
- * key_index_collide. Two entries of one hash that meet when runs are merged and of which neither replaced
- * the other are reported to `ask`, which reads both rows' keys from their files.
+ * Keys are known by a 64-bit hash (hash_bytes over key.h's encoding). A hash that is found is the
+ * key itself where the key must be live (a streamed update or delete); where it need not be (a
+ * streamed insert, a backfill) the caller compares the row in the file and, if it is another key,
+ * says so with key_index_collide. An entry is either *put* (the caller knew what was there: it
+ * replaces everything older of its hash) or *appended* (nobody looked). An appended one that meets
+ * another live one of its hash, when runs merge or when it is asked for, is one key or two: the
+ * rows' keys are read. One key: the later one lives. Two: both are kept with their full keys.
  *
- * A location is file << 40 | position: 24 bits of file number, 40 of position. Numbers of files are the
- * caller's; they are kept in the index's own table by path only (key_index_file).
+ * Durability: none needed. Nothing uncommitted survives: what came after the last whole
+ * key_index_checkpoint is no part of what open finds. Nothing is synced: directories, tables and
+ * the manifest are checked when the index is opened, the pages of runs when they are first touched
+ * (a checksum of 8 KiB each, once). A damaged or missing file at open = not there (`*found` false);
+ * damage met later is ERR_REWIND "index_damaged", after which open finds nothing. Either way the
+ * caller rebuilds. What the disk refuses to give to a mapping is the kernel's SIGBUS.
  *
- * Durability: none needed. Nothing uncommitted survives: runs written since the last
- * key_index_checkpoint are no part of what open finds. A damaged or missing file, or another tag than asked = not there
- * (`*found` false), and the caller rebuilds. Thread: its owner. Locks: none. */
+ * Errors of files pass through. After any error a call may be made again with the same arguments.
+ * Thread: its owner. Locks: none. */
 #pragma once
 #include "cdc/base/env.h"
 
+/* A location is file << 36 | position: 27 bits of file number, 36 of position, bit 63 clear. */
 #define KEY_LOC_NONE UINT64_MAX
-#define KEY_LOC_FILE(loc) ((uint32_t)((loc) >> 40))
-#define KEY_LOC_POS(loc) ((loc) & ((UINT64_C(1) << 40) - 1))
+#define KEY_LOC_ASK (UINT64_MAX - 1)
+#define KEY_LOC_POS_BITS 36
+#define KEY_FILE_MAX ((UINT32_C(1) << 27) - 2)
+#define KEY_LOC_FILE(loc) ((uint32_t)((loc) >> KEY_LOC_POS_BITS))
+#define KEY_LOC_POS(loc) ((loc) & ((UINT64_C(1) << KEY_LOC_POS_BITS) - 1))
 static inline uint64_t key_loc(uint32_t file, uint64_t pos) {
-    return (uint64_t)file << 40 | pos;
+    return (uint64_t)file << KEY_LOC_POS_BITS | pos;
 }
 
 struct key_index;
 struct key_index_config {
     struct files *files;
     const char *dir;       /* the table's own folder of the cache; made if absent */
-    uint64_t memory_bytes; /* of the memory tier and of merging, not of mapped pages */
-    /* Of two live rows with one hash: are they one key? 1 yes (then the one staged later lives), 0
-     * no: the full keys are put to a, b; -1 err. Called where runs are merged. */
-    int (*ask)(void *arg, uint64_t loc_a, uint64_t loc_b, struct buf *key_a, struct buf *key_b,
-               struct err *err);
-    void *ask_arg;
+    uint64_t memory_bytes; /* anonymous memory of all tiers, merging and rebuilding included,
+                              besides file names and collisions; at least 4 MiB are taken */
+    /* Puts the encoded key of the row at loc; out is empty. Called from any function below that
+     * takes an err, but only for rows whose hashes are equal, so next to never. A row that cannot
+     * be read yet (its file is still open): end that file first, or fail: the failed call may be
+     * made again later. */
+    int (*read_key)(void *arg, uint64_t loc, struct buf *out, struct err *err);
+    void *read_key_arg;
 };
-/* tag: what the index must describe, e.g. "<table uuid>/<snapshot id>"; NULL = begin empty. */
+/* Which tag the folder's last whole checkpoint has; empty if none can be read. */
+int key_index_stored(struct files *files, const char *dir, struct buf *tag, struct err *err);
+/* tag: what the index must describe, e.g. "<table uuid>/<snapshot id>"; NULL = begin empty. Where
+ * it is not found the index begins empty too, and what lay in the folder is removed. */
 int key_index_open(const struct key_index_config *config, const char *tag, bool *found,
                    struct key_index **out, struct err *err);
-void key_index_close(struct key_index *ix); /* NULL allowed; what was not checkpointed is gone */
+/* NULL allowed; what was not checkpointed is gone. */
+void key_index_close(struct key_index *ix);
 
-/* Many at once: locs[i] = where the key of hashes[i] lives, KEY_LOC_NONE if nowhere. Probes are ordered
- * by hash within, so that runs are walked and not jumped through. Of a hash with collisions the
- * answer is KEY_LOC_ASK: the caller takes key_index_find_key. */
-#define KEY_LOC_ASK (UINT64_MAX - 1)
+/* Numbers for the paths of data files, stored with the index. A number is never used again, not
+ * after key_index_drop or key_index_clear either. The same path gives the same number; ERR_REWIND
+ * "index_full" (and the index is gone) when there are none left. */
+int key_index_file(struct key_index *ix, const char *path, uint32_t *number, struct err *err);
+const char *key_index_path(const struct key_index *ix, uint32_t number); /* NULL: none, dropped */
+
+/* Many at once: locs[i] = where the key of hashes[i] lives, KEY_LOC_NONE if nowhere. Probes are
+ * ordered by hash within, so that runs are walked and not jumped through: give many. Of a hash with
+ * collisions the answer is KEY_LOC_ASK: the caller takes the _key functions. */
 int key_index_find(struct key_index *ix, const uint64_t *hashes, uint32_t count, uint64_t *locs,
                    struct err *err);
-uint64_t key_index_find_key(struct key_index *ix, uint64_t hash, const void *key, size_t len);
-/* The key's row is now at loc, whatever was known of it. */
-int key_index_put(struct key_index *ix, const uint64_t *hashes, const uint64_t *locs, uint32_t count,
-                  struct err *err);
-int key_index_put_key(struct key_index *ix, uint64_t hash, const void *key, size_t len, uint64_t loc, struct err *err);
-/* The keys live nowhere. */
+int key_index_find_key(struct key_index *ix, uint64_t hash, const void *key, size_t len,
+                       uint64_t *loc, struct err *err);
+/* The key's row is now at loc. The caller knows (from a key_index_find, after which nothing of this
+ * hash was appended) that no other key of this hash lives, or the hash collides already. Two keys
+ * of one hash that are both new in one batch are the caller's to notice. */
+int key_index_put(struct key_index *ix, const uint64_t *hashes, const uint64_t *locs,
+                  uint32_t count, struct err *err);
+int key_index_put_key(struct key_index *ix, uint64_t hash, const void *key, size_t len,
+                      uint64_t loc, struct err *err);
+/* The keys live nowhere. Of a hash that collides: ERR_FATAL "index_ask", use remove_key. */
 int key_index_remove(struct key_index *ix, const uint64_t *hashes, uint32_t count, struct err *err);
-int key_index_remove_key(struct key_index *ix, uint64_t hash, const void *key, size_t len, struct err *err);
-/* New keys that need no probe: cheaper than put. Two that meet later are asked about. */
-int key_index_append(struct key_index *ix, const uint64_t *hashes, const uint64_t *locs, uint32_t count, struct err *err);
+int key_index_remove_key(struct key_index *ix, uint64_t hash, const void *key, size_t len,
+                         struct err *err);
+/* New keys, nobody looked: cheaper than find and put. Two of one hash are told apart later. */
+int key_index_append(struct key_index *ix, const uint64_t *hashes, const uint64_t *locs,
+                     uint32_t count, struct err *err);
 /* The rows at these two places have one hash and are two keys. */
 int key_index_collide(struct key_index *ix, uint64_t hash, const void *key_a, size_t a_len,
-                      uint64_t loc_a, const void *key_b, size_t b_len, uint64_t loc_b, struct err *err);
+                      uint64_t loc_a, const void *key_b, size_t b_len, uint64_t loc_b,
+                      struct err *err);
 
-/* From now on the index, as it is, is what open finds under tag. Cheap: the memory tier is
- * written only when asked (`whole`) or full; without `whole` what is stored is the last whole tag, from which
- * the caller follows the table. */
+/* All rows of the files first..last are void: their keys live nowhere. Cost: a walk over the memory
+ * tier; runs forget them when they merge. */
+int key_index_drop(struct key_index *ix, uint32_t first, uint32_t last, struct err *err);
+/* All rows of all files are void (truncate, a new generation). */
+int key_index_clear(struct key_index *ix, struct err *err);
+/* Merges everything into one run: worth its time once, when a bulk load has ended. */
+int key_index_merge(struct key_index *ix, struct err *err);
+
+/* From now on the index, as it is, is what open finds under tag. Without `whole` this is free, and
+ * what is stored stays at the last whole tag, from which the caller follows the table, unless runs
+ * were written since: then it is whole anyhow. */
 int key_index_checkpoint(struct key_index *ix, const char *tag, bool whole, struct err *err);
-const char *key_index_tag(const struct key_index *ix); /* of the last whole checkpoint; NULL = none */
+/* Of the last whole checkpoint, or what was found; NULL = none. */
+const char *key_index_tag(const struct key_index *ix);
 
 struct key_index_size {
-    uint64_t keys;          /* entries, replaced ones of unmerged runs counted */
-    uint64_t memory_bytes;  /* anonymous */
-    uint64_t mapped_bytes;  /* of run files */
+    uint64_t keys;         /* entries, replaced ones of unmerged runs counted */
+    uint64_t memory_bytes; /* anonymous */
+    uint64_t mapped_bytes; /* of run files */
+    uint64_t disk_bytes;   /* of run files, with those that the last whole checkpoint still needs */
+    uint64_t collisions;   /* hashes of which more than one key lives */
     uint32_t runs;
 };
 void key_index_size(const struct key_index *ix, struct key_index_size *out);
