@@ -55,6 +55,11 @@ struct files_ops {
     enum files_result (*list)(struct files *f, const char *path, struct buf *out, struct err *err);
     int (*free_bytes)(struct files *f, const char *path, uint64_t *free_out, uint64_t *total_out,
                       struct err *err);
+    /* The first n bytes (1 to the file's size) to read in memory; they outlive the struct file and
+     * the name. The file must not change any more: beyond its end, or where the disk fails, a read
+     * ends the process (SIGBUS). */
+    int (*map)(struct file *file, size_t n, const void **out, struct err *err);
+    void (*unmap)(struct files *f, const void *p, size_t n);
 };
 /* First members of every implementation's own structs. */
 struct files {
@@ -118,6 +123,14 @@ static inline TR_MUST_CHECK int files_sync_dir(struct files *f, const char *p, s
 static inline TR_MUST_CHECK enum files_result files_list(struct files *f, const char *p,
                                                          struct buf *o, struct err *e) {
     return f->ops->list(f, p, o, e);
+}
+static inline TR_MUST_CHECK int file_map(struct file *x, size_t n, const void **o, struct err *e) {
+    return x->ops->map(x, n, o, e);
+}
+static inline void files_unmap(struct files *f, const void *p, size_t n) {
+    if (p) {
+        f->ops->unmap(f, p, n);
+    }
 }
 static inline TR_MUST_CHECK int files_free_bytes(struct files *f, const char *p, uint64_t *a,
                                                  uint64_t *t, struct err *e) {

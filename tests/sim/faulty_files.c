@@ -161,6 +161,14 @@ static int faulty_free_bytes(struct files *d, const char *path, uint64_t *free_o
                : fault_leave(&f, files_free_bytes(inner(d), path, free_out, total_out, err), err);
 }
 
+static int faulty_map(struct file *file, size_t n, const void **out, struct err *err) {
+    struct fault f;
+    return enter(&f, "map", FAULT_IO, 0, err)
+               ? -1
+               : fault_leave(&f, file_map(inner_file(file), n, out, err), err);
+}
+static void faulty_unmap(struct files *d, const void *p, size_t n) { files_unmap(inner(d), p, n); }
+
 const struct files_ops faulty_files_ops = {
     .mkdirs = faulty_mkdirs,
     .create_excl = faulty_create_excl,
@@ -177,6 +185,8 @@ const struct files_ops faulty_files_ops = {
     .sync_dir = faulty_sync_dir,
     .list = faulty_list,
     .free_bytes = faulty_free_bytes,
+    .map = faulty_map,
+    .unmap = faulty_unmap,
 };
 
 struct files *faulty_files(struct disk *disk, unsigned group) {

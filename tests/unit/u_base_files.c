@@ -79,6 +79,25 @@ TEST(files_write_appends_and_read_at_stops_at_the_end) {
     file_close(NULL);
 }
 
+TEST(files_map_outlives_the_file_and_its_name) {
+    struct files *f = files_os();
+    struct err err = ERR_INIT;
+    struct file *file = NULL;
+    const void *bytes = NULL;
+    EXPECT_TRUE(put_file(in_dir("a"), "hello world"));
+    if (!EXPECT_EQ_INT(files_open_read(f, in_dir("a"), &file, &err), FILES_OK)) {
+        return;
+    }
+    int result = file_map(file, 11, &bytes, &err);
+    file_close(file);
+    EXPECT_EQ_INT(files_unlink(f, in_dir("a"), &err), FILES_OK);
+    if (EXPECT_EQ_INT(result, 0)) {
+        EXPECT_EQ_MEM(bytes, 11, "hello world", 11);
+    }
+    files_unmap(f, bytes, 11);
+    files_unmap(f, NULL, 0);
+}
+
 TEST(files_names_taken_and_names_absent_are_results) {
     struct files *f = files_os();
     struct err err = ERR_INIT;

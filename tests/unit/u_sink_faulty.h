@@ -151,6 +151,14 @@ static int faulty_free_bytes(struct files *f, const char *p, uint64_t *a, uint64
     (void)f;
     return files_free_bytes(files_os(), p, a, b, err);
 }
+static int faulty_map(struct file *file, size_t n, const void **out, struct err *err) {
+    struct faulty_file *x = faulty_file_of(file);
+    return faulty_before(x->f, "map", err) ? -1 : file_map(x->under, n, out, err);
+}
+static void faulty_unmap(struct files *f, const void *p, size_t n) {
+    (void)f;
+    files_unmap(files_os(), p, n);
+}
 static const struct files_ops faulty_ops = {
     .mkdirs = faulty_mkdirs,
     .create_excl = faulty_create_excl,
@@ -167,4 +175,6 @@ static const struct files_ops faulty_ops = {
     .sync_dir = faulty_sync_dir,
     .list = faulty_list,
     .free_bytes = faulty_free_bytes,
+    .map = faulty_map,
+    .unmap = faulty_unmap,
 };

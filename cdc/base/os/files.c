@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -385,6 +386,22 @@ static int os_free_bytes(struct files *f TR_UNUSED, const char *path, uint64_t *
     return 0;
 }
 
+static int os_map(struct file *base, size_t n, const void **out, struct err *err) {
+    struct os_file *file = file_of(base);
+    CHECK(n > 0);
+    void *p = mmap(NULL, n, PROT_READ, MAP_SHARED, file->fd, 0);
+    if (p == MAP_FAILED) {
+        return failed(err, "map", file->path, errno);
+    }
+    *out = p;
+    return 0;
+}
+
+static void os_unmap(struct files *f TR_UNUSED, const void *p, size_t n) {
+    int result = munmap((void *)(uintptr_t)p, n);
+    CHECK(result == 0);
+}
+
 static const struct files_ops os_ops = {
     .mkdirs = os_mkdirs,
     .create_excl = os_create_excl,
@@ -401,6 +418,8 @@ static const struct files_ops os_ops = {
     .sync_dir = os_sync_dir,
     .list = os_list,
     .free_bytes = os_free_bytes,
+    .map = os_map,
+    .unmap = os_unmap,
 };
 
 struct files *files_os(void) {
