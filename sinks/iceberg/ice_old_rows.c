@@ -1,0 +1,115 @@
+/* See ice_old_rows.h. */
+#include "sinks/iceberg/ice_old_rows.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { OPEN_MAX_FILES = 8 };
+
+struct open_file {
+    char *url; /* NULL: free */
+    struct ice_parquet parquet;
+    uint64_t used; /* when last: the oldest goes */
+};
+struct ice_old_rows {
+    struct store *store;
+    struct open_file files[OPEN_MAX_FILES];
+    uint64_t clock;
+};
+
+struct ice_old_rows *ice_old_rows_new(struct store *store) {
+    struct ice_old_rows *x = xcalloc(1, sizeof *x);
+    x->store = store;
+    return x;
+}
+
+static void close_file(struct open_file *f) {
+    if (f->url) {
+        ice_parquet_close(&f->parquet);
+        free(f->url);
+        *f = (struct open_file){ 0 };
+    }
+}
+
+void ice_old_rows_free(struct ice_old_rows *x) {
+    if (x) {
+        for (int i = 0; i < OPEN_MAX_FILES; i++) {
+            close_file(&x->files[i]);
+        }
+        free(x);
+    }
+}
+
+static struct parquet_reader *reader_of(struct ice_old_rows *x, const char *url, struct err *err) {
+    struct open_file *oldest = &x->files[0];
+    for (int i = 0; i < OPEN_MAX_FILES; i++) {
+        struct open_file *f = &x->files[i];
+        if (f->url && strcmp(f->url, url) == 0) {
+            f->used = ++x->clock;
+            return f->parquet.reader;
+        }
+        oldest = f->used < oldest->used ? f : oldest;
+    }
+    close_file(oldest);
+    if (ice_parquet_open(&oldest->parquet, x->store, url, err)) {
+        return NULL;
+    }
+    oldest->url = xstrdup(url);
+    oldest->used = ++x->clock;
+    return oldest->parquet.reader;
+}
+
+static int no_row(const struct ice_place *p, struct err *err) {
+    return err_set(err, ERR_FATAL, "object_short", "\"%s\" has no row %" PRIu64, p->file, p->pos);
+}
+
+/* Places of one file. */
+static int read_file(struct parquet_reader *r, const struct ice_place *places, uint32_t count,
+                     const struct ice_field *field, struct lake_builder *out, struct err *err) {
+    int at = parquet_reader_find(r, field->id, NULL);
+    if (at < 0) {
+        for (uint32_t i = 0; i < count; i++) {
+            lake_builder_null(out);
+        }
+        return 0;
+    }
+    const struct lake_type *type = &parquet_reader_field(r, (uint32_t)at)->type;
+    if (!lake_type_equal(type, &field->type) && !lake_type_widens(type, &field->type)) {
+        return err_set(err, ERR_FATAL, "parquet_unsupported",
+                       "\"%s\": column \"%s\" has a type that the table's does not come from",
+                       places[0].file, field->name);
+    }
+    struct parquet_cursor *c = NULL;
+    int rc = parquet_cursor_open(r, (uint32_t)at, &c, err);
+    for (uint32_t i = 0; rc == 0 && i < count; i++) {
+        struct lake_column cell = { 0 };
+        if (places[i].pos >= parquet_reader_rows(r)) {
+            rc = no_row(&places[i], err);
+            break;
+        }
+        if (parquet_cursor_seek(c, places[i].pos, err) || parquet_cursor_next(c, 1, &cell, err)) {
+            rc = -1;
+            break;
+        }
+        if (cell.rows == 0) {
+            rc = no_row(&places[i], err);
+            break;
+        }
+        lake_builder_add(out, &cell, 0);
+    }
+    parquet_cursor_close(c);
+    return rc;
+}
+
+int ice_old_rows_read(struct ice_old_rows *x, const struct ice_place *places, uint32_t count,
+                      const struct ice_field *field, struct lake_builder *out, struct err *err) {
+    for (uint32_t from = 0, to; from < count; from = to) {
+        for (to = from + 1; to < count && strcmp(places[to].file, places[from].file) == 0; to++) {}
+        struct parquet_reader *r = reader_of(x, places[from].file, err);
+        if (!r || read_file(r, places + from, to - from, field, out, err)) {
+            return -1;
+        }
+    }
+    return 0;
+}
