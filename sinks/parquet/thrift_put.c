@@ -86,6 +86,11 @@ void thrift_put_empty(struct thrift_put *t, int16_t id) {
     thrift_put_struct_end(t);
 }
 
+void thrift_put_struct_bytes(struct thrift_put *t, int16_t id, const void *p, size_t n) {
+    field(t, id, THRIFT_STRUCT);
+    buf_put(t->out, p, n);
+}
+
 void thrift_put_list(struct thrift_put *t, int16_t id, enum thrift_type element, size_t count) {
     field(t, id, THRIFT_LIST);
     if (count < 15) {

@@ -35,6 +35,8 @@ void thrift_put_struct(struct thrift_put *t, int16_t id);
 void thrift_put_struct_end(struct thrift_put *t);
 /* A member of a union, or a structure, without a field. */
 void thrift_put_empty(struct thrift_put *t, int16_t id);
+/* A structure that was written before, its end included. */
+void thrift_put_struct_bytes(struct thrift_put *t, int16_t id, const void *p, size_t n);
 /* Elements follow: structures as above, others with the functions below. */
 void thrift_put_list(struct thrift_put *t, int16_t id, enum thrift_type element, size_t count);
 void thrift_put_element_int(struct thrift_put *t, int64_t v); /* i32 and i64 alike */

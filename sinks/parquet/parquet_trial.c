@@ -1,0 +1,160 @@
+/* When a column chunk keeps its dictionary. It starts with one and is judged when its first page
+ * with enough values ends: what dictionary and indexes cost against the same values without. Where
+ * that does not pay yet, but values come from a set that is nearly seen (half a page ago most were
+ * known already), what a whole row group would cost decides. A dictionary that pays is judged again
+ * at each page's end, and left when it is large or the page cost too much. Pure. */
+#include <math.h>
+
+#include "sinks/parquet/parquet_chunk.h"
+#include "sinks/parquet/parquet_pack.h"
+
+enum {
+    TRIAL_VALUES = 2048, /* seen first: nine in ten of them different = no dictionary */
+    JUDGED_VALUES = 256, /* fewer say nothing about the pages to come */
+    DICT_BYTES_MAX = 1 << 20,
+    DICT_COUNT_MAX = 1 << 16,
+    PAUSE_GROUPS = 7, /* after a trial that failed */
+    GROUP_PAGES = 16, /* pages a dictionary is thought to serve */
+};
+
+static size_t plain_bytes(const struct parquet_chunk *c) {
+    return c->shape.width ? (size_t)c->page_present * c->shape.width : c->page_text;
+}
+
+/* Puts the open page's values where they would be without a dictionary. */
+static void rebuild(struct parquet_chunk *c) {
+    const uint32_t *index = (const uint32_t *)(const void *)c->indices.data;
+    uint8_t *start = chunk_values_room(c, plain_bytes(c) + 8);
+    uint8_t *at = start;
+    uint32_t width = c->shape.width;
+    if (width == 8 || width == 4) {
+        const uint8_t *entries = (const uint8_t *)c->dict.values.data;
+        for (uint32_t i = 0; i < c->index_count; i++, at += width) {
+            memcpy(at, entries + (size_t)index[i] * width, width);
+        }
+    } else {
+        for (uint32_t i = 0; i < c->index_count; i++) {
+            size_t len;
+            const uint8_t *p = dict_value(&c->dict, index[i], &len);
+            if (width == 0) {
+                uint32_t size = (uint32_t)len;
+                memcpy(at, &size, 4);
+                at += 4;
+            }
+            memcpy(at, p, len);
+            at += len;
+        }
+    }
+    CHECK((size_t)(at - start) == plain_bytes(c));
+    c->values.len += (size_t)(at - start);
+}
+
+/* Leaves the dictionary before any page needs it; its values become the page's. */
+static void leave(struct parquet_chunk *c, bool again) {
+    if (chunk_values_len(c) == 0 && c->index_count > 0) {
+        rebuild(c);
+    }
+    if (c->shape.width == 0) {
+        struct parquet_range r = { 0 };
+        for (uint32_t i = 0; i < c->dict.count; i++) { /* every entry came in this page */
+            size_t len;
+            const uint8_t *p = dict_value(&c->dict, i, &len);
+            range_value(&r, c->shape.order, p, len);
+        }
+        bounds_take(&c->page_bounds, c->shape.order, &r);
+    }
+    c->index_count = 0;
+    buf_clear(&c->indices);
+    if (again) {
+        dict_clear(&c->dict);
+        return;
+    }
+    dict_release(&c->dict);
+    c->dict_state = DICT_LEFT;
+    c->dict_pause = PAUSE_GROUPS;
+}
+
+void trial_after_slice(struct parquet_chunk *c) {
+    if (c->dict_state != DICT_TRIAL || c->index_count < TRIAL_VALUES) {
+        return;
+    }
+    if ((uint64_t)c->dict.count * 10 > (uint64_t)c->index_count * 9) {
+        leave(c, false);
+        return;
+    }
+    if (c->dict_half_of == 0 && c->index_count >= PAGE_ROWS_MAX / 4) {
+        c->dict_half = c->dict.count;
+        c->dict_half_of = c->index_count;
+    }
+}
+
+static double index_bytes(double values, double entries) {
+    return values * (entries > 1 ? ceil(log2(entries)) : 1) / 8;
+}
+
+/* Distinct values among n drawn from a set of size. */
+static double drawn(double size, double n) { return size * (1 - exp(-n / size)); }
+
+/* Would a whole row group's pages like this one pay? */
+static bool pays_later(const struct parquet_chunk *c, double alternative) {
+    double n = c->index_count;
+    double seen = c->dict.count;
+    if (seen > n * 0.75 || c->dict_half_of == 0 || c->dict_half_of * 5 > c->index_count * 4) {
+        return false;
+    }
+    double low = seen;
+    double high = seen * 100;
+    for (int i = 0; i < 50; i++) {
+        double middle = (low + high) / 2;
+        *(drawn(middle, n) < seen ? &low : &high) = middle;
+    }
+    if (c->dict_half < 0.9 * drawn(high, c->dict_half_of)) {
+        return false; /* new values keep coming */
+    }
+    double pages = GROUP_PAGES;
+    double entries = drawn(high, n * pages);
+    double bytes = entries * (double)c->dict.values.len / seen;
+    return entries < DICT_COUNT_MAX && bytes < DICT_BYTES_MAX &&
+           bytes + index_bytes(n * pages, entries) < 0.97 * alternative * pages;
+}
+
+/* The trial page. Its values are rebuilt only where they have to be encoded to know. */
+static bool keep_after_trial(struct parquet_chunk *c, struct chunk_scratch *s, bool last) {
+    double plain = (double)plain_bytes(c);
+    double alternative = plain;
+    if (c->shape.base != ENCODING_PLAIN) {
+        rebuild(c);
+        buf_clear(&s->encoded);
+        if (page_encode_base(c, &s->encoded) != ENCODING_PLAIN) {
+            alternative = (double)s->encoded.len;
+        }
+    }
+    c->base_ratio = plain > 0 ? alternative / plain : 1;
+    double cost = (double)c->dict.values.len + index_bytes(c->index_count, c->dict.count);
+    if (cost < alternative || (!last && pays_later(c, alternative))) {
+        buf_clear(&c->values);
+        return true;
+    }
+    return false;
+}
+
+bool trial_at_page_end(struct parquet_chunk *c, struct chunk_scratch *s, bool last) {
+    if (c->dict_state == DICT_LEFT || c->page_present == 0) {
+        return c->dict_state != DICT_LEFT && c->dict.count > 0;
+    }
+    if (c->dict_state == DICT_TRIAL) {
+        if (!keep_after_trial(c, s, last)) {
+            leave(c, c->page_present < JUDGED_VALUES && !last);
+            return false;
+        }
+        c->dict_state = DICT_KEPT;
+        return true;
+    }
+    double added = (double)(c->dict.values.len - c->dict_bytes_before);
+    double cost = added + index_bytes(c->index_count, c->dict.count);
+    if (c->dict.values.len > DICT_BYTES_MAX || c->dict.count > DICT_COUNT_MAX ||
+        cost > 1.3 * c->base_ratio * (double)plain_bytes(c)) {
+        c->dict_state = DICT_LEFT; /* from the next page on */
+    }
+    return true;
+}
