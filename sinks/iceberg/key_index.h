@@ -42,7 +42,7 @@ struct key_index_config {
     struct files *files;
     const char *dir;       /* the table's own folder of the cache; made if absent */
     uint64_t memory_bytes; /* anonymous memory of all tiers, merging and rebuilding included,
-                              besides file names and collisions; at least 4 MiB are taken */
+                              besides file names and collisions; some 4 MiB is the least */
     /* Puts the encoded key of the row at loc; out is empty. Called from any function below that
      * takes an err, but only for rows whose hashes are equal, so next to never. A row that cannot
      * be read yet (its file is still open): end that file first, or fail: the failed call may be
@@ -51,7 +51,7 @@ struct key_index_config {
     void *read_key_arg;
 };
 /* Which tag the folder's last whole checkpoint has; empty if none can be read. */
-int key_index_stored(struct files *files, const char *dir, struct buf *tag, struct err *err);
+void key_index_stored(struct files *files, const char *dir, struct buf *tag);
 /* tag: what the index must describe, e.g. "<table uuid>/<snapshot id>"; NULL = begin empty. Where
  * it is not found the index begins empty too, and what lay in the folder is removed. */
 int key_index_open(const struct key_index_config *config, const char *tag, bool *found,

@@ -1,0 +1,732 @@
+/* The key index: opening and storing it, finding, putting. What it is made of: key_index_internal.h.
+ *
+ * A find goes through its hashes in pieces: each piece is put in order of the hashes' top bits, asks
+ * the memory tier, then each run, newest first; what is answered falls out. A put or a tomb is an
+ * answer; an appended entry is one only when all older runs were asked too and know nothing.
+ * Thread: the index's owner. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sinks/iceberg/key_index_internal.h"
+
+enum {
+    ORDER_BITS = 11,
+    ORDER_FROM = 256, /* fewer hashes stay in the order in which they came */
+    AHEAD = 12,       /* slots asked for before they are looked at */
+    FIXED_BYTES = 4 << 20,
+    DROPPED_MAX = 1024,
+    LIST_BYTES_MAX = 16 << 20,
+};
+#define MANIFEST_BYTES_MAX (UINT64_C(1) << 30)
+
+/* ---- life ---- */
+
+static struct key_index *index_new(const struct key_index_config *config) {
+    struct key_index *ix = xcalloc(1, sizeof *ix);
+    CHECK(config->files && config->dir && config->read_key);
+    ix->config = *config;
+    ix->dir = xstrdup(config->dir);
+    ix->config.dir = ix->dir;
+    /* While it grows the table exists one and a half times. */
+    uint64_t bytes = config->memory_bytes > FIXED_BYTES ? config->memory_bytes - FIXED_BYTES : 0;
+    key_table_init(&ix->table, bytes / 3 * 2);
+    ix->groups = map_new();
+    ix->paths = map_new();
+    ix->numbers = map_new();
+    ix->next_run = 1;
+    return ix;
+}
+
+static void forget_contents(struct key_index *ix) {
+    for (uint32_t i = 0; i < ix->run_count; i++) {
+        key_index_unload(ix, ix->runs[i]);
+    }
+    ix->run_count = 0;
+    ix->dropped_count = 0;
+    map_clear(ix->groups, key_group_free);
+    map_clear(ix->paths, free);
+    map_clear(ix->numbers, NULL);
+    key_table_clear(&ix->table);
+    free(ix->tag);
+    ix->tag = NULL;
+}
+
+void key_index_close(struct key_index *ix) {
+    if (!ix) {
+        return;
+    }
+    forget_contents(ix);
+    map_free(ix->groups, NULL);
+    map_free(ix->paths, NULL);
+    map_free(ix->numbers, NULL);
+    key_table_release(&ix->table);
+    key_numbers_release(&ix->garbage);
+    key_numbers_release(&ix->doubts);
+    key_numbers_release(&ix->asked);
+    free(ix->dropped);
+    free(ix->probes);
+    free(ix->dir);
+    free(ix);
+}
+
+static char *manifest_path(const char *dir, const char *suffix) {
+    return xasprintf("%s/" KEY_MANIFEST_NAME "%s", dir, suffix);
+}
+
+/* The manifest's bytes; FILES_ABSENT also for one that cannot be read: it is a cache. */
+static enum files_result read_manifest(struct files *files, const char *dir, struct buf *out) {
+    struct err ignored = ERR_INIT;
+    struct file *file = NULL;
+    uint64_t len = 0;
+    size_t got = 0;
+    char *path = manifest_path(dir, "");
+    buf_clear(out);
+    enum files_result result = files_open_read(files, path, &file, &ignored);
+    free(path);
+    if (result != FILES_OK) {
+        return FILES_ABSENT;
+    }
+    if (file_size(file, &len, &ignored) || len > MANIFEST_BYTES_MAX || buf_reserve(out, len) ||
+        file_read_at(file, 0, out->data, len, &got, &ignored) || got != len) {
+        result = FILES_ABSENT;
+    }
+    out->len = got;
+    file_close(file);
+    return result;
+}
+
+void key_index_stored(struct files *files, const char *dir, struct buf *tag) {
+    struct buf bytes;
+    buf_init(&bytes, SIZE_MAX);
+    if (read_manifest(files, dir, &bytes) != FILES_OK ||
+        key_manifest_tag(bytes.data, bytes.len, tag)) {
+        buf_clear(tag);
+    }
+    buf_release(&bytes);
+}
+
+/* Loads what the manifest says; false: absent or damaged, and the index may hold a part of it. */
+static bool load(struct key_index *ix, const char *tag) {
+    struct key_manifest_run named[KEY_RUNS_MAX];
+    uint32_t count = 0;
+    struct buf bytes;
+    buf_init(&bytes, SIZE_MAX);
+    bool well = read_manifest(ix->config.files, ix->dir, &bytes) == FILES_OK &&
+                key_manifest_take(ix, bytes.data, bytes.len, named, &count) == 0 &&
+                strcmp(ix->tag, tag) == 0;
+    buf_release(&bytes);
+    for (uint32_t i = 0; i < count && well; i++) {
+        struct err ignored = ERR_INIT;
+        struct key_run *run;
+        well = key_index_load(ix->config.files, ix->dir, named[i].number, &run, &ignored) ==
+               FILES_OK;
+        if (well) {
+            run->stored = true;
+            ix->runs[ix->run_count++] = run;
+            well = run->len == named[i].bytes && run->footer_sum == named[i].sum;
+        }
+    }
+    return well;
+}
+
+static bool is_run_name(const char *name, uint64_t *number) {
+    char again[40];
+    return sscanf(name, "run-%16" SCNx64 ".kix", number) == 1 &&
+           snprintf(again, sizeof again, "run-%016" PRIx64 ".kix", *number) == 24 &&
+           strcmp(again, name) == 0;
+}
+
+static bool is_loaded(const struct key_index *ix, uint64_t number) {
+    for (uint32_t i = 0; i < ix->run_count; i++) {
+        if (ix->runs[i]->number == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Removes what no manifest names; all of it (ours only) if nothing was found. */
+static int sweep(struct key_index *ix, bool found, struct err *err) {
+    struct buf names;
+    buf_init(&names, LIST_BYTES_MAX);
+    enum files_result result = files_list(ix->config.files, ix->dir, &names, err);
+    for (size_t at = 0; result == FILES_OK && at < names.len;) {
+        const char *name = names.data + at;
+        uint64_t number = 0;
+        bool is_run = is_run_name(name, &number);
+        bool goes = is_run ? !is_loaded(ix, number)
+                           : strcmp(name, KEY_MANIFEST_NAME ".new") == 0 ||
+                                 (!found && strcmp(name, KEY_MANIFEST_NAME) == 0);
+        if (is_run && number < UINT64_MAX && number >= ix->next_run) {
+            ix->next_run = number + 1;
+        }
+        if (goes) {
+            char *path = xasprintf("%s/%s", ix->dir, name);
+            result = files_unlink(ix->config.files, path, err);
+            result = result == FILES_ABSENT ? FILES_OK : result;
+            free(path);
+        }
+        at += strlen(name) + 1;
+    }
+    buf_release(&names);
+    return result == FILES_FAILED ? -1 : 0;
+}
+
+int key_index_open(const struct key_index_config *config, const char *tag, bool *found,
+                   struct key_index **out, struct err *err) {
+    struct key_index *ix = index_new(config);
+    *found = false;
+    *out = NULL;
+    if (files_mkdirs(config->files, ix->dir, 0750, err) != FILES_OK) {
+        key_index_close(ix);
+        return -1;
+    }
+    *found = tag && load(ix, tag);
+    if (!*found) {
+        forget_contents(ix);
+        ix->next_run = 1;
+        ix->next_file = 0;
+    }
+    if (sweep(ix, *found, err)) {
+        *found = false;
+        key_index_close(ix);
+        return -1;
+    }
+    *out = ix;
+    return 0;
+}
+
+int key_index_damaged(struct key_index *ix, struct err *err) {
+    struct err ignored = ERR_INIT;
+    char *path = manifest_path(ix->dir, "");
+    ix->broken = true;
+    if (files_unlink(ix->config.files, path, &ignored) == FILES_FAILED) {
+        err_clear(&ignored); /* the damage is still there to be found */
+    }
+    free(path);
+    return err_set(err, ERR_REWIND, "index_damaged",
+                   "key index \"%s\": a file of it is damaged; it will be built again", ix->dir);
+}
+
+static TR_MUST_CHECK int usable(struct key_index *ix, struct err *err) {
+    return LIKELY(!ix->broken) ? 0 : key_index_damaged(ix, err);
+}
+
+/* ---- storing ---- */
+
+static int write_manifest(struct key_index *ix, const char *tag, struct err *err) {
+    struct files *files = ix->config.files;
+    struct buf bytes;
+    struct file *file = NULL;
+    char *fresh = manifest_path(ix->dir, ".new");
+    char *path = manifest_path(ix->dir, "");
+    buf_init(&bytes, SIZE_MAX);
+    key_manifest_put(ix, tag, &bytes);
+    int result = files_unlink(files, fresh, err) == FILES_FAILED ? -1 : 0;
+    if (result == 0) {
+        enum files_result made = files_create_excl(files, fresh, &file, err);
+        result = made == FILES_OK ? file_write(file, bytes.data, bytes.len, err)
+                 : made == FILES_EXISTS
+                     ? err_set(err, ERR_FATAL, "file_error",
+                               "create \"%s\": somebody else writes there", fresh)
+                     : -1;
+        file_close(file);
+    }
+    if (result == 0) {
+        enum files_result moved = files_rename_over(files, fresh, path, err);
+        result = moved == FILES_OK ? 0
+                 : moved == FILES_ABSENT
+                     ? err_set(err, ERR_FATAL, "file_error",
+                               "rename \"%s\": somebody else removed it", fresh)
+                     : -1;
+    }
+    buf_release(&bytes);
+    free(fresh);
+    free(path);
+    return result;
+}
+
+static void collect_garbage(struct key_index *ix) {
+    for (size_t i = 0; i < ix->garbage.count; i++) {
+        struct err ignored = ERR_INIT;
+        char *path = key_index_run_path(ix->dir, ix->garbage.at[i]);
+        if (files_unlink(ix->config.files, path, &ignored) == FILES_FAILED) {
+            err_clear(&ignored); /* the next open removes it */
+        }
+        free(path);
+    }
+    ix->garbage.count = 0;
+    ix->garbage_bytes = 0;
+}
+
+int key_index_checkpoint(struct key_index *ix, const char *tag, bool whole, struct err *err) {
+    if (usable(ix, err)) {
+        return -1;
+    }
+    if (!whole && !ix->unstored) {
+        return 0;
+    }
+    if (key_index_settle_all(ix, err) ||
+        (ix->table.count && (key_index_spill(ix, err) || key_index_merge_some(ix, err))) ||
+        key_index_settle_all(ix, err) || (ix->table.count && key_index_spill(ix, err))) {
+        return -1; /* what merging has brought together was settled, too */
+    }
+    for (uint32_t i = 0; i < ix->run_count; i++) {
+        ix->runs[i]->stored = true; /* perhaps also when the answer to the rename is lost */
+    }
+    if (write_manifest(ix, tag, err)) {
+        return -1;
+    }
+    collect_garbage(ix);
+    ix->unstored = false;
+    free(ix->tag);
+    ix->tag = xstrdup(tag);
+    return 0;
+}
+
+const char *key_index_tag(const struct key_index *ix) { return ix->tag; }
+
+/* ---- files ---- */
+
+int key_index_file(struct key_index *ix, const char *path, uint32_t *number, struct err *err) {
+    size_t len = strlen(path);
+    uintptr_t known = (uintptr_t)map_get(ix->numbers, path, len);
+    if (known) {
+        *number = (uint32_t)(known - 1);
+        return 0;
+    }
+    if (ix->next_file > KEY_FILE_MAX) {
+        (void)key_index_damaged(ix, err);
+        return err_set(err, ERR_REWIND, "index_full",
+                       "key index \"%s\": its numbers for files are used up; it will be built again",
+                       ix->dir);
+    }
+    *number = ix->next_file++;
+    map_set(ix->paths, number, sizeof *number, xstrdup(path));
+    map_set(ix->numbers, path, len, (void *)((uintptr_t)*number + 1));
+    return 0;
+}
+
+const char *key_index_path(const struct key_index *ix, uint32_t number) {
+    return map_get(ix->paths, &number, sizeof number);
+}
+
+bool key_index_is_dropped(const struct key_index *ix, uint32_t file) {
+    size_t lo = 0;
+    size_t hi = ix->dropped_count;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (ix->dropped[mid].last < file) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    return lo < ix->dropped_count && ix->dropped[lo].first <= file;
+}
+
+/* Joins it with those that it meets or borders on. */
+static void add_dropped(struct key_index *ix, struct key_range r) {
+    size_t from = 0;
+    while (from < ix->dropped_count && (uint64_t)ix->dropped[from].last + 1 < r.first) {
+        from++;
+    }
+    size_t to = from;
+    for (; to < ix->dropped_count && ix->dropped[to].first <= (uint64_t)r.last + 1; to++) {
+        r.first = ix->dropped[to].first < r.first ? ix->dropped[to].first : r.first;
+        r.last = ix->dropped[to].last > r.last ? ix->dropped[to].last : r.last;
+    }
+    if (ix->dropped_count == ix->dropped_cap) {
+        ix->dropped_cap = ix->dropped_cap ? ix->dropped_cap * 2 : 8;
+        ix->dropped = xrealloc(ix->dropped, ix->dropped_cap * sizeof *ix->dropped);
+    }
+    memmove(ix->dropped + from + 1, ix->dropped + to,
+            (ix->dropped_count - to) * sizeof *ix->dropped);
+    ix->dropped[from] = r;
+    ix->dropped_count = ix->dropped_count - (to - from) + 1;
+}
+
+static void drop_paths(struct key_index *ix, uint32_t first, uint32_t last) {
+    size_t at = 0;
+    const void *key;
+    void *path;
+    while (map_next(ix->paths, &at, &key, NULL, &path)) {
+        uint32_t number;
+        memcpy(&number, key, sizeof number);
+        if (number >= first && number <= last) {
+            map_remove(ix->numbers, path, strlen(path));
+            map_remove(ix->paths, &number, sizeof number);
+            free(path);
+        }
+    }
+}
+
+static void drop_table(struct key_index *ix) {
+    struct key_table *t = &ix->table;
+    for (uint64_t i = 0; i < t->room;) {
+        struct key_entry *s = &t->slots[i];
+        uint64_t value = key_index_alive(ix, s->value);
+        if (s->value && !value) {
+            key_table_erase_at(t, s); /* another one may stand here now */
+            continue;
+        }
+        s->value = value;
+        i++;
+    }
+}
+
+int key_index_drop(struct key_index *ix, uint32_t first, uint32_t last, struct err *err) {
+    CHECK(first <= last && last <= KEY_FILE_MAX);
+    if (usable(ix, err)) {
+        return -1;
+    }
+    add_dropped(ix, (struct key_range){ first, last });
+    drop_paths(ix, first, last);
+    drop_table(ix);
+    if (key_index_drop_members(ix, err)) {
+        return -1;
+    }
+    if (ix->run_count == 0) {
+        ix->dropped_count = 0;
+    }
+    return ix->dropped_count > DROPPED_MAX ? key_index_merge(ix, err) : 0;
+}
+
+int key_index_clear(struct key_index *ix, struct err *err) {
+    if (usable(ix, err)) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < ix->run_count; i++) {
+        key_index_discard(ix, ix->runs[i]);
+    }
+    ix->run_count = 0;
+    ix->dropped_count = 0;
+    ix->doubts.count = 0;
+    map_clear(ix->groups, key_group_free);
+    map_clear(ix->paths, free);
+    map_clear(ix->numbers, NULL);
+    key_table_clear(&ix->table);
+    ix->unstored = true;
+    return 0;
+}
+
+int key_index_merge(struct key_index *ix, struct err *err) {
+    if (usable(ix, err) || (ix->table.count && key_index_spill(ix, err))) {
+        return -1;
+    }
+    bool needed = ix->run_count > 1 || (ix->run_count == 1 && ix->dropped_count);
+    return needed ? key_index_merge_newest(ix, ix->run_count, err) : 0;
+}
+
+void key_index_size(const struct key_index *ix, struct key_index_size *out) {
+    *out = (struct key_index_size){
+        .keys = ix->table.count,
+        .memory_bytes = ix->table.room * sizeof *ix->table.slots + map_bytes(ix->groups) +
+                        map_bytes(ix->paths) + map_bytes(ix->numbers) +
+                        (ix->probes ? KEY_FIND_PIECE * sizeof *ix->probes : 0) +
+                        (ix->doubts.cap + ix->asked.cap + ix->garbage.cap) * sizeof(uint64_t),
+        .collisions = map_count(ix->groups),
+        .runs = ix->run_count,
+    };
+    for (uint32_t i = 0; i < ix->run_count; i++) {
+        out->keys += ix->runs[i]->shape.entries;
+        out->mapped_bytes += ix->runs[i]->len;
+        out->memory_bytes += (ix->runs[i]->pages / 64 + 1) * sizeof(uint64_t);
+    }
+    out->disk_bytes = out->mapped_bytes + ix->garbage_bytes;
+}
+
+/* ---- finding ---- */
+
+/* The hashes as probes, ordered by their top bits. Returns how many: those that collide are
+ * answered. */
+static uint32_t order(struct key_index *ix, const uint64_t *hashes, uint32_t count,
+                      uint64_t *locs) {
+    uint32_t first[(1 << ORDER_BITS) + 1] = { 0 };
+    struct key_probe *p = ix->probes;
+    bool groups = map_count(ix->groups) > 0;
+    if (count < ORDER_FROM || UNLIKELY(groups)) {
+        uint32_t left = 0;
+        for (uint32_t i = 0; i < count; i++) {
+            if (groups && key_index_group(ix, hashes[i])) {
+                locs[i] = KEY_LOC_ASK;
+            } else {
+                p[left++] = (struct key_probe){ .hash = hashes[i], .at = i };
+            }
+        }
+        return left;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        first[(hashes[i] >> (64 - ORDER_BITS)) + 1]++;
+    }
+    for (uint32_t b = 0; b < 1 << ORDER_BITS; b++) {
+        first[b + 1] += first[b];
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t *at = &first[hashes[i] >> (64 - ORDER_BITS)];
+        p[(*at)++] = (struct key_probe){ .hash = hashes[i], .at = i };
+    }
+    return count;
+}
+
+/* What one tier says of a probe: whether that is the answer. */
+static bool answered(struct key_index *ix, struct key_probe *p, uint64_t value, bool more,
+                     uint64_t *locs) {
+    if (UNLIKELY(more)) { /* several in one run: slowly */
+        key_numbers_add(&ix->asked, p->at);
+        return true;
+    }
+    value = key_index_alive(ix, value);
+    if (!value) {
+        return false;
+    }
+    if (UNLIKELY(p->seen)) {
+        /* An appended row, and an older one: unless that is dead or the same, two live. */
+        if (value != VALUE_TOMB && key_value_loc(value) != locs[p->at]) {
+            key_numbers_add(&ix->asked, p->at);
+            return true;
+        }
+        return !(value & VALUE_APPENDED);
+    }
+    if (value == VALUE_TOMB) {
+        locs[p->at] = KEY_LOC_NONE;
+        return true;
+    }
+    locs[p->at] = key_value_loc(value);
+    p->seen = (value & VALUE_APPENDED) != 0;
+    return !p->seen;
+}
+
+static uint32_t find_in_table(struct key_index *ix, uint32_t count, uint64_t *locs) {
+    struct key_probe *p = ix->probes;
+    const struct key_table *t = &ix->table;
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (i + AHEAD < count) {
+            key_table_prefetch(t, p[i + AHEAD].hash);
+        }
+        const struct key_entry *s = key_table_seek(t, p[i].hash);
+        if (!key_slot_is(s, p[i].hash) ||
+            !answered(ix, &p[i], s->value, t->twins && key_slot_is(s + 1, p[i].hash), locs)) {
+            p[left++] = p[i];
+        }
+    }
+    return left;
+}
+
+static int find_in_run(struct key_index *ix, struct key_run *run, uint32_t *count, uint64_t *locs,
+                       struct err *err) {
+    struct key_probe *p = ix->probes;
+    uint64_t values[KEY_PROBES_AT_ONCE];
+    uint32_t left = 0;
+    for (uint32_t from = 0; from < *count; from += KEY_PROBES_AT_ONCE) {
+        uint32_t n = *count - from < KEY_PROBES_AT_ONCE ? *count - from : KEY_PROBES_AT_ONCE;
+        uint64_t more;
+        if (key_run_probe(run, p + from, n, values, &more)) {
+            return key_index_damaged(ix, err);
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            if (!values[i] || !answered(ix, &p[from + i], values[i], more >> i & 1, locs)) {
+                p[left++] = p[from + i];
+            }
+        }
+    }
+    *count = left;
+    return 0;
+}
+
+static int find_piece(struct key_index *ix, const uint64_t *hashes, uint32_t count,
+                      uint64_t *locs, struct err *err) {
+    ix->asked.count = 0;
+    uint32_t left = order(ix, hashes, count, locs);
+    if (ix->table.count) {
+        left = find_in_table(ix, left, locs);
+    }
+    for (uint32_t r = 0; r < ix->run_count && left; r++) {
+        if (find_in_run(ix, ix->runs[r], &left, locs, err)) {
+            return -1;
+        }
+    }
+    for (uint32_t i = 0; i < left; i++) {
+        if (!ix->probes[i].seen) {
+            locs[ix->probes[i].at] = KEY_LOC_NONE;
+        }
+    }
+    for (size_t i = 0; i < ix->asked.count; i++) {
+        uint64_t at = ix->asked.at[i];
+        locs[at] = KEY_LOC_ASK;
+        if (!key_index_group(ix, hashes[at]) &&
+            key_index_resolve(ix, hashes[at], &locs[at], err)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int key_index_find(struct key_index *ix, const uint64_t *hashes, uint32_t count, uint64_t *locs,
+                   struct err *err) {
+    if (usable(ix, err)) {
+        return -1;
+    }
+    if (!ix->probes) {
+        ix->probes = xmalloc(KEY_FIND_PIECE * sizeof *ix->probes);
+    }
+    for (uint32_t from = 0; from < count;) {
+        uint32_t n = count - from < KEY_FIND_PIECE ? count - from : KEY_FIND_PIECE;
+        if (find_piece(ix, hashes + from, n, locs + from, err)) {
+            return -1;
+        }
+        from += n;
+    }
+    return 0;
+}
+
+int key_index_find_key(struct key_index *ix, uint64_t hash, const void *key, size_t len,
+                       uint64_t *loc, struct err *err) {
+    if (key_index_find(ix, &hash, 1, loc, err)) {
+        return -1;
+    }
+    struct key_group *g = key_index_group(ix, hash);
+    if (!g) {
+        return 0;
+    }
+    if (key_index_settle(ix, &g, err)) {
+        return -1;
+    }
+    if (!g) {
+        return key_index_find(ix, &hash, 1, loc, err);
+    }
+    *loc = key_group_get(g, key, len);
+    return 0;
+}
+
+/* ---- changing ---- */
+
+int key_index_make_room(struct key_index *ix, struct err *err) {
+    return key_index_spill(ix, err) || key_index_merge_some(ix, err) ? -1 : 0;
+}
+
+int key_index_set(struct key_index *ix, uint64_t hash, uint64_t value, struct err *err) {
+    while (UNLIKELY(!key_table_set(&ix->table, hash, value))) {
+        if (key_index_make_room(ix, err)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int key_index_put(struct key_index *ix, const uint64_t *hashes, const uint64_t *locs,
+                  uint32_t count, struct err *err) {
+    if (usable(ix, err)) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (i + AHEAD < count) {
+            key_table_prefetch(&ix->table, hashes[i + AHEAD]);
+        }
+        CHECK(locs[i] < KEY_LOC_END);
+        struct key_group *g = key_index_group(ix, hashes[i]);
+        if (UNLIKELY(g != NULL)) {
+            key_group_add_unknown(g, locs[i]);
+        } else if (key_index_set(ix, hashes[i], key_value(locs[i]), err)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int key_index_append(struct key_index *ix, const uint64_t *hashes, const uint64_t *locs,
+                     uint32_t count, struct err *err) {
+    if (usable(ix, err)) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (i + AHEAD < count) {
+            key_table_prefetch(&ix->table, hashes[i + AHEAD]);
+        }
+        CHECK(locs[i] < KEY_LOC_END);
+        struct key_group *g = key_index_group(ix, hashes[i]);
+        if (UNLIKELY(g != NULL)) {
+            key_group_add_unknown(g, locs[i]);
+            continue;
+        }
+        while (UNLIKELY(!key_table_append(&ix->table, hashes[i], key_value(locs[i])))) {
+            if (key_index_make_room(ix, err)) {
+                return -1;
+            }
+        }
+    }
+    return 0;
+}
+
+int key_index_remove(struct key_index *ix, const uint64_t *hashes, uint32_t count,
+                     struct err *err) {
+    if (usable(ix, err)) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (i + AHEAD < count) {
+            key_table_prefetch(&ix->table, hashes[i + AHEAD]);
+        }
+        if (UNLIKELY(key_index_group(ix, hashes[i]) != NULL)) {
+            return err_set(err, ERR_FATAL, "index_ask",
+                           "key index \"%s\": a key of hash %016" PRIx64
+                           " was to be removed without saying which",
+                           ix->dir, hashes[i]);
+        }
+        if (key_index_set(ix, hashes[i], VALUE_TOMB, err)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int key_index_put_key(struct key_index *ix, uint64_t hash, const void *key, size_t len,
+                      uint64_t loc, struct err *err) {
+    CHECK(loc < KEY_LOC_END);
+    struct key_group *g = key_index_group(ix, hash);
+    if (usable(ix, err) || (g && key_index_settle(ix, &g, err))) {
+        return -1;
+    }
+    if (!g) {
+        return key_index_put(ix, &hash, &loc, 1, err);
+    }
+    key_group_set(g, key, len, loc);
+    return 0;
+}
+
+int key_index_remove_key(struct key_index *ix, uint64_t hash, const void *key, size_t len,
+                         struct err *err) {
+    struct key_group *g = key_index_group(ix, hash);
+    if (usable(ix, err) || (g && key_index_settle(ix, &g, err))) {
+        return -1;
+    }
+    if (!g) {
+        return key_index_remove(ix, &hash, 1, err);
+    }
+    key_group_unset(g, key, len);
+    return key_index_settle(ix, &g, err);
+}
+
+int key_index_collide(struct key_index *ix, uint64_t hash, const void *key_a, size_t a_len,
+                      uint64_t loc_a, const void *key_b, size_t b_len, uint64_t loc_b,
+                      struct err *err) {
+    CHECK(loc_a < KEY_LOC_END && loc_b < KEY_LOC_END);
+    CHECK(a_len != b_len || memcmp(key_a, key_b, a_len) != 0);
+    if (usable(ix, err)) {
+        return -1;
+    }
+    struct key_group *g = key_index_group(ix, hash);
+    if (g && key_index_settle(ix, &g, err)) {
+        return -1; /* what came before is older */
+    }
+    if (!g) {
+        g = key_index_group_new(ix, hash);
+        key_table_erase(&ix->table, hash);
+    }
+    key_group_set(g, key_a, a_len, loc_a);
+    key_group_set(g, key_b, b_len, loc_b);
+    return 0;
+}

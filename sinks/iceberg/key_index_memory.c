@@ -1,0 +1,165 @@
+/* The memory tier of the key index: linear probing in which the slots are kept in the order of their
+ * hashes (an entry's home is its hash scaled to the number of homes, and whoever has the greater
+ * hash gives way). So a search that finds nothing ends early, writing a run is one walk with no
+ * sorting, and the table may have any size. Entries never wrap around: behind the last home there
+ * is slack, and a table whose slack is used up is full. Equal hashes stand oldest first.
+ * Thread: the index's owner. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "sinks/iceberg/key_index_internal.h"
+
+enum { HOMES_FIRST = 1024, SLACK = 1024 };
+
+void key_numbers_add(struct key_numbers *n, uint64_t number) {
+    if (n->count == n->cap) {
+        n->cap = n->cap ? n->cap * 2 : 16;
+        n->at = xrealloc(n->at, n->cap * sizeof *n->at);
+    }
+    n->at[n->count++] = number;
+}
+
+void key_numbers_release(struct key_numbers *n) {
+    free(n->at);
+    *n = (struct key_numbers){ 0 };
+}
+
+static void table_alloc(struct key_table *t, uint64_t homes) {
+    t->homes = homes;
+    t->room = homes + SLACK;
+    t->slots = xcalloc(t->room, sizeof *t->slots);
+}
+
+void key_table_init(struct key_table *t, uint64_t bytes_max) {
+    uint64_t most = bytes_max / sizeof *t->slots;
+    *t = (struct key_table){ 0 };
+    t->homes_max = most < HOMES_FIRST + SLACK ? HOMES_FIRST : most - SLACK;
+    table_alloc(t, HOMES_FIRST);
+}
+
+void key_table_release(struct key_table *t) {
+    free(t->slots);
+    *t = (struct key_table){ 0 };
+}
+
+void key_table_clear(struct key_table *t) {
+    memset(t->slots, 0, t->room * sizeof *t->slots);
+    t->count = 0;
+    t->twins = 0;
+}
+
+uint64_t key_table_newest(const struct key_table *t, uint64_t hash) {
+    const struct key_entry *s = key_table_seek(t, hash);
+    if (!key_slot_is(s, hash)) {
+        return 0;
+    }
+    while (UNLIKELY(t->twins) && key_slot_is(s + 1, hash)) {
+        s++;
+    }
+    return s->value;
+}
+
+/* Twice the homes, or as many as there may be; false when the entries do not fit its slack. */
+static bool grow(struct key_table *t) {
+    struct key_table bigger = *t;
+    table_alloc(&bigger, t->homes > t->homes_max / 2 ? t->homes_max : t->homes * 2);
+    uint64_t free_at = 0;
+    for (uint64_t i = 0; i < t->room; i++) {
+        if (!t->slots[i].value) {
+            continue;
+        }
+        uint64_t home = key_scale(t->slots[i].hash, bigger.homes);
+        uint64_t at = home > free_at ? home : free_at;
+        if (at + 1 >= bigger.room) {
+            free(bigger.slots);
+            return false;
+        }
+        bigger.slots[at] = t->slots[i];
+        free_at = at + 1;
+    }
+    free(t->slots);
+    *t = bigger;
+    return true;
+}
+
+/* Puts an entry in front of what stands at the slot. */
+static bool insert_at(struct key_table *t, struct key_entry *slot, uint64_t hash, uint64_t value) {
+    struct key_entry *gap = slot;
+    while (gap->value) {
+        gap++;
+    }
+    if (UNLIKELY(gap == t->slots + t->room - 1)) {
+        return false;
+    }
+    memmove(slot + 1, slot, (size_t)(gap - slot) * sizeof *slot);
+    *slot = (struct key_entry){ hash, value };
+    t->count++;
+    return true;
+}
+
+/* At most 3/4 of the homes are taken. */
+static bool has_room(struct key_table *t) {
+    if (LIKELY(t->count < t->homes - t->homes / 4)) {
+        return true;
+    }
+    return t->homes < t->homes_max && grow(t);
+}
+
+bool key_table_set(struct key_table *t, uint64_t hash, uint64_t value) {
+    struct key_entry *s = key_table_seek(t, hash);
+    if (key_slot_is(s, hash)) {
+        while (UNLIKELY(t->twins) && key_slot_is(s + 1, hash)) {
+            key_table_erase_at(t, s + 1);
+        }
+        s->value = value;
+        return true;
+    }
+    if (UNLIKELY(!has_room(t))) {
+        return false;
+    }
+    return insert_at(t, key_table_seek(t, hash), hash, value);
+}
+
+bool key_table_append(struct key_table *t, uint64_t hash, uint64_t value) {
+    if (UNLIKELY(!has_room(t))) {
+        return false;
+    }
+    struct key_entry *s = key_table_seek(t, hash);
+    if (LIKELY(!key_slot_is(s, hash))) {
+        return insert_at(t, s, hash, value | VALUE_APPENDED);
+    }
+    for (; key_slot_is(s, hash); s++) {
+        if (s->value == VALUE_TOMB) { /* the only one of its hash: it knew that nothing lives */
+            s->value = value;
+            return true;
+        }
+        if (key_value_loc(s->value) == key_value_loc(value)) {
+            return true; /* the call is made again */
+        }
+    }
+    if (!insert_at(t, s, hash, value | VALUE_APPENDED)) {
+        return false;
+    }
+    t->twins++;
+    return true;
+}
+
+void key_table_erase_at(struct key_table *t, struct key_entry *slot) {
+    bool twin = (slot > t->slots && key_slot_is(slot - 1, slot->hash)) ||
+                key_slot_is(slot + 1, slot->hash);
+    t->twins -= twin;
+    struct key_entry *next = slot + 1;
+    while (next->value && &t->slots[key_scale(next->hash, t->homes)] < next) {
+        next++;
+    }
+    memmove(slot, slot + 1, (size_t)(next - slot - 1) * sizeof *slot);
+    next[-1] = (struct key_entry){ 0 };
+    t->count--;
+}
+
+void key_table_erase(struct key_table *t, uint64_t hash) {
+    struct key_entry *s = key_table_seek(t, hash);
+    while (key_slot_is(s, hash)) {
+        key_table_erase_at(t, s);
+    }
+}
