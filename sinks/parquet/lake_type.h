@@ -20,14 +20,15 @@
  *
  * From the change model: integers by width (UINT8, UINT16, YEAR -> INT, UINT32 -> LONG, UINT64 ->
  * DECIMAL(20,0)); DECIMAL with precision <= 38 and 0 <= scale <= precision -> the same, any other
- * DECIMAL and NUMERIC -> STRING; TEXT, JSON, ENUM, SET, OTHER -> STRING as they are; TIMETZ, INTERVAL,
- * BIT -> STRING (text forms of cdc/value.h); BYTES, GEOMETRY -> BINARY (WKB, the SRID in front is dropped
- * only if it is 0, else refused); ARRAY -> LIST of its element's lake type.
+ * DECIMAL and NUMERIC -> STRING; TEXT, JSON, ENUM, SET, OTHER -> STRING as they are; TIMETZ, BIT ->
+ * STRING (text forms of cdc/value.h), INTERVAL -> STRING ({"months":1,"days":2,"us":3}); BYTES,
+ * GEOMETRY -> BINARY (WKB, the SRID in front is dropped only if it is 0, else refused); ARRAY ->
+ * LIST of its element's lake type.
  *
- * Values that a lake type cannot say (NaN in a decimal column, infinity in a date or timestamp, time
- * 24:00, arrays of several dimensions or with another lower bound than 1, years outside 64 bits of
- * microseconds since 1970) are never bent: converting them is ERR_FATAL "lake_value" with the table,
- * the column and the cure (the `text=` option, which stores such columns as strings). */
+ * Values that a lake type cannot say (NaN in a decimal column, infinity in a date or timestamp,
+ * time 24:00, arrays of several dimensions or with another lower bound than 1, years outside 64
+ * bits of microseconds since 1970) are never bent: converting them is ERR_FATAL "lake_value" with
+ * the table, the column and the cure (the `text=` option, which stores such columns as strings). */
 #pragma once
 #include "cdc/batch.h"
 
@@ -53,8 +54,9 @@ struct lake_type {
     uint8_t precision, scale; /* of DECIMAL, or of LIST's DECIMAL elements */
 };
 
-/* as_text: the column is stored as STRING whatever its type, in the forms of cdc/value.h and, for
- * arrays, the JSON text of the jsonl sink. */
+/* as_text: the column is stored as STRING whatever its type: what json_cell.h says of the value,
+ * without the quotes of a JSON string (12.30, 2026-01-02T03:04:05Z, infinity, base64 of bytes;
+ * arrays, intervals and geometries are JSON texts). */
 struct lake_type lake_type_of(const struct type *type, bool as_text);
 bool lake_type_equal(const struct lake_type *a, const struct lake_type *b);
 /* Iceberg's name: "long", "decimal(20,0)", ...; a LIST's is the caller's work, since it has ids. */
@@ -64,9 +66,10 @@ int lake_type_from_name(const char *name, struct lake_type *out); /* -1 = none o
  * decimal's precision up, same scale)? */
 bool lake_type_widens(const struct lake_type *from, const struct lake_type *to);
 
-/* Cells as the lake has them: fixed kinds little-endian side by side (BOOL 1, INT/DATE/FLOAT 4, LONG/
- * TIME/TIMESTAMP(TZ)/DOUBLE 8; DECIMAL 8 or 16 bytes two's complement by precision <= 18 or not; UUID 16),
- * variable kinds offsets and bytes. */
+/* Cells as the lake has them. A null cell of a variable kind or a list is empty (its offsets are
+ * equal); of a fixed kind it may be anything. Forms: fixed kinds little-endian side by side (BOOL
+ * 1, INT/DATE/FLOAT 4, LONG/ TIME/TIMESTAMP(TZ)/DOUBLE 8; DECIMAL 8 or 16 bytes two's complement by
+ * precision <= 18 or not; UUID 16), variable kinds offsets and bytes. */
 struct lake_column {
     struct lake_type type;
     uint32_t rows;
@@ -81,10 +84,11 @@ struct lake_column {
 struct lake_scratch;
 struct lake_scratch *lake_scratch_new(void);
 void lake_scratch_free(struct lake_scratch *scratch);
-/* The cells of batch column col of `rows` (indexes, count of them; NULL = rows 0..count-1) as lake
- * type `to`. Where the memory forms agree and rows is NULL the batch's own memory is borrowed. *out
- * lives until the next call with the same scratch or the batch's end. A cell that is not carried is our
- * bug (CHECK). ERR_FATAL "lake_value". */
+/* The cells of batch column col of `rows` (indexes, count of them, each at most once; NULL = rows
+ * 0..count-1) as lake type `to`. Where the memory forms agree and rows is NULL the batch's own
+ * memory is borrowed. *out lives until the next call with the same scratch (one a column, then) or
+ * the batch's end. A cell that is not carried is our bug (CHECK). ERR_FATAL "lake_value",
+ * "array_malformed". */
 int lake_column_of(struct lake_scratch *scratch, const struct batch *batch, uint16_t col,
                    const uint32_t *rows, uint32_t count, const struct lake_type *to,
                    struct lake_column *out, struct err *err);

@@ -1,15 +1,16 @@
-/* Writes one Parquet file straight from columns. Pages are encoded and compressed as soon as they are
- * full, so an open file holds compressed pages of one row group and one open page a column.
+/* Writes one Parquet file straight from columns. Pages are encoded and compressed as soon as they
+ * are full, so an open file holds compressed pages of one row group and one open page a column.
  *
- *   rows -> lake columns -> a chunk each: levels, dictionary or plain or delta or split -> page -> codec
- *   row group full -> chunks written one after another -> ... -> indexes, blooms, footer
+ *   rows -> lake columns -> a chunk each: levels, dictionary or plain or delta or split -> page ->
+ * codec row group full -> chunks written one after another -> ... -> indexes, blooms, footer
  *
  * Encodings: profile `compatible` = dictionary (RLE_DICTIONARY), PLAIN; profile `modern` adds
- * DELTA_BINARY_PACKED for integers, dates and times, and BYTE_STREAM_SPLIT for floats. A chunk starts
- * with a dictionary and leaves it once it does not pay. A page without a value is never DELTA. Data pages
- * are version 1. Every chunk has statistics (byte arrays cut at 64 bytes, exactness said, NaN left
- * out, zeros signed), a column index and an offset index; key columns may have a bloom filter.
- * created_by reads "tailrace version X.Y.Z (build ...)", else readers distrust the statistics.
+ * DELTA_BINARY_PACKED for integers, dates and times, and BYTE_STREAM_SPLIT for floats. A chunk
+ * starts with a dictionary and leaves it once it does not pay. A page without a value is never
+ * DELTA. Data pages are version 1. Every chunk has statistics (byte arrays cut at 64 bytes,
+ * exactness said, NaN left out, zeros signed), a column index and an offset index; key columns may
+ * have a bloom filter. created_by reads "tailrace version X.Y.Z (build ...)", else readers distrust
+ * the statistics.
  *
  * Thread: its owner. Output goes to a `struct parquet_output`; nothing here knows where files lie.
  * Never reads what it wrote. */
@@ -31,10 +32,10 @@ struct parquet_options {
     enum parquet_codec codec;
     int level; /* zstd: 1..19; else 0 */
     enum parquet_profile profile;
-    uint32_t page_bytes;       /* of values, before the codec; 0 = 1 MiB */
-    uint64_t group_bytes;      /* a row group ends at so many encoded bytes held; 0 = 32 MiB */
-    uint32_t group_rows;       /* ... or so many rows; 0 = 1,048,576 */
-    const char *const *extra;  /* NULL-terminated key, value, ...: the footer's key-value metadata */
+    uint32_t page_bytes;      /* of values, before the codec; 0 = 1 MiB */
+    uint64_t group_bytes;     /* a row group ends at so many encoded bytes held; 0 = 32 MiB */
+    uint32_t group_rows;      /* ... or so many rows; 0 = 1,048,576 */
+    const char *const *extra; /* NULL-terminated key, value, ...: the footer's key-value metadata */
 };
 /* Where bytes go: appended, in order. -1 with err set; the file is then of no use. */
 struct parquet_output {
@@ -43,8 +44,9 @@ struct parquet_output {
 };
 
 /* What a finished column is known to hold, for manifests. One a leaf, in field order. Bounds are
- * lake cells' single-value bytes as Iceberg's appendix D has them (little-endian, decimals big-endian
- * minimal, uuid and text raw), whole, not cut; lower_len or upper_len 0 with has_bounds = the empty string.
+ * lake cells' single-value bytes as Iceberg's appendix D has them (little-endian, decimals
+ * big-endian minimal, uuid and text raw), whole, not cut; lower_len or upper_len 0 with has_bounds
+ * = the empty string.
  */
 struct parquet_column_info {
     uint64_t bytes;  /* of the chunks, with headers */
@@ -52,8 +54,8 @@ struct parquet_column_info {
     uint64_t nulls;
     uint64_t nans; /* FLOAT, DOUBLE only */
     bool has_bounds;
-    uint8_t *lower, *upper; /* owned by the info; text and binary longer than 4 KiB: cut as a bound (lower: prefix;
-                               upper: prefix incremented, or has_bounds false) */
+    uint8_t *lower, *upper; /* owned by the info; text and binary longer than 4 KiB: cut as a bound
+                               (lower: prefix; upper: prefix incremented, or has_bounds false) */
     size_t lower_len, upper_len;
 };
 struct parquet_info {
