@@ -58,7 +58,8 @@ struct ice_schema_rules {
 };
 
 /* The schema for a table that does not exist yet, id 0. Ids from 1 in column order, list elements
- * after all fields. ERR_FATAL "column_collision": a source column has the name of an extra. */
+ * after all fields. ERR_FATAL "column_collision": a source column has the name of an extra, asked
+ * for or not. */
 int ice_schema_first(struct ice_schema *out, const struct schema *source,
                      const struct ice_schema_rules *rules, int32_t *last_column_id,
                      struct err *err);
