@@ -1,8 +1,9 @@
-/* The key index: opening and storing it, finding, putting. What it is made of: key_index_internal.h.
+/* The key index: opening and storing it, finding, putting. What it is made of:
+ * key_index_internal.h.
  *
- * A find goes through its hashes in pieces: each piece is put in order of the hashes' top bits, asks
- * the memory tier, then each run, newest first; what is answered falls out. A put or a tomb is an
- * answer; an appended entry is one only when all older runs were asked too and know nothing.
+ * A find goes through its hashes in pieces: each piece is put in order of the hashes' top bits,
+ * asks the memory tier, then each run, newest first; what is answered falls out. A put or a tomb is
+ * an answer; an appended entry is one only when all older runs were asked too and know nothing.
  * Thread: the index's owner. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -120,8 +121,8 @@ static bool load(struct key_index *ix, const char *tag) {
     for (uint32_t i = 0; i < count && well; i++) {
         struct err ignored = ERR_INIT;
         struct key_run *run;
-        well = key_index_load(ix->config.files, ix->dir, named[i].number, &run, &ignored) ==
-               FILES_OK;
+        well =
+            key_index_load(ix->config.files, ix->dir, named[i].number, &run, &ignored) == FILES_OK;
         if (well) {
             run->stored = true;
             ix->runs[ix->run_count++] = run;
@@ -236,11 +237,10 @@ static int write_manifest(struct key_index *ix, const char *tag, struct err *err
     }
     if (result == 0) {
         enum files_result moved = files_rename_over(files, fresh, path, err);
-        result = moved == FILES_OK ? 0
-                 : moved == FILES_ABSENT
-                     ? err_set(err, ERR_FATAL, "file_error",
-                               "rename \"%s\": somebody else removed it", fresh)
-                     : -1;
+        result = moved == FILES_OK       ? 0
+                 : moved == FILES_ABSENT ? err_set(err, ERR_FATAL, "file_error",
+                                                   "rename \"%s\": somebody else removed it", fresh)
+                                         : -1;
     }
     buf_release(&bytes);
     free(fresh);
@@ -299,9 +299,9 @@ int key_index_file(struct key_index *ix, const char *path, uint32_t *number, str
     }
     if (ix->next_file > KEY_FILE_MAX) {
         (void)key_index_damaged(ix, err);
-        return err_set(err, ERR_REWIND, "index_full",
-                       "key index \"%s\": its numbers for files are used up; it will be built again",
-                       ix->dir);
+        return err_set(
+            err, ERR_REWIND, "index_full",
+            "key index \"%s\": its numbers for files are used up; it will be built again", ix->dir);
     }
     *number = ix->next_file++;
     map_set(ix->paths, number, sizeof *number, xstrdup(path));
@@ -537,8 +537,8 @@ static int find_in_run(struct key_index *ix, struct key_run *run, uint32_t *coun
     return 0;
 }
 
-static int find_piece(struct key_index *ix, const uint64_t *hashes, uint32_t count,
-                      uint64_t *locs, struct err *err) {
+static int find_piece(struct key_index *ix, const uint64_t *hashes, uint32_t count, uint64_t *locs,
+                      struct err *err) {
     ix->asked.count = 0;
     uint32_t left = order(ix, hashes, count, locs);
     if (ix->table.count) {
@@ -557,8 +557,7 @@ static int find_piece(struct key_index *ix, const uint64_t *hashes, uint32_t cou
     for (size_t i = 0; i < ix->asked.count; i++) {
         uint64_t at = ix->asked.at[i];
         locs[at] = KEY_LOC_ASK;
-        if (!key_index_group(ix, hashes[at]) &&
-            key_index_resolve(ix, hashes[at], &locs[at], err)) {
+        if (!key_index_group(ix, hashes[at]) && key_index_resolve(ix, hashes[at], &locs[at], err)) {
             return -1;
         }
     }

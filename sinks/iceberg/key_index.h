@@ -92,7 +92,8 @@ int key_index_collide(struct key_index *ix, uint64_t hash, const void *key_a, si
                       struct err *err);
 
 /* All rows of the files first..last are void: their keys live nowhere. Cost: a walk over the memory
- * tier; runs forget them when they merge. */
+ * tier; runs forget them when they merge. A key that was appended while it lived (which no
+ * caller means to do), and whose later row is void before anybody asked, lives at its older one. */
 int key_index_drop(struct key_index *ix, uint32_t first, uint32_t last, struct err *err);
 /* All rows of all files are void (truncate, a new generation). */
 int key_index_clear(struct key_index *ix, struct err *err);

@@ -1,8 +1,8 @@
-/* Keys that share all 64 bits of their hash: a group holds the full keys of all that live, and while
- * it stands, nothing else that the index holds about the hash counts. Rows that came with the hash
- * alone since (put, append) join the group with their key unknown, and it is read from their row
- * when the group is asked or stored. A group of which fewer than two keys live is dissolved: what
- * is left goes to the memory tier, where it replaces all that is older.
+/* Keys that share all 64 bits of their hash: a group holds the full keys of all that live, and
+ * while it stands, nothing else that the index holds about the hash counts. Rows that came with the
+ * hash alone since (put, append) join the group with their key unknown, and it is read from their
+ * row when the group is asked or stored. A group of which fewer than two keys live is dissolved:
+ * what is left goes to the memory tier, where it replaces all that is older.
  *
  * By the odds a table of 10^8 keys has such a pair once in 3,700 tables: nothing here is fast.
  * Thread: the index's owner. */

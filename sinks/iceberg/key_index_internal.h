@@ -80,14 +80,14 @@ enum key_kind { KIND_PUT = 0, KIND_APPENDED = 1, KIND_TOMB = 2 };
 /* Shape of a run: in the footer, in this order, from word 1 on. */
 struct key_shape {
     uint64_t entries;
-    uint64_t body_bytes;   /* segments, one after another */
-    uint64_t seg_bits;     /* the segment: the hash's top bits */
-    uint64_t bucket_bits;  /* the bucket in it: the next ones; what remains is stored */
-    uint64_t file_min;     /* added to stored file numbers */
+    uint64_t body_bytes;  /* segments, one after another */
+    uint64_t seg_bits;    /* the segment: the hash's top bits */
+    uint64_t bucket_bits; /* the bucket in it: the next ones; what remains is stored */
+    uint64_t file_min;    /* added to stored file numbers */
     uint64_t file_bits, pos_bits;
-    uint64_t filter_words; /* of each segment */
+    uint64_t filter_words;                  /* of each segment */
     uint64_t file_low, file_high, pos_high; /* what really occurs in it */
-    uint64_t twins; /* entries that stand behind another of their hash */
+    uint64_t twins;                         /* entries that stand behind another of their hash */
 };
 struct key_segment {
     uint64_t offset;
@@ -191,20 +191,20 @@ struct key_index {
     struct key_run *runs[KEY_RUNS_MAX]; /* newest first */
     uint32_t run_count;
     uint64_t next_run;
-    bool unstored; /* the runs are not what the manifest on disk says */
-    bool broken;   /* damage was met */
-    struct key_numbers garbage;  /* files of runs that only the manifest on disk still names */
+    bool unstored;              /* the runs are not what the manifest on disk says */
+    bool broken;                /* damage was met */
+    struct key_numbers garbage; /* files of runs that only the manifest on disk still names */
     uint64_t garbage_bytes;
-    struct key_numbers doubts;   /* hashes that have several entries, met when merging */
-    struct key_range *dropped;   /* files, ascending and apart */
+    struct key_numbers doubts; /* hashes that have several entries, met when merging */
+    struct key_range *dropped; /* files, ascending and apart */
     size_t dropped_count, dropped_cap;
-    struct map *groups;          /* hash -> struct key_group */
-    struct map *paths;           /* file number -> char *, in their order */
-    struct map *numbers;         /* path -> number + 1 */
+    struct map *groups;  /* hash -> struct key_group */
+    struct map *paths;   /* file number -> char *, in their order */
+    struct map *numbers; /* path -> number + 1 */
     uint32_t next_file;
     char *tag;
-    struct key_probe *probes;    /* of one piece of a find */
-    struct key_numbers asked;    /* of one piece: those of which more than one may live */
+    struct key_probe *probes; /* of one piece of a find */
+    struct key_numbers asked; /* of one piece: those of which more than one may live */
 };
 enum { KEY_FIND_PIECE = 32768 };
 /* Puts into the memory tier, making room where there is none. */
@@ -230,7 +230,8 @@ char *key_index_run_path(const char *dir, uint64_t number); /* to be freed */
 enum files_result key_index_load(struct files *files, const char *dir, uint64_t number,
                                  struct key_run **out, struct err *err);
 void key_index_unload(struct key_index *ix, struct key_run *run);
-void key_index_discard(struct key_index *ix, struct key_run *run); /* and its file, when it may go */
+void key_index_discard(struct key_index *ix,
+                       struct key_run *run); /* and its file, when it may go */
 
 /* ---- collisions (key_index_collide.c) ---- */
 static inline struct key_group *key_index_group(const struct key_index *ix, uint64_t hash) {
@@ -258,8 +259,8 @@ struct key_manifest_run {
 };
 /* Reads it into an index that has no runs, groups or paths; the runs are only named. -1: damaged;
  * what was read so far is to be cleared. tag is put anew. */
-int key_manifest_take(struct key_index *ix, const void *p, size_t n,
-                      struct key_manifest_run *runs, uint32_t *run_count) TR_MUST_CHECK;
+int key_manifest_take(struct key_index *ix, const void *p, size_t n, struct key_manifest_run *runs,
+                      uint32_t *run_count) TR_MUST_CHECK;
 void key_manifest_put(const struct key_index *ix, const char *tag, struct buf *out);
 /* The tag of a manifest alone; -1 damaged. */
 int key_manifest_tag(const void *p, size_t n, struct buf *tag) TR_MUST_CHECK;

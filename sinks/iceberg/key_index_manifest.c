@@ -186,23 +186,23 @@ static int take_groups(struct view *v, struct key_index *ix) {
         uint64_t hash;
         uint32_t members;
         if (take_u64be(v, &hash) || take_u32be(v, &members) || members < 2 ||
-            key_index_group(ix, hash) ||
-            take_members(v, key_index_group_new(ix, hash), members)) {
+            key_index_group(ix, hash) || take_members(v, key_index_group_new(ix, hash), members)) {
             return -1;
         }
     }
     return 0;
 }
 
-int key_manifest_take(struct key_index *ix, const void *p, size_t n,
-                      struct key_manifest_run *runs, uint32_t *run_count) {
+int key_manifest_take(struct key_index *ix, const void *p, size_t n, struct key_manifest_run *runs,
+                      uint32_t *run_count) {
     struct view v;
     const uint8_t *tag;
     uint32_t len;
     *run_count = 0;
     if (take_frame(p, n, &v) || take_tag(&v, &tag, &len) || take_u64be(&v, &ix->next_run) ||
-        take_u32be(&v, &ix->next_file) || ix->next_file > KEY_FILE_MAX + 1 || take_runs(&v, runs, run_count) || take_dropped(&v, ix) ||
-        take_paths(&v, ix) || take_groups(&v, ix) || view_left(&v)) {
+        take_u32be(&v, &ix->next_file) || ix->next_file > KEY_FILE_MAX + 1 ||
+        take_runs(&v, runs, run_count) || take_dropped(&v, ix) || take_paths(&v, ix) ||
+        take_groups(&v, ix) || view_left(&v)) {
         return -1;
     }
     ix->tag = xstrndup((const char *)tag, len);

@@ -1,8 +1,8 @@
-/* The memory tier of the key index: linear probing in which the slots are kept in the order of their
- * hashes (an entry's home is its hash scaled to the number of homes, and whoever has the greater
- * hash gives way). So a search that finds nothing ends early, writing a run is one walk with no
- * sorting, and the table may have any size. Entries never wrap around: behind the last home there
- * is slack, and a table whose slack is used up is full. Equal hashes stand oldest first.
+/* The memory tier of the key index: linear probing in which the slots are kept in the order of
+ * their hashes (an entry's home is its hash scaled to the number of homes, and whoever has the
+ * greater hash gives way). So a search that finds nothing ends early, writing a run is one walk
+ * with no sorting, and the table may have any size. Entries never wrap around: behind the last home
+ * there is slack, and a table whose slack is used up is full. Equal hashes stand oldest first.
  * Thread: the index's owner. */
 #include <stdlib.h>
 #include <string.h>
@@ -145,8 +145,8 @@ bool key_table_append(struct key_table *t, uint64_t hash, uint64_t value) {
 }
 
 void key_table_erase_at(struct key_table *t, struct key_entry *slot) {
-    bool twin = (slot > t->slots && key_slot_is(slot - 1, slot->hash)) ||
-                key_slot_is(slot + 1, slot->hash);
+    bool twin =
+        (slot > t->slots && key_slot_is(slot - 1, slot->hash)) || key_slot_is(slot + 1, slot->hash);
     t->twins -= twin;
     struct key_entry *next = slot + 1;
     while (next->value && &t->slots[key_scale(next->hash, t->homes)] < next) {

@@ -5,9 +5,9 @@
  *
  * What happens to the entries of one hash, newest first: a put or a tomb ends them; an appended one
  * that meets a tomb becomes a put; one that meets another living one stays beside it, and the hash
- * is noted as a doubt, which key_index_resolve settles by reading keys (at the next checkpoint, when all
- * files can be read, or when it is asked for). Where the oldest run takes part nothing older can
- * live: the last appended one becomes a put and a tomb goes.
+ * is noted as a doubt, which key_index_resolve settles by reading keys (at the next checkpoint,
+ * when all files can be read, or when it is asked for). Where the oldest run takes part nothing
+ * older can live: the last appended one becomes a put and a tomb goes.
  *
  * A file that the manifest on disk names stays until the next manifest is in its place.
  * Thread: the index's owner. */

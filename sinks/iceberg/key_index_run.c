@@ -57,8 +57,7 @@ int key_run_open(struct key_run *r, const void *bytes, uint64_t len) {
     memcpy(&r->shape, footer + 1, sizeof r->shape);
     const struct key_shape *s = &r->shape;
     if (footer[0] != KEY_RUN_MAGIC ||
-        libdeflate_crc32(0, footer, sizeof footer - 4) != r->footer_sum ||
-        !shape_is_sane(s, len)) {
+        libdeflate_crc32(0, footer, sizeof footer - 4) != r->footer_sum || !shape_is_sane(s, len)) {
         return -1;
     }
     r->rem_bits = (uint32_t)(64 - s->seg_bits - s->bucket_bits);
@@ -176,8 +175,7 @@ static inline TR_MUST_CHECK int search_bucket(struct key_run *r, struct search *
 }
 
 /* The first entry of the bucket whose remainder is not below the hash's; hi if there is none. */
-static inline uint64_t search_entry(const struct key_run *r, const struct search *x,
-                                    uint64_t rem) {
+static inline uint64_t search_entry(const struct key_run *r, const struct search *x, uint64_t rem) {
     const uint8_t *entries = r->bytes + x->parts.entries;
     uint64_t mask = key_low_mask(r->rem_bits);
     uint64_t lo = x->lo;

@@ -35,7 +35,7 @@ struct key_writer {
     struct key_shape shape;
     uint32_t rem_bits, entry_bits;
     uint64_t entries_max;
-    struct buf out; /* not yet written */
+    struct buf out;  /* not yet written */
     uint64_t out_at; /* where in the file it begins: at a page */
     struct buf segments;
     struct buf sums;
@@ -51,9 +51,7 @@ struct key_writer {
     uint64_t last;
 };
 
-static uint32_t width_of(uint64_t most) {
-    return most ? 64 - (uint32_t)__builtin_clzll(most) : 0;
-}
+static uint32_t width_of(uint64_t most) { return most ? 64 - (uint32_t)__builtin_clzll(most) : 0; }
 
 /* How many bits cut `entries` into pieces of `each` to twice as many. */
 static uint32_t cut_bits(uint64_t entries, uint64_t each) {
@@ -181,28 +179,47 @@ static int end_segment(struct key_writer *w, struct err *err) {
     return w->out.len >= OUT_BYTES ? flush(w, false, err) : 0;
 }
 
-static inline void put_bits(struct key_writer *w, uint64_t value, uint32_t width) {
+/* Puts an entry of entry_bits (at most 128) behind the bits of the open word. What it writes beyond
+ * its end is zero, and there is room for it. */
+static inline void put_entry(struct key_writer *w, uint64_t lo, uint64_t hi) {
     uint64_t *word = &w->bits[w->bits_at];
-    *word = w->fill ? *word | htole64(value << w->fill) : htole64(value);
-    w->fill += width;
-    if (w->fill >= 64) {
-        w->fill -= 64;
-        w->bits_at++;
-        /* value >> width where nothing of it is left: then the next put overwrites the word */
-        w->bits[w->bits_at] = w->fill ? htole64(value >> (width - w->fill)) : 0;
-    }
+    uint32_t fill = w->fill;
+    word[0] = (fill ? word[0] : 0) | htole64(lo << fill);
+    word[1] = htole64(hi << fill | lo >> 1 >> (63 - fill));
+    word[2] = htole64(hi >> 1 >> (63 - fill));
+    w->bits_at += (fill + w->entry_bits) / 64;
+    w->fill = (fill + w->entry_bits) % 64;
 }
 
 static enum key_kind kind_of(uint64_t value) {
-    return value == VALUE_TOMB       ? KIND_TOMB
-           : value & VALUE_APPENDED ? KIND_APPENDED
-                                    : KIND_PUT;
+    return value == VALUE_TOMB ? KIND_TOMB : value & VALUE_APPENDED ? KIND_APPENDED : KIND_PUT;
 }
 
-static void note_loc(struct key_shape *s, uint64_t file, uint64_t pos) {
+static inline void note_loc(struct key_shape *s, uint64_t file, uint64_t pos) {
     s->file_low = file < s->file_low ? file : s->file_low;
     s->file_high = file > s->file_high ? file : s->file_high;
     s->pos_high = pos > s->pos_high ? pos : s->pos_high;
+}
+
+/* Packs it: remainder, kind, file, position. */
+static inline void pack(struct key_writer *w, uint64_t hash, uint64_t value) {
+    struct key_shape *s = &w->shape;
+    enum key_kind kind = kind_of(value);
+    uint64_t file = s->file_min;
+    uint64_t pos = 0;
+    if (LIKELY(kind != KIND_TOMB)) {
+        uint64_t loc = key_value_loc(value);
+        file = KEY_LOC_FILE(loc);
+        pos = KEY_LOC_POS(loc);
+        note_loc(s, file, pos);
+        CHECK(file >= s->file_min && (file - s->file_min) >> s->file_bits == 0 &&
+              pos >> s->pos_bits == 0);
+    }
+    __extension__ unsigned __int128 entry = pos; /* at most 36 + 29 + 57 bits */
+    entry = entry << s->file_bits | (file - s->file_min);
+    entry = entry << KEY_KIND_BITS | (uint64_t)kind;
+    entry = entry << w->rem_bits | (hash & key_low_mask(w->rem_bits));
+    put_entry(w, (uint64_t)entry, (uint64_t)(entry >> 64));
 }
 
 int key_writer_add(struct key_writer *w, uint64_t hash, uint64_t value, struct err *err) {
@@ -221,23 +238,7 @@ int key_writer_add(struct key_writer *w, uint64_t hash, uint64_t value, struct e
     uint64_t below = hash << s->seg_bits; /* seg_bits < 64 */
     w->counts[key_top(below, s->bucket_bits)]++;
     w->filter[key_filter_word(s, hash)] |= key_filter_mask(hash);
-    enum key_kind kind = kind_of(value);
-    uint64_t file = s->file_min;
-    uint64_t pos = 0;
-    if (kind != KIND_TOMB) {
-        uint64_t loc = key_value_loc(value);
-        file = KEY_LOC_FILE(loc);
-        pos = KEY_LOC_POS(loc);
-        CHECK(file >= s->file_min && (file - s->file_min) >> s->file_bits == 0 &&
-              pos >> s->pos_bits == 0);
-        note_loc(s, file, pos);
-    }
-    put_bits(w, hash & key_low_mask(w->rem_bits), w->rem_bits);
-    put_bits(w, (uint64_t)kind | (file - s->file_min) << KEY_KIND_BITS,
-             KEY_KIND_BITS + (uint32_t)s->file_bits);
-    if (s->pos_bits) {
-        put_bits(w, pos, (uint32_t)s->pos_bits);
-    }
+    pack(w, hash, value);
     s->twins += s->entries > 0 && hash == w->last;
     w->last = hash;
     s->entries++;

@@ -4,8 +4,8 @@
  * 65,536 and checkpointed; merged into one run; asked for in random order, those that are there and
  * others; then half as many are updated (found, then put) at random, a commit each 200,000, with a
  * whole checkpoint at the end. Encoding and hashing of the keys is inside all times. Times are
- * processor time of this process, the kernel's included; the goals are of the int64 keys. Every answer
- * is compared with what it must be, outside the times where that costs.
+ * processor time of this process, the kernel's included; the goals are of the int64 keys. Every
+ * answer is compared with what it must be, outside the times where that costs.
  *
  * The last lines are `FIGURE VALUE`; lines that begin with # say more. Anonymous memory is the
  * highest RssAnon seen after a batch. */
@@ -193,10 +193,9 @@ static void change(struct bench *b) {
 
 static void run(struct bench *b, const char *dir, uint64_t memory) {
     struct err err = ERR_INIT;
-    struct key_index_config config = { .files = files_os(),
-                                       .dir = dir,
-                                       .memory_bytes = memory,
-                                       .read_key = no_key };
+    struct key_index_config config = {
+        .files = files_os(), .dir = dir, .memory_bytes = memory, .read_key = no_key
+    };
     bool found;
     need(key_index_open(&config, NULL, &found, &b->ix, &err), &err);
     load(b);
