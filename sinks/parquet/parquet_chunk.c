@@ -107,6 +107,8 @@ static void shape_init(struct chunk_shape *s, const struct parquet_field *field,
             s->base = ENCODING_DELTA_BINARY_PACKED;
         } else if (s->physical == PHYSICAL_FLOAT || s->physical == PHYSICAL_DOUBLE) {
             s->base = ENCODING_BYTE_STREAM_SPLIT;
+        } else if (s->physical == PHYSICAL_BYTE_ARRAY) {
+            s->base = ENCODING_DELTA_LENGTH_BYTE_ARRAY;
         }
     }
 }
@@ -118,7 +120,8 @@ void chunk_init(struct parquet_chunk *c, const struct parquet_field *field,
                                  .has_bloom = field->bloom,
                                  .base_ratio = 1 };
     shape_init(&c->shape, field, options->profile);
-    struct buf *bufs[] = { &c->values, &c->indices, &c->definition, &c->repetition, &c->marks };
+    struct buf *bufs[] = { &c->values,     &c->lengths,    &c->indices,
+                           &c->definition, &c->repetition, &c->marks };
     for (size_t i = 0; i < ARRAY_COUNT(bufs); i++) {
         buf_init(bufs[i], SIZE_MAX);
     }
@@ -140,6 +143,7 @@ static void free_pages(struct parquet_chunk *c) {
 
 static void free_room(struct parquet_chunk *c) {
     buf_release(&c->values);
+    buf_release(&c->lengths);
     buf_release(&c->indices);
     buf_release(&c->definition);
     buf_release(&c->repetition);
@@ -190,11 +194,11 @@ size_t chunk_held(const struct parquet_chunk *c) {
 }
 
 size_t chunk_memory(const struct parquet_chunk *c) {
-    return c->pages_bytes + c->page_cap * sizeof *c->pages + c->values.cap + c->indices.cap +
-           c->definition.cap + c->repetition.cap + c->marks.cap + dict_memory(&c->dict) +
-           c->stamps_cap * sizeof *c->stamps + bloom_memory(&c->bloom) + c->page_bounds.min.cap +
-           c->page_bounds.max.cap + c->bounds.min.cap + c->bounds.max.cap + c->file_bounds.min.cap +
-           c->file_bounds.max.cap;
+    return c->pages_bytes + c->page_cap * sizeof *c->pages + c->values.cap + c->lengths.cap +
+           c->indices.cap + c->definition.cap + c->repetition.cap + c->marks.cap +
+           dict_memory(&c->dict) + c->stamps_cap * sizeof *c->stamps + bloom_memory(&c->bloom) +
+           c->page_bounds.min.cap + c->page_bounds.max.cap + c->bounds.min.cap + c->bounds.max.cap +
+           c->file_bounds.min.cap + c->file_bounds.max.cap;
 }
 
 void chunk_scratch_init(struct chunk_scratch *s, int level) {
@@ -456,6 +460,22 @@ static void append_texts(struct parquet_chunk *c, const uint8_t *data, const uin
     c->values.len += bytes;
 }
 
+/* Values behind each other, their lengths apart. */
+static void append_apart(struct parquet_chunk *c, const uint8_t *data, const uint32_t *offsets,
+                         uint32_t n) {
+    size_t bytes = offsets[n] - offsets[0];
+    uint8_t *to = chunk_values_room(c, bytes);
+    if (bytes > 0) {
+        memcpy(to, data + offsets[0], bytes);
+    }
+    c->values.len += bytes;
+    uint32_t *lengths = room(&c->lengths, (size_t)n * sizeof *lengths);
+    for (uint32_t i = 0; i < n; i++) {
+        lengths[i] = offsets[i + 1] - offsets[i];
+    }
+    c->lengths.len += (size_t)n * sizeof *lengths;
+}
+
 static void add_texts(struct parquet_chunk *c, struct chunk_scratch *s, const struct lake_column *v,
                       uint32_t at, uint32_t count, uint32_t present) {
     if (present == 0) {
@@ -474,7 +494,11 @@ static void add_texts(struct parquet_chunk *c, struct chunk_scratch *s, const st
     struct parquet_range range = { 0 };
     range_bytes(&range, v->data, offsets, present);
     bounds_take(&c->page_bounds, c->shape.order, &range);
-    append_texts(c, v->data, offsets, present);
+    if (c->shape.base == ENCODING_PLAIN) {
+        append_texts(c, v->data, offsets, present);
+    } else {
+        append_apart(c, v->data, offsets, present);
+    }
 }
 
 /* ---- slices ---- */

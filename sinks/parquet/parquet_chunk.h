@@ -28,7 +28,6 @@ struct chunk_shape {
     enum parquet_order order;
     uint8_t max_definition; /* 0..3 */
     bool list, required;
-    bool delta, split;          /* encodings of the profile that fit */
     enum parquet_encoding base; /* without a dictionary */
 };
 
@@ -58,7 +57,9 @@ struct parquet_chunk {
     bool codec_chosen;
 
     /* The open page. */
-    struct buf values;  /* PAGE_FRONT bytes, then values as PLAIN has them (BOOL: a byte each) */
+    struct buf values;  /* PAGE_FRONT bytes, then values as PLAIN has them (BOOL: a byte each; base
+                           DELTA_LENGTH_BYTE_ARRAY: without lengths, which are in lengths) */
+    struct buf lengths; /* int32_t each */
     struct buf indices; /* uint32_t each, while a dictionary is in use */
     uint32_t index_count;
     struct buf definition, repetition; /* list: a byte a level; flat: bitmap in definition */

@@ -33,11 +33,11 @@ void pack_32(const uint32_t *v, unsigned width, uint8_t *out) {
     CHECK(width <= 32);
     switch (width) {
         WIDTH(1)
-        WIDTH(2) WIDTH(3) WIDTH(4) WIDTH(5) WIDTH(6) WIDTH(7) WIDTH(8) WIDTH(9) WIDTH(10) WIDTH(11)
-            WIDTH(12) WIDTH(13) WIDTH(14) WIDTH(15) WIDTH(16) WIDTH(17) WIDTH(18) WIDTH(19)
-                WIDTH(20) WIDTH(21) WIDTH(22) WIDTH(23) WIDTH(24) WIDTH(25) WIDTH(26) WIDTH(27)
-                    WIDTH(28) WIDTH(29) WIDTH(30) WIDTH(31) WIDTH(32) default
-            : break; /* width 0: no bytes */
+        WIDTH(2)
+        WIDTH(3) WIDTH(4) WIDTH(5) WIDTH(6) WIDTH(7) WIDTH(8) WIDTH(9) WIDTH(10) WIDTH(11) WIDTH(12)
+            WIDTH(13) WIDTH(14) WIDTH(15) WIDTH(16) WIDTH(17) WIDTH(18) WIDTH(19) WIDTH(20)
+                WIDTH(21) WIDTH(22) WIDTH(23) WIDTH(24) WIDTH(25) WIDTH(26) WIDTH(27) WIDTH(28)
+                    WIDTH(29) WIDTH(30) WIDTH(31) WIDTH(32) default : break; /* width 0: no bytes */
     }
 }
 

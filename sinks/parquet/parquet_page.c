@@ -14,7 +14,7 @@
 #include "sinks/parquet/parquet_pack.h"
 #include "sinks/parquet/thrift_put.h"
 
-enum { CODEC_JUDGED_BYTES = 1024, DICT_JUDGED_BYTES = 4096 };
+enum { CODEC_JUDGED_BYTES = 1024, DICT_JUDGED_BYTES = 64 << 10 };
 
 static void *room(struct buf *out, size_t n) {
     int failed = buf_reserve(out, n);
@@ -89,6 +89,11 @@ enum parquet_encoding page_encode_base(struct parquet_chunk *c, struct buf *out)
         return ENCODING_BYTE_STREAM_SPLIT;
     }
     size_t start = out->len;
+    if (c->shape.base == ENCODING_DELTA_LENGTH_BYTE_ARRAY) {
+        delta_put_i32(out, (const int32_t *)(const void *)c->lengths.data, c->page_present);
+        buf_put(out, values, chunk_values_len(c));
+        return ENCODING_DELTA_LENGTH_BYTE_ARRAY;
+    }
     if (c->shape.width == 4) {
         delta_put_i32(out, values, c->page_present);
     } else {
@@ -277,6 +282,7 @@ static void close_values(struct parquet_chunk *c, struct chunk_scratch *s) {
 
 void page_reset(struct parquet_chunk *c) {
     buf_clear(&c->values);
+    buf_clear(&c->lengths);
     buf_clear(&c->indices);
     buf_clear(&c->definition);
     buf_clear(&c->repetition);

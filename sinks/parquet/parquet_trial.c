@@ -9,49 +9,69 @@
 #include "sinks/parquet/parquet_pack.h"
 
 enum {
-    TRIAL_VALUES = 2048, /* seen first: nine in ten of them different = no dictionary */
+    TRIAL_VALUES = 2048, /* seen first: 19 in 20 of them different = no dictionary */
     JUDGED_VALUES = 256, /* fewer say nothing about the pages to come */
     DICT_BYTES_MAX = 1 << 20,
     DICT_COUNT_MAX = 1 << 16,
     PAUSE_GROUPS = 7, /* after a trial that failed */
-    GROUP_PAGES = 16, /* pages a dictionary is thought to serve */
+    GROUP_PAGES = 40, /* pages a dictionary is thought to serve */
 };
 
 static size_t plain_bytes(const struct parquet_chunk *c) {
     return c->shape.width ? (size_t)c->page_present * c->shape.width : c->page_text;
 }
 
+/* Fixed values, a width each so that a copy is a load and a store. */
+static void rebuild_fixed(struct parquet_chunk *c, const uint32_t *index) {
+    size_t width = c->shape.width;
+    const uint8_t *entries = (const uint8_t *)c->dict.values.data;
+    uint8_t *to = chunk_values_room(c, plain_bytes(c));
+    for (uint32_t i = 0; i < c->index_count; i++) {
+        if (width == 8) {
+            memcpy(to + (size_t)i * 8, entries + (size_t)index[i] * 8, 8);
+        } else if (width == 4) {
+            memcpy(to + (size_t)i * 4, entries + (size_t)index[i] * 4, 4);
+        } else {
+            memcpy(to + i * width, entries + index[i] * width, width);
+        }
+    }
+    c->values.len += plain_bytes(c);
+}
+
+static void rebuild_texts(struct parquet_chunk *c, const uint32_t *index) {
+    bool apart = c->shape.base != ENCODING_PLAIN;
+    uint8_t *to = chunk_values_room(c, plain_bytes(c));
+    const uint8_t *start = to;
+    for (uint32_t i = 0; i < c->index_count; i++) {
+        size_t len;
+        const uint8_t *p = dict_value(&c->dict, index[i], &len);
+        uint32_t size = (uint32_t)len;
+        if (apart) {
+            buf_put(&c->lengths, &size, 4);
+        } else {
+            memcpy(to, &size, 4);
+            to += 4;
+        }
+        memcpy(to, p, len);
+        to += len;
+    }
+    c->values.len += (size_t)(to - start);
+}
+
 /* Puts the open page's values where they would be without a dictionary. */
 static void rebuild(struct parquet_chunk *c) {
     const uint32_t *index = (const uint32_t *)(const void *)c->indices.data;
-    uint8_t *start = chunk_values_room(c, plain_bytes(c) + 8);
-    uint8_t *at = start;
-    uint32_t width = c->shape.width;
-    if (width == 8 || width == 4) {
-        const uint8_t *entries = (const uint8_t *)c->dict.values.data;
-        for (uint32_t i = 0; i < c->index_count; i++, at += width) {
-            memcpy(at, entries + (size_t)index[i] * width, width);
-        }
+    CHECK(c->index_count == c->page_present);
+    if (c->shape.width) {
+        rebuild_fixed(c, index);
     } else {
-        for (uint32_t i = 0; i < c->index_count; i++) {
-            size_t len;
-            const uint8_t *p = dict_value(&c->dict, index[i], &len);
-            if (width == 0) {
-                uint32_t size = (uint32_t)len;
-                memcpy(at, &size, 4);
-                at += 4;
-            }
-            memcpy(at, p, len);
-            at += len;
-        }
+        rebuild_texts(c, index);
     }
-    CHECK((size_t)(at - start) == plain_bytes(c));
-    c->values.len += (size_t)(at - start);
 }
 
 /* Leaves the dictionary before any page needs it; its values become the page's. */
 static void leave(struct parquet_chunk *c, bool again) {
-    if (chunk_values_len(c) == 0 && c->index_count > 0) {
+    if (c->values.len == 0 && c->index_count > 0) {
         rebuild(c);
     }
     if (c->shape.width == 0) {
@@ -78,7 +98,7 @@ void trial_after_slice(struct parquet_chunk *c) {
     if (c->dict_state != DICT_TRIAL || c->index_count < TRIAL_VALUES) {
         return;
     }
-    if ((uint64_t)c->dict.count * 10 > (uint64_t)c->index_count * 9) {
+    if ((uint64_t)c->dict.count * 20 > (uint64_t)c->index_count * 19) {
         leave(c, false);
         return;
     }
@@ -115,7 +135,7 @@ static bool pays_later(const struct parquet_chunk *c, double alternative) {
     double entries = drawn(high, n * pages);
     double bytes = entries * (double)c->dict.values.len / seen;
     return entries < DICT_COUNT_MAX && bytes < DICT_BYTES_MAX &&
-           bytes + index_bytes(n * pages, entries) < 0.97 * alternative * pages;
+           bytes + index_bytes(n * pages, entries) < 0.985 * alternative * pages;
 }
 
 /* The trial page. Its values are rebuilt only where they have to be encoded to know. */
@@ -133,6 +153,7 @@ static bool keep_after_trial(struct parquet_chunk *c, struct chunk_scratch *s, b
     double cost = (double)c->dict.values.len + index_bytes(c->index_count, c->dict.count);
     if (cost < alternative || (!last && pays_later(c, alternative))) {
         buf_clear(&c->values);
+        buf_clear(&c->lengths);
         return true;
     }
     return false;

@@ -5,7 +5,9 @@
  * codec row group full -> chunks written one after another -> ... -> indexes, blooms, footer
  *
  * Encodings: profile `compatible` = dictionary (RLE_DICTIONARY), PLAIN; profile `modern` adds
- * DELTA_BINARY_PACKED for integers, dates and times, and BYTE_STREAM_SPLIT for floats. A chunk
+ * DELTA_BINARY_PACKED for integers, decimals over them, dates and times, BYTE_STREAM_SPLIT for floats,
+ * and DELTA_LENGTH_BYTE_ARRAY for text and bytes (a codec gains a seventh on text without lengths in
+ * between). A chunk
  * starts with a dictionary and leaves it once it does not pay. A page without a value is never
  * DELTA. Data pages are version 1. Every chunk has statistics (byte arrays cut at 64 bytes,
  * exactness said, NaN left out, zeros signed), a column index and an offset index; key columns may
