@@ -1,5 +1,5 @@
-/* A table's staging: its schema, open files and seal. See ice_stage.h; changes of rows are ice_stage_apply.c's,
- * the key index's life ice_stage_index.c's. */
+/* A table's staging: its schema, open files and seal. See ice_stage.h; changes of rows are
+ * ice_stage_apply.c's, the key index's life ice_stage_index.c's. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,14 +98,15 @@ static void keep_schema(struct ice_stage *st) {
     ice_schema_copy(&st->new_schemas[st->new_schema_count++], &st->schema);
 }
 
-/* Rows of another version of the table come: files of the old one end, the table's schema follows. */
+/* Rows of another version of the table come: files of the old one end, the table's schema follows.
+ */
 static int follow_source(struct ice_stage *st, struct schema *source, struct err *err) {
     if (finish_files(st, err)) {
         return -1;
     }
     struct ice_schema next;
-    enum ice_change change = ice_schema_follow(&st->schema, source, &st->config->rules,
-                                               &st->last_column_id, &next, err);
+    enum ice_change change =
+        ice_schema_follow(&st->schema, source, &st->config->rules, &st->last_column_id, &next, err);
     if (change == ICE_IMPOSSIBLE) {
         return err_wrap(err, "table \"%s\"", st->label);
     }
@@ -136,8 +137,8 @@ static int load_table(struct ice_stage *st, const struct schema *source, struct 
     ice_schema_copy(&st->schema, ice_metadata_schema(&metadata, metadata.current_schema_id));
     ice_spec_copy(&st->spec, ice_metadata_spec(&metadata, metadata.default_spec_id));
     struct ice_schema next;
-    enum ice_change change = ice_schema_follow(&st->schema, source, &st->config->rules,
-                                               &st->last_column_id, &next, err);
+    enum ice_change change =
+        ice_schema_follow(&st->schema, source, &st->config->rules, &st->last_column_id, &next, err);
     if (change == ICE_EVOLVED) {
         ice_schema_release(&st->schema);
         st->schema = next;
@@ -194,8 +195,8 @@ static void free_bitmap(void *b) { ice_bitmap_free(b); }
 static void forget_commit(struct ice_stage *st, bool remove) {
     for (uint32_t i = 0; remove && i < st->added_count; i++) {
         struct err ignored = ERR_INIT; /* an orphan costs room only */
-        if (store_remove(st->config->store,
-                         store_key_of(st->config->store, st->added[i].path), &ignored)) {
+        if (store_remove(st->config->store, store_key_of(st->config->store, st->added[i].path),
+                         &ignored)) {
             err_clear(&ignored);
         }
     }
@@ -294,7 +295,8 @@ static int open_file(struct ice_stage *st, uint32_t group, struct err *err) {
         folder.len = before; /* not partitioned */
     }
     rng_bytes(&random, sizeof random);
-    char *name = xasprintf("%s-%05" PRIu64 "-%016" PRIx64, st->config->job, st->config->epoch, random);
+    char *name =
+        xasprintf("%s-%05" PRIu64 "-%016" PRIx64, st->config->job, st->config->epoch, random);
     struct ice_outfile *o = NULL;
     int rc = ice_outfile_open(st->config->store, buf_cstr(&folder), name, &st->schema, partition,
                               &st->config->parquet, &o, err);
@@ -460,7 +462,8 @@ static int void_all(struct ice_stage *st, struct err *err) {
         st->open[g] = NULL;
     }
     for (uint32_t i = 0; i < st->added_count; i++) {
-        if (store_remove(st->config->store, store_key_of(st->config->store, st->added[i].path), err)) {
+        if (store_remove(st->config->store, store_key_of(st->config->store, st->added[i].path),
+                         err)) {
             return -1;
         }
     }
@@ -495,12 +498,14 @@ static int append_changes(struct ice_stage *st, const struct stage_item *item, s
         struct batch *batch = item->batches[b];
         for (uint32_t r = 0; r < batch->rows; r++) {
             if (row_kind_of(batch, r) != ROW_INSERT) {
-                err_set(err, ERR_FATAL, "keyless_change",
-                        "table \"%s\" has no key, and a row of it was changed or deleted: which one "
-                        "of the lake's cannot be told",
-                        st->label);
-                return err_cure(err, "give the table a primary key, or name one in the job: %s: "
-                                     "key=(...)",
+                err_set(
+                    err, ERR_FATAL, "keyless_change",
+                    "table \"%s\" has no key, and a row of it was changed or deleted: which one "
+                    "of the lake's cannot be told",
+                    st->label);
+                return err_cure(err,
+                                "give the table a primary key, or name one in the job: %s: "
+                                "key=(...)",
                                 st->label);
             }
         }
@@ -549,12 +554,12 @@ static int remove_rows(struct ice_stage *st, const struct stage_item *item, stru
 
 int ice_stage_item(struct ice_stage *st, const struct stage_item *item, struct err *err) {
     switch (item->kind) {
-        case STAGE_ROWS:
-            return stage_rows(st, item, err);
-        case STAGE_GENERATION:
-            return void_all(st, err);
-        case STAGE_REMOVE:
-            return remove_rows(st, item, err);
+    case STAGE_ROWS:
+        return stage_rows(st, item, err);
+    case STAGE_GENERATION:
+        return void_all(st, err);
+    case STAGE_REMOVE:
+        return remove_rows(st, item, err);
     }
     CHECK(!"no such item");
     return -1;
@@ -635,6 +640,9 @@ int ice_stage_seal(struct ice_stage *st, struct store_folders *folders, struct i
                                     .arena = st->arena,
                                     .added_count = st->added_count,
                                     .added = st->added };
+    if (!st->base) {
+        ice_spec_copy(&out->spec, &st->spec);
+    }
     give_dead(st, out);
     store_folders_merge(folders, &st->folders);
     store_folders_release(&st->folders);

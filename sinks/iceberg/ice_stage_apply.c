@@ -1,7 +1,8 @@
 /* Windows of changes against a table. See ice_stage.h.
  *
- *   fold -> hashes of the keys first met -> index: where they live -> (inserted, and found? compare) -> cells
- *   that the log left out, from where they are stored -> old places dead -> rows written -> index told
+ *   fold -> hashes of the keys first met -> index: where they live -> (inserted, and found?
+ * compare) -> cells that the log left out, from where they are stored -> old places dead -> rows
+ * written -> index told
  *
  * Thread: the writer's. */
 #include <stdlib.h>
@@ -18,8 +19,8 @@ struct ice_window {
     uint64_t hash[ENTRIES_MAX];       /* of the row that is left */
     uint64_t loc[ENTRIES_MAX];        /* where it was written */
     bool slow[ENTRIES_MAX];           /* another key of this hash is near: whole keys are used */
-    uint64_t other[ENTRIES_MAX];      /* slow: the other key's row that is in the index; KEY_LOC_NONE */
-    uint64_t hashes[ENTRIES_MAX];     /* gathered, for one call */
+    uint64_t other[ENTRIES_MAX];  /* slow: the other key's row that is in the index; KEY_LOC_NONE */
+    uint64_t hashes[ENTRIES_MAX]; /* gathered, for one call */
     uint64_t locs[ENTRIES_MAX];
     uint32_t entries[ENTRIES_MAX];
     uint32_t rows[ENTRIES_MAX];
@@ -124,7 +125,8 @@ static int same_key(struct ice_stage *st, const struct ice_fold_entry *e, uint64
     struct buf mine;
     buf_init(&mine, SIZE_MAX);
     buf_clear(&st->key);
-    int rc = put_first_key(st, e, &mine, err) || ice_stage_read_key(st, loc, &st->key, err) ? -1 : 0;
+    int rc =
+        put_first_key(st, e, &mine, err) || ice_stage_read_key(st, loc, &st->key, err) ? -1 : 0;
     *same = rc == 0 && mine.len == st->key.len && memcmp(mine.data, st->key.data, mine.len) == 0;
     buf_release(&mine);
     return rc;
@@ -155,11 +157,12 @@ static int resolve(struct ice_stage *st, uint32_t i, struct err *err) {
         }
     }
     if (w->found[i] != KEY_LOC_NONE && e->was == ICE_WAS_ABSENT) {
-        err_set(err, ERR_FATAL, "insert_of_live_key",
-                "table \"%s\": the log inserts a key that is in the lake already: a row was deleted or "
-                "moved without the log saying so (a cascade that the log does not carry, a session in "
-                "replica mode), or somebody else wrote to the table",
-                st->label);
+        err_set(
+            err, ERR_FATAL, "insert_of_live_key",
+            "table \"%s\": the log inserts a key that is in the lake already: a row was deleted or "
+            "moved without the log saying so (a cascade that the log does not carry, a session in "
+            "replica mode), or somebody else wrote to the table",
+            st->label);
         return err_cure(err, "have the table read again");
     }
     return 0;
@@ -193,7 +196,8 @@ static int mark_dead(struct ice_stage *st, struct err *err) {
     return 0;
 }
 
-/* The rows of entries w->entries[0..n), all of one batch and in st->columns, are written; hashes kept. */
+/* The rows of entries w->entries[0..n), all of one batch and in st->columns, are written; hashes
+ * kept. */
 static int write_entries(struct ice_stage *st, const struct batch *batch, const uint32_t *rows,
                          uint32_t n, struct err *err) {
     struct ice_window *w = st->window;
@@ -242,7 +246,8 @@ static int place_of(struct ice_stage *st, uint32_t entry, struct ice_place *out,
     uint64_t loc = st->window->found[st->fold.entries[entry].carry];
     if (loc == KEY_LOC_NONE) {
         err_set(err, ERR_FATAL, "row_absent",
-                "table \"%s\": an update leaves columns out because they did not change, and the row is "
+                "table \"%s\": an update leaves columns out because they did not change, and the "
+                "row is "
                 "not in the lake: somebody else deleted it",
                 st->label);
         return err_cure(err, "have the table read again");
@@ -281,7 +286,8 @@ static void sort_by_place(struct ice_stage *st, uint32_t n) {
     free(order);
 }
 
-/* A column some of whose cells the batch has and others are stored, put together in st->builders. */
+/* A column some of whose cells the batch has and others are stored, put together in st->builders.
+ */
 static int splice(struct ice_stage *st, const struct batch *batch, uint32_t field, uint32_t n,
                   struct err *err) {
     struct ice_window *w = st->window;
@@ -382,8 +388,8 @@ static int tell_slowly(struct ice_stage *st, uint32_t i, struct err *err) {
     return rc;
 }
 
-/* A row whose key's hash is another than that which was looked up (1.0 and 1.00 are one key): what the new one meets
- * is looked up too. */
+/* A row whose key's hash is another than that which was looked up (1.0 and 1.00 are one key): what
+ * the new one meets is looked up too. */
 static int notice_new_hashes(struct ice_stage *st, struct err *err) {
     struct ice_window *w = st->window;
     for (uint32_t i = 0; i < st->fold.count; i++) {
@@ -407,7 +413,8 @@ static int tell_index(struct ice_stage *st, struct err *err) {
     }
     for (uint32_t i = 0; i < st->fold.count; i++) {
         bool left = st->fold.entries[i].batch != ICE_FOLD_NONE;
-        if (!w->slow[i] && w->found[i] != KEY_LOC_NONE && (!left || w->hash[i] != w->first_hash[i])) {
+        if (!w->slow[i] && w->found[i] != KEY_LOC_NONE &&
+            (!left || w->hash[i] != w->first_hash[i])) {
             w->hashes[gone++] = w->first_hash[i];
         }
     }

@@ -1,6 +1,6 @@
-/* The key index's life beside its table: found as it was stored, followed to the table's present snapshot, or built
- * from the key columns; stored at seals. See ice_stage.h. Memory is bounded by the index's own, whatever the table's size.
- * Thread: the writer's. */
+/* The key index's life beside its table: found as it was stored, followed to the table's present
+ * snapshot, or built from the key columns; stored at seals. See ice_stage.h. Memory is bounded by
+ * the index's own, whatever the table's size. Thread: the writer's. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,7 +128,8 @@ static int key_reader_next(struct key_reader *r, struct ice_stage *st, uint32_t 
     return 0;
 }
 
-/* What to do with the keys of a file: those that live are added, those in `dead` and not in `before` are taken out. */
+/* What to do with the keys of a file: those that live are added, those in `dead` and not in
+ * `before` are taken out. */
 struct file_job {
     const char *url;
     const struct ice_bitmap *dead; /* NULL = none */

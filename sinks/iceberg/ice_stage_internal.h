@@ -53,12 +53,12 @@ struct ice_stage {
 };
 
 /* ice_stage.c */
-/* The rows (NULL = 0..count-1) of a batch as lake columns in st->columns. skip: field -> its cells are not
- * converted where true; NULL = none. */
+/* The rows (NULL = 0..count-1) of a batch as lake columns in st->columns. skip: field -> its cells
+ * are not converted where true; NULL = none. */
 int ice_stage_convert(struct ice_stage *st, const struct batch *batch, const uint32_t *rows,
                       uint32_t count, const bool *skip, struct err *err);
-/* st->columns to data files; locs[i] = where row i lies. batch and rows as given to convert, to take them
- * apart by partition; batch NULL: the columns were put together otherwise. */
+/* st->columns to data files; locs[i] = where row i lies. batch and rows as given to convert, to
+ * take them apart by partition; batch NULL: the columns were put together otherwise. */
 int ice_stage_write(struct ice_stage *st, const struct batch *batch, const uint32_t *rows,
                     uint32_t count, uint64_t *locs, struct err *err);
 int ice_stage_mark_dead(struct ice_stage *st, uint64_t loc, struct err *err);
@@ -73,6 +73,7 @@ int ice_stage_append(struct ice_stage *st, const struct batch *batch, struct err
 void ice_stage_window_free(struct ice_window *w);
 
 /* ice_stage_index.c */
-int ice_stage_open_index(struct ice_stage *st, const struct ice_metadata *metadata, struct err *err);
+int ice_stage_open_index(struct ice_stage *st, const struct ice_metadata *metadata,
+                         struct err *err);
 int ice_stage_read_key(struct ice_stage *st, uint64_t loc, struct buf *out, struct err *err);
 int ice_stage_store_index(struct ice_stage *st, int64_t snapshot_id, struct err *err);
