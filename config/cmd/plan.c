@@ -5,6 +5,8 @@
 
 #include "cdc/base/escape.h"
 #include "cdc/base/json.h"
+#include "cdc/sink_call.h"
+#include "cdc/source_call.h"
 #include "config/cmd/ends.h"
 #include "engine/position.h"
 
@@ -48,7 +50,7 @@ static int ask_start(struct plan *p, struct ends *e, struct err *err) {
     struct source_started *nothing = xcalloc(1, sizeof *nothing);
     if (rc == 0) {
         look.temporary = !e->sink->ops->owns_position;
-        rc = e->source->ops->start(e->source, &look, nothing, err);
+        rc = source_start(e->source, &look, nothing, err);
     }
     free(nothing);
     stored_position_release(&stored);
@@ -60,19 +62,19 @@ static int ask(struct plan *p, struct ends *e, struct err *err) {
     const struct job_spec *spec = p->spec;
     int rc = ends_source(e, spec, counting_select, &p->counting, err);
     if (rc == 0) {
-        rc = e->source->ops->examine(e->source, &p->source_findings, err);
+        rc = source_examine(e->source, &p->source_findings, err);
     }
     if (rc == 0) {
-        rc = e->source->ops->catalogue(e->source, &p->catalogue, err);
+        rc = source_catalogue(e->source, &p->catalogue, err);
     }
     if (rc == 0) {
         rc = ends_sink(e, spec, err);
     }
     if (rc == 0) {
-        rc = e->sink->ops->examine(e->sink, &p->sink_findings, err);
+        rc = sink_examine(e->sink, &p->sink_findings, err);
     }
     if (rc == 0) {
-        rc = e->sink->ops->peek(e->sink, &p->state, err);
+        rc = sink_peek(e->sink, &p->state, err);
     }
     for (uint32_t i = 0; i < p->source_findings.count; i++) {
         p->missing = p->missing || p->source_findings.at[i].fatal;
@@ -323,8 +325,10 @@ static int plan_job(struct command_line *line, const struct job_spec *spec) {
         buf_init(&out, SIZE_MAX);
         if (opts_bool(line->opts, "json")) {
             put_json(&out, p);
+            hide_json(spec->hide, &out);
         } else {
             put_text(&out, p);
+            hide_text(spec->hide, &out);
         }
         code = put_answer(&ends.world.log, &out);
         buf_release(&out);
