@@ -176,11 +176,11 @@ static void cancel(struct pgsrc_session *session) {
 
 /* The server first waits for every transaction that is running, however long. sql gives the slot's
  * position in column 0 or, as the replication command does, in column 1. */
-static int create_slot(struct pgsrc *s, struct pgsrc_session *session, const char *sql, int column,
-                       uint64_t *from, struct err *err) {
+static int wait_for_slot(struct pgsrc *s, struct pgsrc_session *session, const char *sql,
+                         int column, uint64_t *from, struct err *err) {
     int64_t begun = clock_mono_us(), say_at = begun + SAY_FIRST_US;
     PGresult *r = NULL;
-    if (pgsrc_run(session, err, "SET lock_timeout = 0") || pgsrc_send(session, err, sql, 0, NULL)) {
+    if (pgsrc_send(session, err, sql, 0, NULL)) {
         return -1;
     }
     for (;;) {
@@ -211,7 +211,18 @@ static int create_slot(struct pgsrc *s, struct pgsrc_session *session, const cha
                        "the server gave a slot position that cannot be read");
     }
     log_info(s->env->log, "ctl", "slot_created", "slot=%s database=%s", s->slot, s->database);
-    return pgsrc_run(session, err, "SET lock_timeout = '5s'");
+    return 0;
+}
+
+static int create_slot(struct pgsrc *s, struct pgsrc_session *session, const char *sql, int column,
+                       uint64_t *from, struct err *err) {
+    if (pgsrc_run(session, err, "SET lock_timeout = 0")) {
+        return -1;
+    }
+    /* Whatever came of it: the session may be asked again. */
+    int rc = wait_for_slot(s, session, sql, column, from, err);
+    struct err later = ERR_INIT;
+    return pgsrc_run(session, rc ? &later : err, "SET lock_timeout = '5s'") ? -1 : rc;
 }
 
 static int create_lasting(struct pgsrc *s, uint64_t *from, struct err *err) {

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import socket
 import subprocess
 
 from flows import Flow, pg
@@ -171,6 +172,40 @@ def case_network(t):
         proxy.go()
         flow.finish("through a bad network", "t")
         flow.check("it said so", "rewind" in flow.job.stderr_text(), flow.job.stderr_text()[-600:])
+
+
+def error_message(severity, state, text):
+    """An ErrorResponse of the protocol."""
+    body = b"".join(b"%s%s\0" % (kind, value.encode()) for kind, value in ((b"S", severity), (b"V", severity), (b"C", state),
+        (b"M", text))) + b"\0"
+    return b"E" + (len(body) + 4).to_bytes(4, "big") + body
+
+
+class HangsUp(Proxy):
+    """Answers the start of the log with a fatal error in the server's place, and hangs up."""
+
+    def _pump(self, source, sink, counts):
+        try:
+            while True:
+                piece = source.recv(65536)
+                if b"START_REPLICATION" in piece:
+                    source.sendall(error_message("FATAL", "58P01", "requested WAL segment 0000 has already been removed"))
+                    source.shutdown(socket.SHUT_RDWR)
+                if not piece or b"START_REPLICATION" in piece:
+                    break
+                sink.sendall(piece)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+def case_error_before_the_end(t):
+    """What the server says before it hangs up counts, not that it hangs up."""
+    flow = Flow(t, "T194", TABLE)
+    flow.once("snapshot")
+    proxy = HangsUp(t.server.port)
+    result = flow.once("an error, then the end of the connection", code=5, port=proxy.port)
+    flow.check("the error is named", "already been removed" in result.stderr and "cure:" in result.stderr, result.stderr)
 
 
 def case_refused_sources(t):
