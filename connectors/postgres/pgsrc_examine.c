@@ -169,6 +169,46 @@ static int examine_unlogged(struct pgsrc *s, struct source_findings *out, struct
     return 0;
 }
 
+#define MONEY 790
+#define MONEY_ARRAY 791
+
+/* lc_monetary says how many decimals the stored number has: it is not overridden, and the text of a
+ * value is the server's under it. */
+static int examine_money(struct pgsrc *s, const struct source_catalogue *c, const char *role,
+                         struct source_findings *out, struct err *err) {
+    struct buf names;
+    buf_init(&names, SIZE_MAX);
+    unsigned count = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        const struct schema *schema = c->tables[i].schema;
+        for (uint16_t k = 0; k < schema->column_count; k++) {
+            uint32_t base = pgsrc_types_base(s->types, schema->columns[k].source_oid);
+            if (base == MONEY || base == MONEY_ARRAY) {
+                buf_puts(&names, count++ ? ", " : "");
+                pgsrc_put_table(&names, schema->space, schema->name);
+                buf_putc(&names, '.');
+                pgsrc_put_ident(&names, schema->columns[k].name);
+            }
+        }
+    }
+    char locale[128] = "";
+    int rc = count
+                 ? pgsrc_scalar(s->ctl, err, "SELECT quote_literal(current_setting('lc_monetary'))",
+                                locale, sizeof locale)
+                 : 0;
+    if (count && rc == 0) {
+        cure(
+            found(out, false,
+                  "%u column%s of type money: written as the text that the server shows under the "
+                  "role's lc_monetary %s, which must stay as it is: %.120s",
+                  count, count == 1 ? "" : "s", locale, buf_cstr(&names)),
+            "ALTER ROLE %s SET lc_monetary = %s; -- keeps it, whatever becomes of the server's own",
+            role, locale);
+    }
+    buf_release(&names);
+    return rc;
+}
+
 /* --- publications
  * ---------------------------------------------------------------------------------------------- */
 
@@ -264,6 +304,7 @@ int pgsrc_op_examine(struct source *source, struct source_findings *out, struct 
         return -1;
     }
     int rc = examine_tables(s, &c, role, out, err) || examine_unlogged(s, out, err) ||
+                     examine_money(s, &c, role, out, err) ||
                      examine_publications(s, &c, role, may_create, out, err)
                  ? -1
                  : 0;
