@@ -138,6 +138,23 @@ static int take_option(struct command_line *line, char **argv, int *at, struct e
     return rc;
 }
 
+/* Only its letter is quoted: a password may be glued to it. */
+static int short_option(const char *word, struct err *err) {
+    const char *nearest = word[1] == 'h' || word[1] == '?'   ? "--help"
+                          : word[1] == 'V' || word[1] == 'v' ? "--version"
+                                                             : NULL;
+    if (nearest) {
+        err_set(err, ERR_FATAL, "option_unknown",
+                "unknown option \"-%c\" (did you mean \"%s\"?): options are long ones", word[1],
+                nearest);
+    } else {
+        err_set(err, ERR_FATAL, "option_unknown", "unknown option \"-%.1s\": options are long ones",
+                (word[1] & 0x80) == 0 ? word + 1 : "?");
+    }
+    err_cure(err, "tailrace help lists them");
+    return err_exit(err, EXIT_USAGE);
+}
+
 static void log_settings(struct command_line *line) {
     static const char *const levels[] = {
         [LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"
@@ -166,10 +183,7 @@ int command_line_init(struct command_line *line, int argc, char **argv, struct e
         } else if (!only_words && strncmp(argv[i], "--", 2) == 0) {
             rc = take_option(line, argv, &i, err);
         } else if (!only_words && argv[i][0] == '-' && argv[i][1] != '\0') {
-            err_set(err, ERR_FATAL, "option_unknown",
-                    "unknown option \"%s\": options are long ones", argv[i]);
-            err_cure(err, "tailrace help lists them");
-            rc = err_exit(err, EXIT_USAGE);
+            rc = short_option(argv[i], err);
         } else if (!line->command) {
             line->command = argv[i];
         } else {
@@ -190,7 +204,17 @@ int cmd_not_built(struct command_line *line) {
                        "command \"%s\": not built yet in this version", line->command);
 }
 
+/* A job where the command should be: the line to paste, and nothing of a URL. */
+static bool is_job(const char *word) {
+    size_t n = strlen(word);
+    return strpbrk(word, ":/@ ") || (n > 5 && strcmp(word + n - 5, ".sync") == 0);
+}
+
 static int unknown_command(struct command_line *line) {
+    if (is_job(line->command)) {
+        return usage_error(&line->log, "command_unknown", "tailrace run JOB",
+                           "no command before the job");
+    }
     const char *words[ARRAY_COUNT(commands)];
     for (size_t i = 0; i < ARRAY_COUNT(commands); i++) {
         words[i] = commands[i].name;

@@ -45,6 +45,8 @@ static const char exit_codes[] =
     "TERM and INT commit what is whole, at most 20 s, and end with 0; a second one ends at once "
     "with 1, which is safe.\n";
 
+static const char *const topics[] = { "job", "options", "exit", "codes", "metrics" };
+
 static const char *kind_of(const struct opt_spec *o) {
     switch (o->type) {
     case OPT_TEXT:
@@ -85,7 +87,10 @@ static void put_commands(struct buf *out) {
                   "SINK as two arguments.\n"
                   "Options, each also TAILRACE_<NAME> in the environment:\n");
     put_options(out, command_options, "--");
-    buf_puts(out, "\ntailrace help job | options | exit | codes | metrics");
+    buf_puts(out, "\ntailrace help");
+    for (size_t i = 0; i < ARRAY_COUNT(topics); i++) {
+        buf_putf(out, "%s %s", i ? " |" : "", topics[i]);
+    }
     for (size_t i = 0; i < source_door_count; i++) {
         buf_putf(out, " | %s", source_doors[i].scheme);
     }
@@ -221,6 +226,34 @@ static void put_docs(struct buf *out) {
 /* --- the command --------------------------------------------------------------------------------
  */
 
+static int unknown_topic(struct command_line *line, const char *topic) {
+    const char *words[128];
+    size_t count = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(topics); i++) {
+        words[count++] = topics[i];
+    }
+    for (size_t i = 0; i < command_count; i++) {
+        words[count++] = commands[i].name;
+    }
+    for (size_t i = 0; i < source_door_count; i++) {
+        words[count++] = source_doors[i].scheme;
+    }
+    for (size_t i = 0; i < sink_door_count; i++) {
+        words[count++] = sink_doors[i].scheme;
+    }
+    CHECK(count <= ARRAY_COUNT(words));
+    const char *nearest = opt_nearest(topic, words, count);
+    if (nearest) {
+        return usage_error(&line->log, "topic_unknown", "tailrace help",
+                           "no help on \"%.80s\" (did you mean \"%s\"?)", topic, nearest);
+    }
+    if (strpbrk(topic, ":@")) { /* a URL, maybe with a password */
+        return usage_error(&line->log, "topic_unknown", "tailrace help, or tailrace plan JOB",
+                           "help takes topics, not jobs");
+    }
+    return usage_error(&line->log, "topic_unknown", "tailrace help", "no help on \"%.80s\"", topic);
+}
+
 static int put_topic(struct command_line *line, const char *topic, struct buf *out) {
     const struct source_door *source = source_door_find(topic);
     const struct sink_door *sink = sink_door_find(topic);
@@ -245,8 +278,7 @@ static int put_topic(struct command_line *line, const char *topic, struct buf *o
                 return EXIT_DONE;
             }
         }
-        return usage_error(&line->log, "topic_unknown", "tailrace help", "no help on \"%.80s\"",
-                           topic);
+        return unknown_topic(line, topic);
     }
     return EXIT_DONE;
 }

@@ -71,6 +71,8 @@ static void log_mistakes(struct command_line *line, const char *origin, const st
                          const struct mistakes *m) {
     struct log log = line->log;
     log.job = spec->name;
+    log.hide = hide_text;
+    log.hidden = spec->hide;
     for (uint32_t i = 0; i < m->count; i++) {
         const struct mistake *one = &m->at[i];
         struct err err = ERR_INIT;
