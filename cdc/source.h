@@ -43,7 +43,7 @@ typedef void (*table_select_fn)(const void *rules, const char *space, const char
 /* A table of the catalogue. */
 struct source_table {
     struct schema *schema; /* owned */
-    uint64_t rows_estimate;
+    uint64_t rows_estimate; /* 0 with bytes: not known */
     uint64_t bytes_estimate;
     bool usable;    /* false: plan prints why and the cure, and the job does not start */
     char why[320];  /* "" when usable */

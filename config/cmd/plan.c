@@ -117,6 +117,10 @@ static void put_size(struct buf *out, uint64_t bytes) {
     buf_putf(out, "%llu %s", (unsigned long long)bytes, units[unit]);
 }
 
+static bool rows_known(const struct source_table *t) {
+    return t->rows_estimate || !t->bytes_estimate;
+}
+
 static void put_tables(struct buf *out, const struct plan *p) {
     struct buf cell;
     buf_init(&cell, SIZE_MAX);
@@ -131,8 +135,14 @@ static void put_tables(struct buf *out, const struct plan *p) {
         const struct source_table *t = &p->catalogue.tables[i];
         buf_clear(&cell);
         escape_put(&cell, t->schema->label, strlen(t->schema->label));
-        buf_putf(out, "%-*s  %12llu  ", width, buf_cstr(&cell),
-                 (unsigned long long)t->rows_estimate);
+        buf_putf(out, "%-*s  ", width, buf_cstr(&cell));
+        buf_clear(&cell);
+        if (rows_known(t)) {
+            buf_putf(&cell, "%llu", (unsigned long long)t->rows_estimate);
+        } else {
+            buf_puts(&cell, "unknown");
+        }
+        buf_putf(out, "%12s  ", buf_cstr(&cell));
         buf_clear(&cell);
         put_size(&cell, t->bytes_estimate);
         buf_putf(out, "%10s  %-10s  ", buf_cstr(&cell), first_read(p, t));
@@ -259,8 +269,13 @@ static void put_json_tables(struct buf *out, const struct plan *p) {
         const struct source_table *t = &p->catalogue.tables[i];
         buf_puts(out, i ? ",{" : "{");
         put_member(out, "table", t->schema->label);
-        buf_putf(out, ",\"rows\":%llu,\"bytes\":%llu,\"key\":[",
-                 (unsigned long long)t->rows_estimate, (unsigned long long)t->bytes_estimate);
+        buf_puts(out, ",\"rows\":");
+        if (rows_known(t)) {
+            buf_putf(out, "%llu", (unsigned long long)t->rows_estimate);
+        } else {
+            buf_puts(out, "null");
+        }
+        buf_putf(out, ",\"bytes\":%llu,\"key\":[", (unsigned long long)t->bytes_estimate);
         for (uint16_t k = 0; k < t->schema->key_count; k++) {
             const char *name = t->schema->columns[t->schema->key[k]].name;
             buf_puts(out, k ? "," : "");

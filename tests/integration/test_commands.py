@@ -119,6 +119,30 @@ def case_folder_of_jobs_where_one_fails(t):
     t.same_table("commands folder: the others are whole", JsonlFolder(os.path.join(out, "a")), "public.orders", database)
 
 
+def case_plan_of_tables_never_analysed(t):
+    """Sizes are looked at where the server's statistics have none; rows that nobody has counted are not said to be none. A
+    table that somebody has locked does not hold plan up."""
+    server = t.own_server({"track_counts": "off"})
+    database = t.database("create table t (id int primary key, body text); alter table t alter body set storage external;"
+        "insert into t select g, repeat('x', 10000) from generate_series(1, 500) g; create table e (id int primary key);"
+        "create table p (id int primary key) partition by range (id); create table p_1 partition of p for values from (0) to "
+        "(100000); insert into p select g from generate_series(1, 50000) g; create table a (id int primary key);"
+        "insert into a select g from generate_series(1, 1000) g; analyze a", server)
+    lines = t.tailrace("plan", server.url(database), t.jsonl().sink).run(60).stdout.splitlines()
+    cells = {line.split()[0]: line.split()[1:4] for line in lines if line.startswith("public.")}
+    t.equal("rows", [cells["public." + name][0] for name in "teap"], ["unknown", "0", "1000", "unknown"])
+    told = json.loads(t.tailrace("plan", "--json", server.url(database), t.jsonl().sink).run(60).stdout)
+    t.equal("json", [table["rows"] for table in told["tables"]], [None, 0, None, 1000])
+    bytes_of = {table["table"][7:]: table["bytes"] for table in told["tables"]}
+    t.check("sizes", bytes_of["t"] > 5000000 and bytes_of["e"] == 0 and bytes_of["a"] > 30000 and bytes_of["p"] > 1500000,
+        bytes_of)
+    t.check("sizes as text", cells["public.t"][2] in ("KiB", "MiB") and cells["public.e"][1:] == ["0", "B"], cells)
+    with server.session(database) as session:
+        session.execute("begin; lock table t in access exclusive mode")
+        plan = t.tailrace("plan", server.url(database), t.jsonl().sink).run(60)
+        t.equal("a locked table does not stop plan", plan.code, 0)
+
+
 def case_two_jobs_of_one_name(t):
     database = t.database(TABLE)
     url = t.server.url(database)
