@@ -115,6 +115,7 @@ TEST(spool_sees_every_damaged_byte) {
         fputc(byte, f);
         fclose(f);
     }
+    b.err = ERR_INIT;
     expect_row(&b, s, at, 1, "some text");
     spool_close(s);
     bench_release(&b);
