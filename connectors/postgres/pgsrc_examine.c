@@ -219,13 +219,13 @@ static int examine_publications(struct pgsrc *s, const struct source_catalogue *
         return -1;
     }
     if (state.wrong) {
-        cure(found(out, true, "the publication \"%s\" does not publish all that it must",
-                   state.wrong_name),
-             "ALTER PUBLICATION \"%s\" SET (publish = '%s', publish_via_partition_root = true);",
+        cure(found(out, true, "the publication \"%s\" %s", state.wrong_name,
+                   pgsrc_publication_wrong(&state)),
+             "ALTER PUBLICATION \"%s\" SET (publish = '%s', publish_via_partition_root = true%s);",
              state.wrong_name,
-             strcmp(state.wrong_name, s->append_publication) == 0
-                 ? "insert,truncate"
-                 : "insert,update,delete,truncate");
+             strcmp(state.wrong_name, s->append_publication) == 0 ? "insert,truncate"
+                                                                  : "insert,update,delete,truncate",
+             state.generated ? ", publish_generated_columns = none" : "");
     }
     if (!s->own_publications) {
         if (!state.exists) {

@@ -120,17 +120,17 @@ static int gather(struct pgsrc *s, const struct source_start *req, struct pgsrc_
     in->publications = publications.exists && publications.append_exists;
     in->publication = publications.exists ? s->append_publication : s->publication;
     if (publications.wrong) {
-        err_set(err, ERR_FATAL, "publication_wrong",
-                "the publication \"%s\" does not publish all that it must",
-                publications.wrong_name);
+        err_set(err, ERR_FATAL, "publication_wrong", "the publication \"%s\" %s",
+                publications.wrong_name, pgsrc_publication_wrong(&publications));
         err_exit(err, EXIT_PLAN);
         return err_cure(
             err,
-            "ALTER PUBLICATION \"%s\" SET (publish = '%s', publish_via_partition_root = true);",
+            "ALTER PUBLICATION \"%s\" SET (publish = '%s', publish_via_partition_root = true%s);",
             publications.wrong_name,
             strcmp(publications.wrong_name, s->append_publication) == 0
                 ? "insert,truncate"
-                : "insert,update,delete,truncate");
+                : "insert,update,delete,truncate",
+            publications.generated ? ", publish_generated_columns = none" : "");
     }
     return 0;
 }

@@ -118,8 +118,10 @@ static int check_slot(const struct pgsrc_start_in *in, struct err *err) {
                 "the server has invalidated the slot \"%s\" (%s): the log it needs is gone", slot,
                 in->slot.cause[0] ? in->slot.cause : "max_slot_wal_keep_size");
         err_exit(err, EXIT_LINEAGE);
-        return err_cure(err,
-                        ANEW "; a larger max_slot_wal_keep_size keeps it from happening again");
+        return err_cure(err, ANEW "; a larger %s keeps it from happening again",
+                        strcmp(in->slot.cause, "idle_timeout") == 0
+                            ? "idle_replication_slot_timeout"
+                            : "max_slot_wal_keep_size");
     }
     if (!in->publications) {
         err_set(err, ERR_FATAL, "publication_lost",
