@@ -73,7 +73,9 @@ static int check_notice(const struct pgsrc_message *m, struct err *err) {
          strcmp(report.state, "55000") == 0)) {
         err_set(err, ERR_FATAL, "publication_lost", "the server leaves changes out: %s",
                 report.message);
-        return err_exit(err, EXIT_LINEAGE);
+        err_exit(err, EXIT_LINEAGE);
+        return err_cure(err,
+                        "to begin anew: tailrace drop JOB --yes, then run it with an empty target");
     }
     return 0;
 }
