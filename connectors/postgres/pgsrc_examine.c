@@ -37,7 +37,8 @@ static const char server_sql[] =
     " (SELECT count(*) FROM pg_stat_replication) >= current_setting('max_wal_senders')::int AND "
     "NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active),"
     " has_database_privilege(current_database(), 'CREATE'), quote_ident(current_database()), "
-    "current_setting('max_replication_slots'), current_setting('max_wal_senders')"
+    "current_setting('max_replication_slots'), current_setting('max_wal_senders'), "
+    "coalesce(nullif(current_setting('idle_replication_slot_timeout', true), '0'), '')"
     " FROM pg_roles WHERE rolname = current_user";
 
 static int examine_server(struct pgsrc *s, struct source_findings *out, char role[160],
@@ -66,6 +67,11 @@ static int examine_server(struct pgsrc *s, struct source_findings *out, char rol
         long n = strtol(PQgetvalue(r, 0, 9), NULL, 10);
         cure(found(out, true, "all %ld WAL senders of the server are taken", n),
              "ALTER SYSTEM SET max_wal_senders = %ld; -- then restart the server", n + 4);
+    }
+    if (PQgetvalue(r, 0, 10)[0]) { /* 18 and newer */
+        cure(found(out, false, "the server gives up a slot that nobody has read for %s",
+                   PQgetvalue(r, 0, 10)),
+             "ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf();");
     }
     PQclear(r);
     return 0;

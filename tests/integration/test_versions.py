@@ -156,6 +156,8 @@ def case_idle_slot(t):
     """A slot that the server gave up since nobody read it: an end with its cause and the cure, no silent gap."""
     server = t.own_server({"idle_replication_slot_timeout": "1s"})
     flow = Flow(t, "idle slot", "create table t (id int primary key); insert into t values (1)", server=server)
+    plan = flow.plan()
+    flow.check("plan warns", plan.code == 0 and "gives up a slot that nobody has read for 1s" in plan.stdout, plan)
     flow.once("snapshot")
     flow.sql("insert into t values (2)")
 
