@@ -37,7 +37,7 @@ const struct error_code error_codes[] = {
     { "jsonl_busy", "another instance claims the folder at this moment" },
     { "jsonl_conflict", "the folder's newest file is not the one that was read" },
     { "jsonl_damaged", "a file of the folder is damaged" },
-    { "jsonl_moved", "files of the folder that are needed were moved away" },
+    { "jsonl_moved", "the folder's newest file, which holds the position, was moved away" },
     { "jsonl_other_job", "the folder belongs to another job" },
     { "jsonl_random", "no random numbers for the name of a staged file" },
     { "jsonl_schema_missing", "the folder's _schema file is missing" },

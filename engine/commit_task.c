@@ -132,11 +132,14 @@ static int commit_once_settled(struct commit *c, const struct commit_request *re
                            "the target's position is not the one that commit %llu builds on",
                            (unsigned long long)req->seq);
         case COMMIT_FENCED:
-            err_set(err, ERR_FATAL, "fenced",
-                    "a newer instance of this job has taken over the target");
-            err_cure(err, "nothing: the newer instance goes on; `tailrace status` shows it on its "
-                          "machine");
-            return err_exit(err, EXIT_FENCED);
+            if (err->kind == ERR_NONE) { /* a target that cannot say more */
+                err_set(err, ERR_FATAL, "fenced",
+                        "a newer instance of this job has taken over the target");
+                err_cure(err, "nothing: the newer instance goes on; `tailrace status` shows it on "
+                              "its machine");
+                err_exit(err, EXIT_FENCED);
+            }
+            return -1;
         case COMMIT_UNKNOWN: {
             int settled = resolve(c, req, err);
             if (settled <= 0) {

@@ -240,22 +240,43 @@ static int start_from_nothing(struct run *run, struct err *err) {
     return start_log(run, TARGET_NOTHING, err);
 }
 
+static bool same_text(const char *a, const char *b) { return a && b ? strcmp(a, b) == 0 : a == b; }
+
+/* The source refused the position that was peeked: was it that of the target still? Another
+ * instance that commits in between moves the slot on, and then it is the one that holds the slot.
+ */
+static void judge_refusal(struct run *run, struct err *err) {
+    struct sink_state now = { 0 };
+    struct err why = ERR_INIT;
+    if (sink_peek(run->sink, &now, &why) == 0 &&
+        (now.epoch != run->sink_state.epoch || now.seq != run->sink_state.seq ||
+         !same_text(now.position, run->stored_text))) {
+        err_clear(err);
+        err_set(err, ERR_REWIND, "commit_conflict",
+                "another instance committed while this one started");
+    }
+    sink_state_release(&now);
+}
+
 /* Takes the slot first and claims the target then. */
 static int start_from_known(struct run *run, struct err *err) {
     enum target_knows peeked = run->sink_state.knows;
     char *text = run->stored_text ? xstrdup(run->stored_text) : NULL;
     struct logpos applied = run->stored.applied, resume = run->stored.resume;
     char *lineage = NULL;
-    int rc = start_log(run, peeked, err);
+    int rc = FAILPOINT(run->env->failpoints, "job.after_peek", err) || start_log(run, peeked, err)
+                 ? -1
+                 : 0;
+    if (rc && err->exit == EXIT_LINEAGE) {
+        judge_refusal(run, err);
+    }
     if (rc == 0) {
         lineage = xstrdup(run->stored.lineage);
         applied = run->stored.applied;
         resume = run->stored.resume;
         rc = ask_target(run, true, err);
     }
-    bool same = rc == 0 && (text ? run->stored_text && strcmp(text, run->stored_text) == 0
-                                 : !run->stored_text);
-    if (rc == 0 && !same) {
+    if (rc == 0 && !same_text(text, run->stored_text)) {
         close_log(run);
         rc = start_log(run, run->sink_state.knows, err);
     } else if (rc == 0) { /* what start answered holds for recover's position too */

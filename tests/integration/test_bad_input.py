@@ -287,6 +287,24 @@ def other_state_twice(t):
     return result, world
 
 
+def peeked_before_a_commit(t):
+    """A second instance has seen the target's position; before it asks for the slot the first one commits."""
+    world = World(t)
+    first = world.tailrace("run").start()
+    first.wait_log(" started ")
+    second = world.tailrace("once", "--log", "json", state=os.path.join(t.temp(), "other"),
+                            failpoints="job.after_peek=stop").start()
+    wait_until(second.is_stopped, 30, "the second instance to have peeked")
+    before = world.server.value("select confirmed_flush_lsn from pg_replication_slots where slot_name = '%s'" % world.slot())
+    world.insert()
+    moved = "select confirmed_flush_lsn > '%s' from pg_replication_slots where slot_name = '%s'" % (before, world.slot())
+    wait_until(lambda: world.server.value(moved) == "t", 30, "the first instance to move the slot on")
+    second.resume()
+    result = second.result(60)
+    t.equal("peeked_before_a_commit: the first goes on", first.terminate(), 0)
+    return result, world
+
+
 def corrupted_state(t):
     world = World(t)
     world.insert()
@@ -382,6 +400,7 @@ BAD_INPUT = [
     (server_restarted, 0, None, None),
     (same_state_twice, 4, "instance_running", "stop the other instance"),
     (other_state_twice, 4, "slot_in_use", "stop the other instance"),
+    (peeked_before_a_commit, 4, "slot_in_use", "stop the other instance"),
     (corrupted_state, 0, None, None),
     (state_is_a_file, 1, "file_error", "a folder is needed there"),
     (garbage_server, 1, "not_postgres", "host and port"),
