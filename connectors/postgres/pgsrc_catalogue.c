@@ -188,7 +188,8 @@ static const char leaves_sql[] =
     " SELECT l.root, l.oid, c.relfilenode, m.hash, l.attached,"
     " CASE WHEN c.reltuples < 0 THEN pg_stat_get_live_tuples(c.oid) ELSE c.reltuples::bigint END, "
     "c.relpages::bigint * current_setting('block_size')::int, m.missing, c.relkind <> 'r' OR "
-    "c.relpersistence <> 'p', quote_ident(n.nspname) || '.' || quote_ident(c.relname)"
+    "c.relpersistence <> 'p', quote_ident(n.nspname) || '.' || quote_ident(c.relname),"
+    " c.relreplident = 'f'"
     " FROM leaf l JOIN pg_class c ON c.oid = l.oid JOIN pg_namespace n ON n.oid = c.relnamespace "
     "CROSS JOIN LATERAL (SELECT "
     "left(md5(string_agg(a.attnum || '.' || a.xmin::text, ',' ORDER BY a.attnum)), 8) AS hash,"
@@ -250,11 +251,15 @@ static void read_columns(struct reader *r, struct schema *schema, int first, int
     }
 }
 
-/* *unseen: a partition whose changes are in no log, a foreign or unlogged table; NULL = none. */
+/* Partitions by name, NULL = none. */
+struct odd_leaves {
+    const char *unseen; /* its changes are in no log: a foreign or unlogged table */
+    const char *full;   /* its replica identity is FULL */
+};
+
 static void read_leaves(struct reader *r, struct source_table *t, struct buf *marks,
-                        const char **unseen) {
+                        struct odd_leaves *odd) {
     const PGresult *q = r->leaves;
-    *unseen = NULL;
     while (r->leaf_row < PQntuples(q) && field_u64(q, r->leaf_row, 0) < t->schema->table_id) {
         r->leaf_row++;
     }
@@ -265,25 +270,36 @@ static void read_leaves(struct reader *r, struct source_table *t, struct buf *ma
         int i = r->leaf_row;
         buf_putf(marks, "%s.%s.%s.%s%s;", PQgetvalue(q, i, 1), PQgetvalue(q, i, 2),
                  PQgetvalue(q, i, 3), PQgetvalue(q, i, 7), field_bool(q, i, 4) ? "+" : "");
-        *unseen = field_bool(q, i, 8) ? PQgetvalue(q, i, 9) : *unseen;
+        odd->unseen = field_bool(q, i, 8) ? PQgetvalue(q, i, 9) : odd->unseen;
+        odd->full = field_bool(q, i, 10) ? PQgetvalue(q, i, 9) : odd->full;
         t->rows_estimate += field_u64(q, i, 5);
         t->bytes_estimate += field_u64(q, i, 6);
     }
 }
 
-static void check_leaves(struct source_table *t, const char *unseen) {
-    if (!unseen || !t->usable) {
+/* full_refused: as of struct pgsrc_identity_in; the server looks at the partition's identity. */
+static void check_leaves(struct source_table *t, const struct odd_leaves *odd, bool full_refused) {
+    const char *full = full_refused && !t->schema->append ? odd->full : NULL;
+    if ((!odd->unseen && !full) || !t->usable) {
         return;
     }
     t->usable = false;
-    snprintf(t->why, sizeof t->why,
-             "its partition %.140s is a foreign or unlogged table, whose changes are in no log",
-             unseen);
+    snprintf(
+        t->why, sizeof t->why,
+        odd->unseen
+            ? "its partition %.140s is a foreign or unlogged table, whose changes are in no log"
+            : "the replica identity of its partition %.140s is FULL and it has generated "
+              "columns: the server would refuse its updates and deletes once it is published",
+        odd->unseen ? odd->unseen : full);
     struct buf b;
     buf_init(&b, SIZE_MAX);
     buf_puts(&b, "ALTER TABLE ");
-    pgsrc_put_table(&b, t->schema->space, t->schema->name);
-    buf_putf(&b, " DETACH PARTITION %s;\n", unseen);
+    if (odd->unseen) {
+        pgsrc_put_table(&b, t->schema->space, t->schema->name);
+        buf_putf(&b, " DETACH PARTITION %s;\n", odd->unseen);
+    } else {
+        buf_putf(&b, "%s REPLICA IDENTITY DEFAULT;\n", full);
+    }
     pgsrc_put_table(&b, t->schema->space, t->schema->name);
     buf_puts(&b, ": skip");
     snprintf(t->cure, sizeof t->cure, "%s", buf_cstr(&b));
@@ -382,11 +398,11 @@ static void read_table(struct reader *r, int row, struct source_catalogue *out) 
     struct buf marks;
     buf_init(&marks, SIZE_MAX);
     bool partitioned = PQgetvalue(q, row, 3)[0] == 'p';
-    const char *unseen = NULL;
+    struct odd_leaves odd = { .unseen = NULL };
     buf_putf(&marks, "%s:0.%s;", partitioned ? "p" : PQgetvalue(q, row, 5), PQgetvalue(q, row, 10));
     read_columns(r, schema, first, attnums, &marks);
     if (partitioned) {
-        read_leaves(r, t, &marks, &unseen);
+        read_leaves(r, t, &marks, &odd);
     }
     schema->storage = arena_strdup(&schema->arena, buf_cstr(&marks));
     schema->append = choice.append;
@@ -403,7 +419,7 @@ static void read_table(struct reader *r, int row, struct source_catalogue *out) 
     struct pgsrc_identity_out id;
     pgsrc_identity(&in, &id);
     take_identity(t, &id);
-    check_leaves(t, unseen);
+    check_leaves(t, &odd, in.full_refused);
     check_published(r, t);
     note_generated(t, PQgetvalue(q, row, 11));
     buf_release(&marks);

@@ -122,6 +122,23 @@ def case_generated_in_identity(t):
 
 
 @since(18)
+def case_generated_in_partition(t):
+    """The same of a partition whose own identity is FULL."""
+    flow = Flow(t, "T116 partition", "create table p (id int primary key, a int, s int generated always as (a * 2) stored) "
+                "partition by range (id); create table p1 partition of p for values from (0) to (100); create table p2 partition "
+                "of p for values from (100) to (200); alter table p2 replica identity full; insert into p (id, a) select g, g "
+                "from generate_series(1, 150) g")
+    refused(flow, "a partition", "public.p2", "generated columns", "ALTER TABLE public.p2 REPLICA IDENTITY DEFAULT")
+    flow.sql("update p set a = a + 1")  # raises if it was published
+    flow.sql("alter table p2 replica identity default")
+    flow.once("snapshot")
+    flow.sql("update p set a = -a where id > 90; delete from p where id = 120; insert into p (id, a) values (199, 1)")
+    flow.once("stream")
+    want = {(int(k), int(a)) for k, a in flow.sql("select id, a from p")}
+    flow.equal("rows", {(int(row["id"]), int(row["a"])) for row in flow.folder.rows("public.p")}, want)
+
+
+@since(18)
 def case_generated_published(t):
     """T116: a publication that carries stored generated columns is refused, the user's and ours, at a start and while it runs."""
     flow = Flow(t, "T116 published", GENERATED + "create publication p for table g with (publish_generated_columns = stored)",
