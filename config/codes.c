@@ -96,7 +96,7 @@ const struct error_code error_codes[] = {
     { "sink_address", "the address of a sink is malformed" },
     { "slot_ahead", "the slot was confirmed beyond the target's position" },
     { "slot_exists", "the target knows nothing, but the server has the job's slot" },
-    { "slot_foreign", "the slot belongs to another database" },
+    { "slot_foreign", "the slot is another database's or plugin's, or made for two-phase commits" },
     { "slot_in_use", "another instance holds the slot" },
     { "slot_invalidated", "the server has invalidated the slot" },
     { "slot_lost", "the slot that kept the log does not exist any more" },

@@ -17,7 +17,8 @@ const struct opt_spec job_source_options[] = {
       .type = OPT_BYTES,
       .min = 1 << 20,
       .max = INT64_C(1) << 30,
-      .doc = "largest row (default 64MiB; 8MiB with --memory below 128MiB)" },
+      .doc = "most bytes of a row's values, as the source sends them (default 64MiB; 8MiB with "
+             "--memory below 128MiB)" },
     { .key = "spill_max",
       .type = OPT_BYTES,
       .min = 1 << 20,

@@ -24,6 +24,7 @@ struct pgsrc {
     struct pgsrc_session *ctl;
     struct pgsrc_types *types;
     int64_t nudged_us;
+    bool nudge_plain; /* the role may write no message into the log */
 };
 
 /* role: "ctl", "log", "lane". */

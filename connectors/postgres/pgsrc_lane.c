@@ -9,7 +9,8 @@
 #include "connectors/postgres/pgsrc_lane.h"
 #include "connectors/postgres/pgsrc_lsn.h"
 
-#define ROW_SLACK (1u << 20)     /* protocol around a row */
+#define ROW_HEAD 7 /* of a data row: type, length, number of columns */
+#define CELL_HEAD 4
 #define READ_US (600 * US_PER_S) /* the server's longest silence inside a read */
 #define DRAIN_BYTES                                                                                \
     (8u << 20) /* of a read that was stopped: beyond it the server is asked to cancel */
@@ -55,7 +56,7 @@ int pgsrc_op_lane_open(struct source *source, unsigned number, struct source_lan
         pgsrc_op_lane_close(&l->base);
         return -1;
     }
-    l->wire = pgsrc_wire_new(l->session, (size_t)l->s->env->row_bytes_max + ROW_SLACK);
+    l->wire = pgsrc_wire_new(l->session, (size_t)l->s->env->row_bytes_max);
     *out = &l->base;
     return 0;
 }
@@ -68,6 +69,8 @@ int pgsrc_lane_use(struct pgsrc_lane *l, const struct schema *schema, struct err
     if (pgsrc_types_load_schema(l->types, l->session, schema, err)) {
         return -1;
     }
+    pgsrc_wire_allow(l->wire, (size_t)l->s->env->row_bytes_max + ROW_HEAD +
+                                  (size_t)CELL_HEAD * schema->column_count);
     l->schema = schema_ref((struct schema *)(uintptr_t)schema);
     l->plan = pgsrc_plan_new(schema, pgsrc_types_lookup, l->types);
     l->base_oid = xcalloc(schema->column_count + 1u, sizeof *l->base_oid);

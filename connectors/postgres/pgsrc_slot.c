@@ -20,7 +20,7 @@ static int read_slot(struct pgsrc *s, struct pgsrc_start_in *in, struct err *err
         "SELECT slot_type = 'logical' AND plugin = 'pgoutput', coalesce(database, ''), "
         "coalesce(wal_status, ''), coalesce(confirmed_flush_lsn::text, '0/0'),"
         " coalesce(to_jsonb(s)->>'invalidation_reason', ''), CASE WHEN active THEN '0/0'"
-        " ELSE coalesce(restart_lsn::text, '0/0') END FROM pg_replication_slots s"
+        " ELSE coalesce(restart_lsn::text, '0/0') END, two_phase FROM pg_replication_slots s"
         " WHERE slot_name = $1",
         1, params);
     if (!r) {
@@ -33,6 +33,7 @@ static int read_slot(struct pgsrc *s, struct pgsrc_start_in *in, struct err *err
         snprintf(in->slot.database, sizeof in->slot.database, "%s", PQgetvalue(r, 0, 1));
         snprintf(in->slot.wal_status, sizeof in->slot.wal_status, "%s", PQgetvalue(r, 0, 2));
         snprintf(in->slot.cause, sizeof in->slot.cause, "%s", PQgetvalue(r, 0, 4));
+        in->slot.two_phase = PQgetvalue(r, 0, 6)[0] == 't';
         rc = pgsrc_lsn_parse(PQgetvalue(r, 0, 3), &in->slot.confirmed) ||
              pgsrc_lsn_parse(PQgetvalue(r, 0, 5), &in->here.kept);
     }

@@ -106,6 +106,18 @@ static int check_slot(const struct pgsrc_start_in *in, struct err *err) {
         return err_cure(err,
                         "name another slot with ?slot=, or give the job another name with ?job=");
     }
+    if (in->slot.two_phase) {
+        err_set(
+            err, ERR_FATAL, "slot_foreign",
+            "the slot \"%s\" was made for two-phase commits: prepared transactions would arrive "
+            "before they are committed",
+            slot);
+        err_exit(err, EXIT_LINEAGE);
+        return err_cure(err,
+                        "make one without: SELECT pg_drop_replication_slot('%s'); SELECT "
+                        "pg_create_logical_replication_slot('%s', 'pgoutput');",
+                        slot, slot);
+    }
     if (strcmp(in->slot.database, in->here.database) != 0) {
         err_set(err, ERR_FATAL, "slot_foreign",
                 "the slot \"%s\" belongs to the database \"%s\", the job reads \"%s\"", slot,

@@ -42,6 +42,7 @@ struct pgsrc_start_in {
     struct {
         bool exists;
         bool logical_pgoutput; /* its plugin */
+        bool two_phase;        /* it gives out transactions when they are prepared */
         char database[64];
         char wal_status[16]; /* reserved extended unreserved lost; "" = none */
         char cause[64];      /* of its invalidation (18 and newer), "" = not said */

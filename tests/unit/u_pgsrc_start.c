@@ -170,6 +170,12 @@ TEST(pgsrc_start_refuses_a_foreign_slot) {
     in = healthy();
     snprintf(in.slot.database, sizeof in.slot.database, "other");
     refused(&in, "slot_foreign", EXIT_LINEAGE);
+    in = healthy();
+    in.slot.two_phase = true;
+    refused(&in, "slot_foreign", EXIT_LINEAGE);
+    in.knows = TARGET_NOTHING;
+    in.own_slot = false;
+    refused(&in, "slot_foreign", EXIT_LINEAGE);
 }
 
 TEST(pgsrc_start_of_an_empty_target) {
