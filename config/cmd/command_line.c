@@ -120,8 +120,8 @@ static int take_option(struct command_line *line, char **argv, int *at, struct e
     const char *value = word[n] ? word + n + 1 : NULL;
     const struct opt_spec *spec = option_find(key);
     int rc = 0;
-    if (strcmp(word, "docs") == 0) {
-        line->docs = true;
+    if (strcmp(word, "docs") == 0 || strcmp(word, "man") == 0 || strcmp(word, "completion") == 0) {
+        line->form = word;
     } else if (strcmp(word, "where") == 0 && argv[*at + 1]) { /* of backfill, which refuses */
         ++*at;
     } else if (!spec || value) {
@@ -173,11 +173,12 @@ int command_line_init(struct command_line *line, int argc, char **argv, struct e
     line->words = xcalloc((size_t)argc + 1, sizeof *line->words);
     int rc = from_environment(line, err);
     bool only_words = false;
+    bool help = false;
     for (int i = 1; i < argc && !rc; i++) {
         if (!only_words && strcmp(argv[i], "--") == 0) {
             only_words = true;
         } else if (!only_words && strcmp(argv[i], "--help") == 0) {
-            line->command = "help";
+            help = true;
         } else if (!only_words && strcmp(argv[i], "--version") == 0) {
             line->command = "--version";
         } else if (!only_words && strncmp(argv[i], "--", 2) == 0) {
@@ -190,6 +191,11 @@ int command_line_init(struct command_line *line, int argc, char **argv, struct e
             line->words[line->word_count++] = argv[i];
         }
     }
+    if (help && line->command && strcmp(line->command, "help") != 0) { /* run x.sync --help */
+        line->words[0] = (char *)line->command;
+        line->word_count = 1;
+    }
+    line->command = help ? "help" : line->command;
     log_settings(line);
     return rc;
 }
@@ -231,8 +237,11 @@ static int unknown_command(struct command_line *line) {
 
 int command_line_run(struct command_line *line) {
     if (!line->command) {
-        cmd_help(line);
-        return EXIT_USAGE;
+        return cmd_usage(line);
+    }
+    if (line->form && strcmp(line->command, "help") != 0) {
+        return usage_error(&line->log, "option_unknown", "tailrace help --docs|--man|--completion",
+                           "option \"--%s\" belongs to help", line->form);
     }
     if (strcmp(line->command, "--version") == 0) {
         struct buf text;

@@ -43,6 +43,12 @@ int arrow_was_taken(struct command_line *line) {
     if (line->word_count == 0 || strcmp(line->words[line->word_count - 1], "-") != 0) {
         return EXIT_DONE;
     }
+    if (line->word_count == 1) {
+        return usage_error(
+            &line->log, "job_missing",
+            "a job is a file, a folder, 'SOURCE -> SINK' in quotes, or SOURCE and SINK",
+            "\"-\": a job is not read from standard input");
+    }
     struct buf cure;
     char sink[256];
     guess_sink(sink, sizeof sink);

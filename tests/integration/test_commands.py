@@ -32,6 +32,46 @@ def case_help_comes_from_the_tables(t):
     t.equal("commands help on nothing", result.code, 2)
 
 
+def case_man_page_and_completion_come_from_the_tables(t):
+    options = re.findall(r"^  --([a-z-]+)=", t.tailrace("help", "options").run().stdout, re.M)
+    t.check("commands man: options are known", len(options) >= 6, options)
+    man = t.tailrace("help", "--man").run()
+    t.equal("commands man: code", man.code, 0)
+    plain = man.stdout.replace("\\-", "-")
+    t.equal("commands man: every option", [o for o in options if ".B --%s=" % o not in plain], [])
+    t.check("commands man: keys of URLs", ".B ?freshness=" in plain and ".B ?lanes=" in plain, plain[:200])
+    script = write(os.path.join(t.temp(), "tailrace.bash"), t.tailrace("help", "--completion").run().stdout)
+
+    def complete(*words):
+        line = ". %s; COMP_WORDS=(tailrace %s); COMP_CWORD=%d; _tailrace; printf '%%s\\n' \"${COMPREPLY[@]}\"" % (
+            script, " ".join("'%s'" % word for word in words), len(words))
+        done = subprocess.run(["bash", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        return done.stdout.split()
+    t.equal("commands completion: a command", complete("pl"), ["plan"])
+    t.equal("commands completion: options", [o for o in options if "--" + o not in complete("run", "--")], [])
+    t.equal("commands completion: values", complete("run", "--log", ""), ["text", "json"])
+    t.equal("commands completion: topics", complete("help", "jso"), ["jsonl"])
+    folder = t.temp()
+    shop = write(os.path.join(folder, "shop.sync"), "")
+    write(os.path.join(folder, "shop.txt"), "")
+    t.equal("commands completion: job files", complete("run", os.path.join(folder, "sh")), [shop])
+
+
+def case_help_where_people_look_for_it(t):
+    bare = t.tailrace(state=False).run()
+    t.check("commands bare: usage on stderr, code 2", bare.code == 2 and "tailrace run JOB" in bare.stderr and not bare.stdout, bare)
+    for words in (["run", "--help"], ["run", "x.sync", "--help"], ["--help", "run"]):
+        result = t.tailrace(*words).run()
+        t.check("commands %s" % " ".join(words), result.code == 0 and result.stdout.startswith("tailrace run JOB"), result)
+    for words, said in ((["-h"], 'did you mean "--help"'), (["-pc4nary"], 'unknown option "-p"'), (["onec"], 'did you mean "once"'),
+                        (["help", "metrcs"], 'did you mean "metrics"'), (["run", "-"], "standard input"),
+                        (["postgres://u:%s@h/d" % CANARY, "discard:"], "no command before the job"),
+                        (["help", "postgres://u:%s@h/d" % CANARY], "not jobs"), (["run", "--man"], "belongs to help")):
+        result = t.tailrace(*words).run()
+        t.check("commands usage: %s" % said, result.code == 2 and said in result.stderr, result)
+        t.check("commands usage: no secret, %s" % said, CANARY not in result.stderr + result.stdout, result)
+
+
 CODE_USES = (r'err_set\(\s*[^,;]+,\s*[^,;]+?,\s*"([a-z0-9_]+)"', r'mistake_add\(\s*[^,;]+(?:\([^)]*\))?[^";]*?,\s*"([a-z0-9_]+)"',
              r'usage_error\([^,;]+,\s*"([a-z0-9_]+)"', r'ERR_(?:FATAL|RETRY|REWIND), "([a-z0-9_]+)"')
 
