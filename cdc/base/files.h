@@ -54,6 +54,8 @@ typedef int (*files_sync_dir_fn)(struct files *f, const char *path, struct err *
  * first. ABSENT if there is no folder; more than out's max: FATAL, code "list_too_long". */
 typedef enum files_result (*files_list_fn)(struct files *f, const char *path, struct buf *out,
                                            struct err *err);
+/* May names be made in this folder? Reads only. OK, ABSENT without it, FAILED with the reason. */
+typedef enum files_result (*files_may_write_fn)(struct files *f, const char *path, struct err *err);
 typedef int (*files_free_bytes_fn)(struct files *f, const char *path, uint64_t *free_out,
                                    uint64_t *total_out, struct err *err);
 
@@ -72,6 +74,7 @@ struct files_ops {
     files_unlink_fn unlink;
     files_sync_dir_fn sync_dir;
     files_list_fn list;
+    files_may_write_fn may_write;
     files_free_bytes_fn free_bytes;
 };
 /* First members of every implementation's own structs. */
@@ -163,6 +166,11 @@ static inline TR_MUST_CHECK enum files_result files_list(struct files *f, const 
                                                          struct buf *out, struct err *err) {
     CHECK(path);
     return files_after_call(f->ops->list(f, path, out, err), FILES_MAYBE_ABSENT, err);
+}
+static inline TR_MUST_CHECK enum files_result files_may_write(struct files *f, const char *path,
+                                                              struct err *err) {
+    CHECK(path);
+    return files_after_call(f->ops->may_write(f, path, err), FILES_MAYBE_ABSENT, err);
 }
 static inline TR_MUST_CHECK int files_free_bytes(struct files *f, const char *path,
                                                  uint64_t *free_out, uint64_t *total_out,

@@ -154,12 +154,28 @@ static int jsonl_peek(struct sink *s, struct sink_state *out, struct err *err) {
     return failed;
 }
 
+/* Can the folder be written, or be made in the nearest one that exists? */
+static int may_write(struct jsonl *j, struct err *err) {
+    char *path = xstrdup(j->dir);
+    enum files_result may = files_may_write(j->env->files, path, err);
+    for (char *slash; may == FILES_ABSENT && path[1] && (slash = strrchr(path, '/')) != NULL;) {
+        slash[slash == path ? 1 : 0] = '\0';
+        may = files_may_write(j->env->files, path, err);
+    }
+    free(path);
+    return may == FILES_FAILED ? -1 : 0;
+}
+
 /* A folder that this user may not use is a finding, like a missing GRANT. What else fails says what
  * it is itself: a damaged file, another job, a disk. */
 static int jsonl_examine(struct sink *s, struct source_findings *out, struct err *err) {
     struct sink_state state;
-    if (jsonl_peek(s, &state, err) == 0) {
+    int failed = jsonl_peek(s, &state, err);
+    if (!failed) {
         sink_state_release(&state);
+        failed = may_write(jsonl_of(s), err);
+    }
+    if (!failed) {
         return 0;
     }
     if (strcmp(err->code, "file_error") != 0) {
