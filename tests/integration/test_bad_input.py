@@ -357,7 +357,8 @@ def silent_server(t):
     """It accepts and says nothing."""
     listener = socket.create_server(("127.0.0.1", 0))
     processes.current_scope().add(listener.close)
-    return t.tailrace("plan", "postgres://postgres@127.0.0.1:%d/d" % listener.getsockname()[1], "discard:", "--log", "json").run(60), None
+    source = "postgres://postgres@127.0.0.1:%d/d" % listener.getsockname()[1]
+    return t.tailrace("plan", source, "discard:", "--log", "json").run(60), None
 
 
 def closed_port(t):
