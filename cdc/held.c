@@ -12,7 +12,7 @@ void held_release(struct held *h) {
         struct held_slot *s = &h->slots[i];
         batch_unref(s->batch);
         if (s->spooled) {
-            h->ops->drop(h->spool, s->spool_id);
+            spool_drop(h->ops, h->spool, s->spool_id);
         }
         schema_unref(s->schema);
         txlist_unref(s->txs);
@@ -49,7 +49,7 @@ const struct batch *held_get(struct held *h, uint32_t slot, struct err *err) {
         h->slots[h->loaded].batch = NULL;
         h->loaded = UINT32_MAX;
     }
-    s->batch = h->ops->get(h->spool, s->spool_id, s->schema, s->txs, err);
+    s->batch = spool_get(h->ops, h->spool, s->spool_id, s->schema, s->txs, err);
     if (s->batch) {
         h->loaded = slot;
     }
@@ -59,7 +59,7 @@ const struct batch *held_get(struct held *h, uint32_t slot, struct err *err) {
 int held_spill(struct held *h, struct err *err) {
     for (; h->first_in_memory < h->count; h->first_in_memory++) {
         struct held_slot *s = &h->slots[h->first_in_memory];
-        if (h->ops->put(h->spool, s->batch, &s->spool_id, err)) {
+        if (spool_put(h->ops, h->spool, s->batch, &s->spool_id, err)) {
             return -1;
         }
         s->spooled = true;

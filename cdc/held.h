@@ -3,7 +3,7 @@
 #pragma once
 #include "cdc/base/err.h"
 #include "cdc/batch.h"
-#include "cdc/hybrid.h"
+#include "cdc/spool.h"
 
 struct held_slot {
     struct batch *batch; /* NULL while it is only in the spool */

@@ -80,7 +80,7 @@ static int limit_held(struct hybrid *h, struct err *err) {
     if (failed && err->kind == ERR_REWIND) {
         return -1; /* the spool lost what it held */
     }
-    if (!failed && !h->config.spool_ops->full(h->config.spool) &&
+    if (!failed && !spool_full(h->config.spool_ops, h->config.spool) &&
         held_bytes(h) <= h->config.held_bytes_max) {
         return 0;
     }
@@ -100,7 +100,7 @@ bool held_is_full(const struct hybrid *h) {
     for (uint32_t i = 0; i < h->chunk_count; i++) {
         bytes += h->chunks[i]->later.kept;
     }
-    return h->config.spool_ops->full(h->config.spool) || bytes > 2 * h->config.held_bytes_max;
+    return spool_full(h->config.spool_ops, h->config.spool) || bytes > 2 * h->config.held_bytes_max;
 }
 
 bool hybrid_log_must_wait(const struct hybrid *h) {

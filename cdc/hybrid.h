@@ -10,21 +10,11 @@
 #include "cdc/segment.h"
 #include "cdc/sink.h"
 #include "cdc/source.h"
+#include "cdc/spool.h"
 
 struct hybrid;
 struct hybrid_chunk; /* opened by hybrid_next, dead after it joined or was given up; compare by id
                       */
-
-/* Held rows beyond memory: the engine gives a spool on disk, tests one in memory. Disposable;
- * discarded at every start. */
-struct spool_ops {
-    int (*put)(void *spool, const struct batch *batch, uint64_t *id,
-               struct err *err); /* id to read it again */
-    struct batch *(*get)(void *spool, uint64_t id, struct schema *schema, struct txlist *txs,
-                         struct err *err);
-    void (*drop)(void *spool, uint64_t id);
-    bool (*full)(void *spool); /* held data reached its limit */
-};
 
 struct hybrid_config {
     const struct source_ops *source; /* rewritten, put_logpos, take_logpos only */

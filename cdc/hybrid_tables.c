@@ -1,6 +1,7 @@
 /* The hybrid source, tables: the catalogue, definitions, generations, holes. See hybrid.c for the
  * whole. */
 #include "cdc/hybrid_internal.h"
+#include "cdc/source_call.h"
 
 #include <stdlib.h>
 
@@ -412,7 +413,7 @@ static int table_known(struct hybrid *h, struct table *t, const struct source_ta
     if (logpos_cmp(at, t->defined_at) < 0) {
         return 0; /* a lane saw a later one under its lock */
     }
-    if (h->config.source->rewritten(t->definition, now) || column_came_back(t, now)) {
+    if (source_rewritten(h->config.source, t->definition, now) || column_came_back(t, now)) {
         if (h->config.rewrite_stops && t->begun) {
             return stop_rewritten(now, err);
         }

@@ -4,7 +4,8 @@
  * the epoch is the newest. Its outcome is no error but an enum; UNKNOWN is asked again with
  * resolve, nothing is deleted and nothing blindly retried. Threads: open, examine, peek, recover,
  * summary and close: the supervisor, while no commit task runs; apply_schema, commit, resolve and
- * part_free: the commit task. Writers: their own task. */
+ * part_free: the commit task. Writers: their own task. These are the contracts; callers go through
+ * cdc/sink_call.h, which checks them. A call is made with an empty err; -1 means it is filled. */
 #pragma once
 #include "cdc/base/env.h"
 #include "cdc/base/opt.h"
@@ -145,9 +146,18 @@ struct sink_ops {
     sink_writer_seal_fn writer_seal;
     sink_part_free_fn part_free;
 };
+/* First member of every implementation's own structs, zero but for ops. What follows ops is kept
+ * and looked at by cdc/sink_call.h alone. */
 struct sink {
     const struct sink_ops *ops;
+    bool recovered;
+    bool positioned;       /* it has a position: commits are `from` one */
+    uint64_t epoch, seq;   /* ours, and of the last commit */
+    uint64_t applied_seq;  /* of the commit that apply_schema was called for; 0 = none */
+    uint64_t doubtful_seq; /* of the commit whose outcome is unknown; 0 = none */
 };
 struct sink_writer {
     const struct sink_ops *ops;
+    bool staged; /* something since the last seal */
+    uint64_t sealed_seq;
 };

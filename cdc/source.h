@@ -1,11 +1,12 @@
 /* The source door. A connector supplies primitives; cdc/hybrid.c is the one algorithm over them and
- * engine/ runs it.
+ * engine/ runs it. These are the contracts; callers go through cdc/source_call.h, which checks
+ * them.
  *
  * Three kinds of session, each used by one task only: the control session (struct source itself:
  * the job task), one log session (the log task) and a lane session per lane task. Functions block,
  * at most until their deadline or the connector's own time-out. Errors: connection lost =
  * ERR_REWIND; server busy or starting up = ERR_RETRY; rights, settings, lineage, data = ERR_FATAL
- * with cure and exit code. */
+ * with cure and exit code. A call is made with an empty err, and -1 means that it is filled. */
 #pragma once
 #include "cdc/base/env.h"
 #include "cdc/base/opt.h"
@@ -42,7 +43,7 @@ typedef void (*table_select_fn)(const void *rules, const char *space, const char
 /* A table of the catalogue. */
 struct source_table {
     struct schema *schema; /* owned */
-    uint64_t rows_estimate;
+    uint64_t rows_estimate; /* 0 with bytes: not known */
     uint64_t bytes_estimate;
     bool usable;    /* false: plan prints why and the cure, and the job does not start */
     char why[320];  /* "" when usable */
@@ -74,7 +75,7 @@ struct source_start {
 struct source_started {
     struct logpos from;   /* where to open the log: events at or below are not delivered again */
     uint64_t see_from_tx; /* X: no chunk may use a snapshot with xmin below it (rule 0); 0 = none */
-    char lineage[512];    /* JSON object to store with the position */
+    char lineage[768];    /* JSON object to store with the position */
 };
 
 /* One finding of plan: what is missing and the SQL that adds it. */
@@ -154,7 +155,8 @@ typedef bool (*source_rewritten_fn)(const struct schema *before, const struct sc
 typedef int (*source_put_logpos_fn)(struct buf *out, struct logpos pos);
 typedef int (*source_take_logpos_fn)(const char *text, struct logpos *out);
 
-/* Log session. Thread: the log task, except where said. Opening takes the slot: waits for a dead
+/* Log session. Thread: the log task, except where said. After an error of next or idle that is no
+ * RETRY, nothing but close (and ack, wake, want) follows. Opening takes the slot: waits for a dead
  * holder as DESIGN 3 says; a living one = ERR_FATAL, EXIT_FENCED. */
 typedef int (*source_log_open_fn)(struct source *s, struct logpos from, struct source_log **out,
                                   struct err *err);
@@ -165,25 +167,28 @@ typedef void (*source_log_close_fn)(struct source_log *log);
 typedef int (*source_log_next_fn)(struct source_log *log, int64_t deadline_us, struct segment **out,
                                   struct err *err);
 typedef int (*source_log_idle_fn)(struct source_log *log, int64_t deadline_us, struct err *err);
-/* Thread: any. What the target holds; sent with the next feedback, never lowered. */
+/* Thread: one at a time. What the target holds; sent with the next feedback, never lowered. */
 typedef void (*source_log_ack_fn)(struct source_log *log, struct logpos resume);
 /* Thread: any. Ends a wait of log_next or log_idle. */
 typedef void (*source_log_wake_fn)(struct source_log *log);
 /* Thread: any. Somebody waits for the log to pass pos: ask the server how far it is. */
 typedef void (*source_log_want_fn)(struct source_log *log, struct logpos pos);
 
-/* Lane session. Thread: its lane task. */
+/* Lane session. Thread: its lane task. After any error nothing but close follows: what the session
+ * is in the middle of is not known. */
 typedef int (*source_lane_open_fn)(struct source *s, unsigned number, struct source_lane **out,
                                    struct err *err);
 typedef void (*source_lane_close_fn)(struct source_lane *l);
 /* Cuts a table into at most pieces_max ranges: `bounds` gets the pieces-1 inner bounds, each as u32
- * length + bytes. Key ranges: key.h's encoding. Whole table (inside begin..end only): opaque piece
- * bounds. */
+ * length + bytes. Key ranges (outside of begin..end): key.h's encoding. Whole table (inside of it):
+ * opaque piece bounds. */
 typedef int (*source_lane_cut_fn)(struct source_lane *l, const struct schema *schema, bool whole,
                                   uint32_t pieces_max, struct buf *bounds, uint32_t *pieces,
                                   struct err *err);
-/* A transaction: the lock that a SELECT takes, then the snapshot. With export_name (64 bytes), the
- * snapshot is exported for lane_join, which takes the same lock. */
+/* A transaction: the lock that a SELECT takes, then the snapshot. With export_name
+ * (SOURCE_EXPORT_NAME_BYTES), the snapshot is exported for lane_join, which takes the same lock. A
+ * table that is gone has only its end to follow. */
+#define SOURCE_EXPORT_NAME_BYTES 64
 typedef int (*source_lane_begin_fn)(struct source_lane *l, const struct schema *schema,
                                     struct chunk_view *out, char *export_name, struct err *err);
 typedef int (*source_lane_join_fn)(struct source_lane *l, const struct schema *schema,
@@ -238,13 +243,25 @@ struct source_ops {
     source_put_logpos_fn put_logpos;
     source_take_logpos_fn take_logpos;
 };
-/* First member of every implementation's own structs. */
+/* First member of every implementation's own structs, zero but for ops. What follows ops is kept
+ * and looked at by cdc/source_call.h alone. */
 struct source {
     const struct source_ops *ops;
 };
 struct source_log {
     const struct source_ops *ops;
+    struct logpos to;    /* of the last segment; the log task's */
+    bool broken;         /* the log task's */
+    struct logpos acked; /* the commit task's */
+};
+enum source_lane_phase {
+    SOURCE_LANE_IDLE = 0,
+    SOURCE_LANE_BEGUN,   /* begun or joined */
+    SOURCE_LANE_GONE,    /* begun, and there is no such table */
+    SOURCE_LANE_READING, /* until next answers NULL, or stop */
+    SOURCE_LANE_BROKEN,
 };
 struct source_lane {
     const struct source_ops *ops;
+    enum source_lane_phase phase;
 };

@@ -4,6 +4,8 @@
  * nothing below can overflow. Pure. Thread: any. */
 #include "cdc/value.h"
 
+#include "cdc/base/digits.h"
+
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "cells are little-endian and written in place here"
 #endif
@@ -123,26 +125,6 @@ static enum special special_of(const struct big *b) {
         return first == 0 ? SPECIAL_NAN : SPECIAL_MINUS_INFINITY;
     }
     return ones && first == UINT64_MAX ? SPECIAL_INFINITY : SPECIAL_NONE;
-}
-
-static const char two_digits[] =
-    "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-    "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
-    "8081828384858687888990919293949596979899";
-
-static inline char *digits_before(char *end, uint64_t v) {
-    while (v >= 100) {
-        end -= 2;
-        memcpy(end, two_digits + 2 * (v % 100), 2);
-        v /= 100;
-    }
-    if (v >= 10) {
-        end -= 2;
-        memcpy(end, two_digits + 2 * v, 2);
-    } else {
-        *--end = (char)('0' + v);
-    }
-    return end;
 }
 
 static void put_zeros(struct buf *out, size_t count) {

@@ -17,7 +17,8 @@ const struct opt_spec job_source_options[] = {
       .type = OPT_BYTES,
       .min = 1 << 20,
       .max = INT64_C(1) << 30,
-      .doc = "largest row (default 64MiB; 8MiB with --memory below 128MiB)" },
+      .doc = "most bytes of a row's values, as the source sends them (default 64MiB; 8MiB with "
+             "--memory below 128MiB)" },
     { .key = "spill_max",
       .type = OPT_BYTES,
       .min = 1 << 20,
@@ -49,7 +50,11 @@ static void set_option(struct opts *opts, const struct url_key *key, struct mist
     }
     if (key->value.put_in) {
         mistake_add(m, key->value.place, err.code, err.cure,
-                    "option \"%s\": the value that ${..} gave is not accepted", key->key);
+                    "option \"%s\": the value that %.200s gave is not accepted", key->key,
+                    key->value.written);
+    } else if (key->doubt || strpbrk(key->value.text, "@=")) { /* half a password? */
+        mistake_add(m, key->value.place, err.code, err.cure,
+                    "option \"%s\": its value is not accepted", key->key);
     } else {
         mistake_add_err(m, key->value.place, &err);
     }
@@ -72,7 +77,10 @@ static void unknown_key(const struct url_key *key, const char *of, const struct 
         buf_putf(&cure, ", and those of %s", client);
     }
     const char *nearest = opt_nearest(key->key, words, count);
-    if (nearest) {
+    if (key->doubt) {
+        mistake_add(m, key->place, "option_unknown", buf_cstr(&cure),
+                    "unknown option of \"%s:\"; write & in a value as %%26, @ as %%40", of);
+    } else if (nearest) {
         mistake_add(m, key->place, "option_unknown", buf_cstr(&cure),
                     "unknown option \"%.80s\" of \"%s:\" (did you mean \"%s\"?)", key->key, of,
                     nearest);
@@ -86,8 +94,13 @@ static void unknown_key(const struct url_key *key, const char *of, const struct 
 static bool given_before(const struct url *url, uint32_t index, struct mistakes *m) {
     for (uint32_t i = 0; i < index; i++) {
         if (strcmp(url->keys[i].key, url->keys[index].key) == 0) {
-            mistake_add(m, url->keys[index].place, "option_twice", NULL,
-                        "option \"%.80s\" is given twice", url->keys[index].key);
+            if (url->keys[index].doubt) {
+                mistake_add(m, url->keys[index].place, "option_twice", NULL,
+                            "an option is given twice; write & in a value as %%26");
+            } else {
+                mistake_add(m, url->keys[index].place, "option_twice", NULL,
+                            "option \"%.80s\" is given twice", url->keys[index].key);
+            }
             return true;
         }
     }
@@ -138,6 +151,9 @@ static void sink_keys(struct job_spec *s, struct mistakes *m) {
             if (key->value.text[0] == '\0') {
                 mistake_add(m, key->value.place, "option_value", NULL,
                             "option \"%s\": its value is empty", key->key);
+            } else if (key->value.put_in) { /* a name is printed, what ${..} gives is not */
+                mistake_add(m, key->value.place, "job_name", "write the name itself: ?job=NAME",
+                            "the job's name would come from %.200s", key->value.written);
             } else {
                 identity_of(key->value.text, s->name);
             }
@@ -159,6 +175,8 @@ static void scheme_refused(const struct url *url, bool source, struct mistakes *
     if (scheme_is_planned(url->scheme) || other_way) {
         mistake_add(m, url->place, "not_built", cure, "%s \"%.40s\": not built yet in this version",
                     what, url->scheme);
+    } else if (url->doubt) {
+        mistake_add(m, url->place, "scheme_unknown", cure, "this is no %s", what);
     } else if (nearest) {
         mistake_add(m, url->place, "scheme_unknown", cure,
                     "unknown %s \"%.40s\" (did you mean \"%s\"?)", what, url->scheme, nearest);
@@ -176,15 +194,16 @@ static void name_job(struct job_spec *s, const char *file, struct mistakes *m) {
         identity_of_file(file, s->name);
         return;
     }
-    if (s->source_url.path.put_in && s->sink) { /* a name is printed, what ${..} gives is not */
-        mistake_add(m, s->source_url.path.place, "job_name", "name the job: ?job=NAME on the sink",
-                    "the job's name would come from ${..}");
+    const struct url_part *part = &s->source_url.path;
+    const char *database = part->text && part->text[0] ? part->text + 1 : "";
+    if (!database[0]) { /* what libpq would take */
+        part = &s->source_url.user;
+        database = part->text ? part->text : "postgres";
     }
-    const char *database =
-        s->source_url.path.text && s->source_url.path.text[0] ? s->source_url.path.text + 1 : "";
-    if (!database[0]) {
-        database = s->source_url.user.text ? s->source_url.user.text
-                                           : "postgres"; /* what libpq would take */
+    if (part->put_in && s->sink) { /* a name is printed, what ${..} gives is not */
+        mistake_add(m, part->place, "job_name", "name the job: ?job=NAME on the sink",
+                    "the job's name would come from %.200s",
+                    part->written ? part->written : "${..}");
     }
     char *name = xasprintf("%s_%s", database, s->sink_url.scheme ? s->sink_url.scheme : "none");
     identity_of(name, s->name);
@@ -215,6 +234,70 @@ static void addresses(struct job_spec *s) {
         .opts = s->sink_opts,
         .job = s->name,
     };
+}
+
+/* --- what is never shown --- */
+
+static const char *shown_as(const struct url_part *part) {
+    return strpbrk(part->written, "\"\\@&") ? "${..}" : part->written;
+}
+
+/* A part that ${..} gave some of, and its pieces: a database without its slash, each of some hosts,
+ * a port. */
+static void hide_part(struct hide *hide, const struct url_part *part) {
+    if (!part->text || !part->put_in) {
+        return;
+    }
+    hide_add(hide, part->text, shown_as(part));
+    for (const char *p = part->text; *p;) {
+        size_t n = strcspn(p, ",:[]/");
+        char *piece = xstrndup(p, n);
+        hide_add(hide, piece, "${..}");
+        explicit_bzero(piece, n);
+        free(piece);
+        p += n + (p[n] != '\0');
+    }
+}
+
+static void hide_secret(struct hide *hide, const struct url *url, const struct url_part *part) {
+    const char *open[] = { url->scheme, url->user.put_in ? NULL : url->user.text,
+                           url->hosts.put_in ? NULL : url->hosts.text,
+                           url->path.text && !url->path.put_in ? url->path.text + 1 : NULL };
+    for (size_t i = 0; part->text && !part->put_in && i < ARRAY_COUNT(open); i++) {
+        if (open[i] && strcmp(open[i], part->text) == 0) {
+            return; /* postgres:postgres@: what the user shows beside it is no secret */
+        }
+    }
+    if (part->text) {
+        hide_add(hide, part->text, part->put_in ? shown_as(part) : "(secret)");
+    }
+}
+
+/* Options of ours that are a number or one of some words are said as such once they are accepted;
+ * texts are not. */
+static bool is_plain_option(const struct opt_spec *table, const char *key) {
+    for (; table && table->key; table++) {
+        if (strcmp(table->key, key) == 0) {
+            return table->type != OPT_TEXT && !table->secret;
+        }
+    }
+    return false;
+}
+
+static void hide_url(struct hide *hide, const struct url *url, const struct opt_spec *ours,
+                     const struct opt_spec *theirs) {
+    hide_part(hide, &url->user);
+    hide_part(hide, &url->hosts);
+    hide_part(hide, &url->path);
+    hide_secret(hide, url, &url->secret);
+    for (uint32_t i = 0; i < url->key_count; i++) {
+        const struct url_key *key = &url->keys[i];
+        if (url_key_is_secret(key->key)) {
+            hide_secret(hide, url, &key->value);
+        } else if (!is_plain_option(ours, key->key) && !is_plain_option(theirs, key->key)) {
+            hide_part(hide, &key->value);
+        }
+    }
 }
 
 struct job_spec *job_spec_new(const char *text, size_t len, const char *file,
@@ -253,6 +336,9 @@ struct job_spec *job_spec_new(const char *text, size_t len, const char *file,
         }
     }
     name_job(s, file, mistakes);
+    s->hide = hide_new();
+    hide_url(s->hide, &s->source_url, job_source_options, s->source ? s->source->ops->opts : NULL);
+    hide_url(s->hide, &s->sink_url, job_sink_options, s->sink ? s->sink->ops->opts : NULL);
     addresses(s);
     s->rules.source = s->rules.sink = (struct span){ .at = NULL };
     mistakes_sort(mistakes);
@@ -269,6 +355,7 @@ void job_spec_free(struct job_spec *s) {
     free(s->extra);
     url_release(&s->source_url);
     url_release(&s->sink_url);
+    hide_free(s->hide);
     job_text_release(&s->rules);
     free(s);
 }

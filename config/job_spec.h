@@ -1,6 +1,7 @@
 /* A job as the user wrote it, checked against the registry and the tables of options: what job_new
  * needs. Pure but for put_in. Thread: the main thread; constant afterwards. */
 #pragma once
+#include "config/hide.h"
 #include "config/identity.h"
 #include "config/registry.h"
 #include "config/rules.h"
@@ -17,6 +18,7 @@ struct job_spec {
     struct source_address source_address; /* borrow from the urls and opts above */
     struct sink_address sink_address;
     struct job_text rules; /* its spans are not valid any more */
+    struct hide *hide;     /* what no message and no answer about this job may show */
 };
 /* Options of a job that belong to no door: on the source's URL, except job, which stands on the
  * sink's. */

@@ -49,9 +49,21 @@ static bool at_line_end(struct cursor *c) {
     return comment || c->at == c->end;
 }
 
-/* For "%.*s": what stands at p up to the next blank, at most 60 bytes; of a URL its scheme only,
- * since a password may follow. */
-static int word_len(const struct cursor *c, const char *p) {
+/* Is it an arrow of another language? Only that is quoted where an arrow should be: anything else
+ * may be a part of a password that holds a blank. */
+static bool is_arrow_like(const struct span *s) {
+    size_t n = 0;
+    while (n < s->len && strchr("-=>|~", s->at[n])) {
+        n++;
+    }
+    return n == s->len && n <= 4;
+}
+
+/* Adds `found "X" <rest>`: X is what stands at p up to the next blank, at most 60 bytes; of a URL
+ * its scheme only, and nothing if an @ follows on the line, since then it may be a part of a
+ * password that holds a blank. */
+static void found(struct cursor *c, const char *p, const char *code, const char *cure,
+                  const char *rest) {
     const char *q = p;
     while (q < c->end && !is_blank(*q) && q - p < 60) {
         q++;
@@ -59,7 +71,12 @@ static int word_len(const struct cursor *c, const char *p) {
             break;
         }
     }
-    return (int)(q - p);
+    if (memchr(p, '@', (size_t)(c->end - p))) {
+        mistake_add(c->mistakes, place_of(c, p), code, cure, "found something else %s", rest);
+    } else {
+        mistake_add(c->mistakes, place_of(c, p), code, cure, "found \"%.*s\" %s", (int)(q - p), p,
+                    rest);
+    }
 }
 
 /* --- the job line -------------------------------------------------------------------------------
@@ -114,8 +131,9 @@ static void parse_job(struct cursor *c, struct job_text *out) {
     }
     if (!span_is(&words[1], "->")) {
         mistake_add(c->mistakes, words[1].place, "job_line", JOB_FORM,
-                    "found \"%.*s\" where \"->\" was expected", word_len(c, words[1].at),
-                    words[1].at);
+                    is_arrow_like(&words[1]) ? "found \"%.*s\" where \"->\" was expected"
+                                             : "no \"->\" after the source",
+                    (int)words[1].len, words[1].at);
         return;
     }
     if (count == 2) {
@@ -124,9 +142,8 @@ static void parse_job(struct cursor *c, struct job_text *out) {
     }
     out->sink = words[2];
     if (!at_line_end(c)) {
-        mistake_add(c->mistakes, place_of(c, c->at), "job_line",
-                    "options are part of the URL: ?key=value&key=value",
-                    "found \"%.*s\" after the sink", word_len(c, c->at), c->at);
+        found(c, c->at, "job_line", "options are part of the URL: ?key=value&key=value",
+              "after the sink");
     }
 }
 
@@ -159,6 +176,7 @@ static char *take_quoted(struct cursor *c, char quote) {
 }
 
 #define PARTS_MAX 3
+#define RULE_FORM "a rule is PATTERN: ACTION, e.g. audit.*: skip"
 
 struct pattern {
     struct pattern_part parts[PARTS_MAX];
@@ -227,11 +245,12 @@ static int take_pattern(struct cursor *c, struct pattern *out) {
     out->to = c->at;
     skip_blanks(c);
     if (c->at == c->end || *c->at != ':') {
-        mistake_add(c->mistakes, place_of(c, c->at), "rule",
-                    "a rule is PATTERN: ACTION, e.g. audit.*: skip",
-                    c->at == c->end ? "no \":\" after the pattern"
-                                    : "found \"%.*s\" where \":\" was expected",
-                    word_len(c, c->at), c->at);
+        if (c->at == c->end) {
+            mistake_add(c->mistakes, place_of(c, c->at), "rule", RULE_FORM,
+                        "no \":\" after the pattern");
+        } else {
+            found(c, c->at, "rule", RULE_FORM, "where \":\" was expected");
+        }
         return -1;
     }
     c->at++;
@@ -275,7 +294,10 @@ static void action_unknown(struct cursor *c, const char *from, const char *word)
         words[i] = action_words[i].word;
     }
     const char *nearest = opt_nearest(word, words, ARRAY_COUNT(words));
-    if (nearest) {
+    if (strchr(word, '@')) { /* the rest of a URL that was broken into two lines? */
+        mistake_add(c->mistakes, place_of(c, from), "action_unknown", ACTION_HINT,
+                    "this is no action");
+    } else if (nearest) {
         mistake_add(c->mistakes, place_of(c, from), "action_unknown", ACTION_HINT,
                     "unknown action \"%.80s\" (did you mean \"%s\"?)", word, nearest);
     } else {
@@ -356,10 +378,8 @@ static char *parse_key(struct cursor *c, const char *from, size_t len) {
         good = take_column(&list, &out) == 0;
         skip_blanks(&list);
         if (good && list.at < list.end && *list.at != ',') {
-            mistake_add(c->mistakes, place_of(&list, list.at), "key_columns",
-                        "key=(a,b) names columns of the table",
-                        "found \"%.*s\" where a comma or the end was expected",
-                        word_len(&list, list.at), list.at);
+            found(&list, list.at, "key_columns", "key=(a,b) names columns of the table",
+                  "where a comma or the end was expected");
             good = false;
         }
     } while (good && list.at++ < list.end);
@@ -463,9 +483,7 @@ static void parse_actions(struct cursor *c, struct job_text *out, const struct p
         }
         const struct action_word *a = action_find(word);
         if (!lost && c->at < c->end && !is_blank(*c->at)) {
-            mistake_add(c->mistakes, place_of(c, c->at), "action_value", NULL,
-                        "found \"%.*s\" right after a value: a blank is missing",
-                        word_len(c, c->at), c->at);
+            found(c, c->at, "action_value", NULL, "right after a value: a blank is missing");
             lost = -1;
         } else if (!a) {
             action_unknown(c, from, word);

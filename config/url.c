@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cdc/base/opt.h"
+
 /* What the functions here share. */
 struct reader {
     const struct span *whole;
@@ -43,6 +45,16 @@ static int hex_digit(char c) {
                                   : -1;
 }
 
+/* May a message quote what stands in ${..}? The name of a variable or file, and not half a URL
+ * after a ${ that somebody's password holds. */
+static bool is_plain_name(const char *name) {
+    size_t n = 0;
+    while (name[n] && !strchr("@$?&\"", name[n])) {
+        n++;
+    }
+    return name[n] == '\0';
+}
+
 /* ${env:X} or ${file:/p}: [from, to) is what stands between the braces. -1 = a mistake was added.
  */
 static int put_in_value(struct reader *r, const char *from, const char *to, struct buf *out) {
@@ -54,7 +66,13 @@ static int put_in_value(struct reader *r, const char *from, const char *to, stru
     }
     memcpy(name, from, (size_t)(to - from));
     name[to - from] = '\0';
-    if (strncmp(name, "env:", 4) == 0) {
+    bool env = strncmp(name, "env:", 4) == 0;
+    if ((!env && strncmp(name, "file:/", 6) != 0) || !is_plain_name(name)) {
+        mistake_add(r->mistakes, place, "put_in", "${env:NAME} or ${file:/path}",
+                    "a ${..} that is neither ${env:NAME} nor ${file:/path}");
+        return -1;
+    }
+    if (env) {
         const char *value = r->put_in->env(r->put_in->ctx, name + 4);
         if (!value) {
             mistake_add(r->mistakes, place, "env_missing", NULL,
@@ -67,11 +85,6 @@ static int put_in_value(struct reader *r, const char *from, const char *to, stru
             return -1;
         }
         return 0;
-    }
-    if (strncmp(name, "file:/", 6) != 0) {
-        mistake_add(r->mistakes, place, "put_in", "${env:NAME} or ${file:/path}",
-                    "\"${%.80s}\" is neither ${env:..} nor ${file:/..}", name);
-        return -1;
     }
     struct buf bytes;
     char why[128] = "";
@@ -141,6 +154,7 @@ static void take_part(struct reader *r, const char *from, const char *to, struct
     }
     if (!failed) {
         out->text = xstrdup(buf_cstr(&b));
+        out->written = out->put_in ? xstrndup(from, (size_t)(to - from)) : NULL;
     }
     if (b.len > 0) {
         explicit_bzero(b.data, b.len);
@@ -164,17 +178,46 @@ static void take_authority(struct reader *r, const char *from, const char *to, s
     }
 }
 
-static void take_keys(struct reader *r, const char *from, const char *to, struct url *out) {
+bool url_key_is_secret(const char *key) { return strstr(key, "password") != NULL; }
+
+/* Also one that is misspelt: what comes after it may belong to its value. */
+static bool like_secret(const char *key) {
+    static const char *const words[] = { "password", "sslpassword" };
+    return url_key_is_secret(key) || opt_nearest(key, words, ARRAY_COUNT(words));
+}
+
+/* The option [from, end) is not key=value. What it is may be quoted only if no secret goes before
+ * it. */
+static void not_an_option(struct reader *r, const char *from, const char *end, bool named,
+                          bool doubt, const char *secret) {
+    struct place place = span_place(r->whole, from);
+    const char *form = "options are ?key=value&key=value";
+    int len = (int)(end - from < 80 ? end - from : 80);
+    if (secret) {
+        mistake_add(r->mistakes, place, "option_form",
+                    "write & in a value as %26, or put it in: password=${env:PASSWORD}",
+                    "after the option \"%s\" comes \"&\", and then no key=value", secret);
+    } else if (!named) {
+        mistake_add(r->mistakes, place, "option_form", form, "an option without a name");
+    } else if (doubt || memmem(from, (size_t)(end - from), "pass", 4)) {
+        mistake_add(r->mistakes, place, "option_form", form, "an option without a value");
+    } else {
+        mistake_add(r->mistakes, place, "option_form", form, "the option \"%.*s\" has no value",
+                    len, from);
+    }
+}
+
+static void take_keys(struct reader *r, const char *from, const char *to, bool doubt,
+                      struct url *out) {
+    const char *secret = NULL; /* the last option that takes one */
     out->keys = xcalloc(URL_KEYS_MAX, sizeof *out->keys);
     while (from <= to) {
         const char *end = find_stop(from, to, "&");
         const char *equals = find_stop(from, end, "=");
         struct place place = span_place(r->whole, from);
         if (equals == end || equals == from) {
-            mistake_add(r->mistakes, place, "option_form", "options are ?key=value&key=value",
-                        equals == end ? "the option \"%.*s\" has no value"
-                                      : "an option without a name",
-                        (int)(end - from < 80 ? end - from : 80), from);
+            not_an_option(r, from, end, equals > from, doubt, secret);
+            doubt = true;
         } else if (out->key_count == URL_KEYS_MAX) {
             mistake_add(r->mistakes, place, "option_form", NULL, "more than %u options",
                         URL_KEYS_MAX);
@@ -183,31 +226,51 @@ static void take_keys(struct reader *r, const char *from, const char *to, struct
             struct url_key *key = &out->keys[out->key_count++];
             key->key = xstrndup(from, (size_t)(equals - from));
             key->place = place;
+            key->doubt = doubt || secret;
+            bool secret_value = like_secret(key->key) || find_stop(equals + 1, end, "=") < end;
+            secret = secret_value ? key->key : secret;
             take_part(r, equals + 1, end, &key->value);
         }
         from = end + 1;
     }
 }
 
-/* A password with a bare / or ? ends the authority: what is left looks like a host with a port that
- * is no number, and would be printed. */
+/* Is what stands behind the host's colon a port? A name of digits, 1 to 65535, or put in. */
+static bool is_port(const char *from, const char *to) {
+    unsigned port = 0;
+    for (const char *p = from; p < to; p++) {
+        if (*p == '$') {
+            return true;
+        }
+        if (*p < '0' || *p > '9' || port > 6553) {
+            return false;
+        }
+        port = port * 10 + (unsigned)(*p - '0');
+    }
+    return from == to || (port > 0 && port < 65536);
+}
+
+/* A password with a bare / ? or @ ends the authority early: what is left looks like a host with a
+ * port that is none, or leaves an @ behind, and would be printed. [from, stop) is the authority,
+ * the URL ends at `end`. */
 static bool cut_in_password(const char *from, const char *stop, const char *end) {
     const char *query = find_stop(stop, end, "?");
-    if (find_last(from, stop, "@") || find_stop(from, stop, ":") == stop) {
-        return false;
+    const char *at = find_last(from, stop, "@");
+    const char *first = find_stop(from, query, ":");
+    if (find_stop(first, query, "@") < query && find_last(stop, query, "@")) {
+        return true; /* a path with an @, and a colon before it */
     }
-    for (const char *p = from; p < stop; p++) {
+    for (const char *p = at ? at + 1 : from; p < stop; p++) {
         const char *host = p;
         p = find_stop(p, stop, ",");
         const char *close = *host == '[' ? memchr(host, ']', (size_t)(p - host)) : NULL;
         const char *colon = find_stop(close ? close : host, p, ":");
-        for (const char *digit = colon + 1; digit < p; digit++) {
-            if (hex_digit(*digit) < 0 || hex_digit(*digit) > 9) {
-                return *digit != '$'; /* a port may be put in */
-            }
+        if (colon < p && !is_port(colon + 1, p)) {
+            return true;
         }
     }
-    return find_stop(stop, query, "@") < query;
+    /* user:12?34@host: no path before the options, and an @ in them */
+    return stop == query && first < stop && find_stop(stop, end, "@") < end;
 }
 
 void url_parse(const struct span *text, const struct put_in *put_in, struct mistakes *mistakes,
@@ -233,13 +296,15 @@ void url_parse(const struct span *text, const struct put_in *put_in, struct mist
     }
     out->scheme = xstrndup(at, n);
     at += n + 1;
+    out->doubt =
+        !(end - at >= 2 && at[0] == '/' && at[1] == '/') && memchr(at, '@', (size_t)(end - at));
     if (end - at >= 2 && at[0] == '/' && at[1] == '/') {
         const char *stop = find_stop(at + 2, end, "/?");
         if (cut_in_password(at + 2, stop, end)) {
             mistake_add(mistakes, span_place(text, at + 2), "url_form",
                         "write / ? @ and % in a password as %2F %3F %40 %25, or put it in: "
                         "${env:PASSWORD}",
-                        "the part before the first / or ? is no list of hosts");
+                        "what stands before the path is not [user[:password]@]host[:port]");
             return;
         }
         take_authority(&r, at + 2, stop, out);
@@ -247,16 +312,30 @@ void url_parse(const struct span *text, const struct put_in *put_in, struct mist
     }
     if (at < end && *at == '/') {
         const char *stop = find_stop(at, end, "?");
+        const char *colon = find_stop(at, stop, ":");
+        if (!out->has_authority && find_stop(colon, stop, "@") < stop) {
+            mistake_add(mistakes, span_place(text, at), "url_form",
+                        "e.g. postgres://user@host/db; in a path write @ as %40",
+                        "a path with a user and an @: two slashes go before a host");
+            return;
+        }
+        if (memmem(at, (size_t)(stop - at), "password=", 9)) {
+            mistake_add(mistakes, span_place(text, at), "url_form",
+                        "options are ?key=value&key=value", "options begin with \"?\"");
+            return;
+        }
         take_part(&r, at, stop, &out->path);
         at = stop;
     }
     if (at < end && *at != '?') {
         mistake_add(mistakes, span_place(text, at), "url_form", NULL,
-                    "after \"%s:\" comes //host, /path or ?key=value", out->scheme);
+                    "after \"%s:\" comes //host, /path or ?key=value",
+                    out->doubt ? "scheme" : out->scheme);
         return;
     }
-    if (at < end) {
-        take_keys(&r, at + 1, end, out);
+    if (at < end) { /* a bare @ where none closed the authority: half a password? */
+        bool doubt = !find_last(text->at, at, "@") && find_stop(at, end, "@") < end;
+        take_keys(&r, at + 1, end, doubt, out);
     }
 }
 
@@ -264,6 +343,10 @@ static void part_release(struct url_part *part) {
     if (part->text) {
         explicit_bzero(part->text, strlen(part->text));
         free(part->text);
+    }
+    if (part->written) {
+        explicit_bzero(part->written, strlen(part->written));
+        free(part->written);
     }
     *part = (struct url_part){ .text = NULL };
 }
@@ -284,22 +367,24 @@ void url_release(struct url *url) {
 
 void url_put_without_secret(struct buf *out, const char *text, size_t len) {
     const char *end = text + len;
-    const char *slashes = memmem(text, len, "://", 3);
-    if (slashes) {
-        const char *from = slashes + 3;
-        const char *stop = find_stop(from, end, "/?");
-        const char *at = find_last(from, stop, "@");
-        const char *colon = at ? find_stop(from, at, ":") : NULL;
-        if (colon && colon < at) {
-            buf_put(out, text, (size_t)(colon + 1 - text));
-            buf_puts(out, "${env:PASSWORD}");
-            text = at;
-        }
+    const char *slashes = memmem(text, len, "//", 2);
+    const char *from = slashes ? slashes + 2 : text;
+    const char *at = find_last(from, end, "@"); /* of the whole text: a password may hold / and ? */
+    const char *colon = find_stop(from, at ? at : find_stop(from, end, "/?"), ":");
+    if (at ? colon < at
+           : colon < end && *colon == ':' && !is_port(colon + 1, find_stop(colon, end, "/?,"))) {
+        buf_put(out, text, (size_t)(colon + 1 - text));
+        buf_puts(out, "${env:PASSWORD}");
+        text = at ? at : find_stop(colon, end, "/?");
     }
-    for (const char *key; (key = memmem(text, (size_t)(end - text), "password=", 9));) {
+    const char *key = memmem(text, (size_t)(end - text), "password=", 9);
+    if (key) { /* to the end: what follows an & may be a part of it */
         buf_put(out, text, (size_t)(key + 9 - text));
         buf_puts(out, "${env:PASSWORD}");
-        text = find_stop(key, end, "&");
+        if (find_stop(key, end, "&") < end) {
+            buf_puts(out, "&...");
+        }
+        return;
     }
     buf_put(out, text, (size_t)(end - text));
 }

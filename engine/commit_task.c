@@ -12,6 +12,8 @@
 #include <stdlib.h>
 
 #include "cdc/base/clock.h"
+#include "cdc/sink_call.h"
+#include "cdc/source_call.h"
 #include "engine/run.h"
 
 #define UNKNOWN_WARN_US (60 * US_PER_S)
@@ -30,7 +32,7 @@ struct commit {
 static void free_parts(struct commit *c, bool keep) {
     for (unsigned i = 0; i < c->run->writer_count; i++) {
         if (c->parts[i]) {
-            c->sink->ops->part_free(c->parts[i], keep);
+            sink_part_free(c->sink, c->parts[i], keep);
         }
         c->parts[i] = NULL;
         c->sealed[i] = false;
@@ -96,7 +98,7 @@ static int resolve(struct commit *c, const struct commit_request *req, struct er
             return -1;
         }
         err_clear(err);
-        enum resolve_outcome outcome = c->sink->ops->resolve(c->sink, req, err);
+        enum resolve_outcome outcome = sink_resolve(c->sink, req, err);
         if (outcome == RESOLVED_COMMITTED || outcome == RESOLVED_NOT_COMMITTED) {
             status_waits(run->status, "");
             return outcome == RESOLVED_COMMITTED ? 0 : 1;
@@ -122,7 +124,7 @@ static int commit_once_settled(struct commit *c, const struct commit_request *re
             return -1;
         }
         err_clear(err);
-        switch (c->sink->ops->commit(c->sink, req, err)) {
+        switch (sink_commit(c->sink, req, err)) {
         case COMMITTED:
             return 0;
         case COMMIT_CONFLICT:
@@ -130,11 +132,14 @@ static int commit_once_settled(struct commit *c, const struct commit_request *re
                            "the target's position is not the one that commit %llu builds on",
                            (unsigned long long)req->seq);
         case COMMIT_FENCED:
-            err_set(err, ERR_FATAL, "fenced",
-                    "a newer instance of this job has taken over the target");
-            err_cure(err, "nothing: the newer instance goes on; `tailrace status` shows it on its "
-                          "machine");
-            return err_exit(err, EXIT_FENCED);
+            if (err->kind == ERR_NONE) { /* a target that cannot say more */
+                err_set(err, ERR_FATAL, "fenced",
+                        "a newer instance of this job has taken over the target");
+                err_cure(err, "nothing: the newer instance goes on; `tailrace status` shows it on "
+                              "its machine");
+                err_exit(err, EXIT_FENCED);
+            }
+            return -1;
         case COMMIT_UNKNOWN: {
             int settled = resolve(c, req, err);
             if (settled <= 0) {
@@ -155,7 +160,7 @@ static int apply_schema(struct commit *c, const struct commit_request *req, stru
     if (FAILPOINT(c->run->env->failpoints, "commit.before_apply_schema", err)) {
         return -1;
     }
-    while (req->schemas_changed && c->sink->ops->apply_schema(c->sink, req, err)) {
+    while (req->schemas_changed && sink_apply_schema(c->sink, req, err)) {
         if (!run_retry(c->run, &backoff, err)) {
             return -1;
         }
@@ -186,7 +191,7 @@ static int perform(struct commit *c, struct err *err) {
         return -1;
     }
     /* The source first learns of it when the target has it, and before merge may end the run. */
-    run->log->ops->log_ack(run->log, c->order->resume);
+    source_log_ack(run->log, c->order->resume);
     free(c->from);
     c->from = c->order->to;
     c->order->to = NULL;

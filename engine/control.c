@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cdc/base/clock.h"
+#include "cdc/source_call.h"
 
 #define CATALOGUE_EACH_US (10 * US_PER_S)
 
@@ -80,7 +81,7 @@ static int sift(struct job *job, struct source_catalogue *c, bool first, struct 
 
 int control_check_tables(struct job *job, struct source *source, struct err *err) {
     struct source_catalogue catalogue = { 0 };
-    if (source->ops->catalogue(source, &catalogue, err)) {
+    if (source_catalogue(source, &catalogue, err)) {
         return -1;
     }
     int rc = sift(job, &catalogue, true, err);
@@ -93,7 +94,7 @@ static int send_catalogue(struct job *job, struct run *run, bool first, bool ask
     struct merge_news *news = news_new(NEWS_CATALOGUE);
     news->asked = asked;
     struct backoff backoff = RUN_BACKOFF;
-    while (run->source->ops->catalogue(run->source, &news->catalogue, err)) {
+    while (source_catalogue(run->source, &news->catalogue, err)) {
         news->catalogue = (struct source_catalogue){ 0 };
         if (!again(job, &backoff, err)) {
             merge_news_free(news);
@@ -116,7 +117,7 @@ static int send_catalogue(struct job *job, struct run *run, bool first, bool ask
 static int send_log_end(struct job *job, struct run *run, struct err *err) {
     struct merge_news *news = news_new(NEWS_LOG_END);
     struct backoff backoff = RUN_BACKOFF;
-    while (run->source->ops->log_end(run->source, &news->pos, err)) {
+    while (source_log_end(run->source, &news->pos, err)) {
         if (!again(job, &backoff, err)) {
             merge_news_free(news);
             return -1;
@@ -138,7 +139,7 @@ static int serve_probe(struct job *job, struct run *run, struct err *err) {
     struct merge_news *news = news_new(NEWS_PROBE);
     struct backoff backoff = RUN_BACKOFF;
     snapshot_init(&news->snapshot);
-    while (run->source->ops->probe(run->source, &news->snapshot, err)) {
+    while (source_probe(run->source, &news->snapshot, err)) {
         if (!again(job, &backoff, err)) {
             merge_news_free(news);
             return -1;
@@ -152,8 +153,8 @@ static int serve_capture(struct job *job, struct run *run, struct control_order 
                          struct err *err) {
     struct merge_news *news = news_new(NEWS_CAPTURED);
     struct backoff backoff = RUN_BACKOFF;
-    while (run->source->ops->capture(run->source, order->ids, order->count, &news->see_from_tx,
-                                     &news->pos, err)) {
+    while (source_capture(run->source, order->ids, order->count, &news->see_from_tx, &news->pos,
+                          err)) {
         if (!again(job, &backoff, err)) {
             merge_news_free(news);
             return -1;
@@ -181,7 +182,7 @@ static int serve_order(struct job *job, struct run *run, struct control_order *o
         return serve_capture(job, run, order, err);
     case CONTROL_NUDGE: {
         /* Only a help: a server that cannot just now is asked again a second later. */
-        int rc = run->source->ops->nudge(run->source, err);
+        int rc = source_nudge(run->source, err);
         if (rc && err->kind == ERR_RETRY) {
             err_clear(err);
             return 0;
@@ -199,7 +200,7 @@ static int serve_order(struct job *job, struct run *run, struct control_order *o
  */
 static int poll_status(struct job *job, struct run *run, struct err *err) {
     struct source_status s = { 0 };
-    if (run->source->ops->status(run->source, &s, err)) {
+    if (source_status(run->source, &s, err)) {
         if (err->kind != ERR_RETRY) {
             return -1;
         }
@@ -208,7 +209,7 @@ static int poll_status(struct job *job, struct run *run, struct err *err) {
     }
     struct buf text;
     buf_init(&text, SIZE_MAX);
-    if (run->source->ops->put_logpos(&text, s.log_end) == 0) {
+    if (source_put_logpos(run->source->ops, &text, s.log_end) == 0) {
         status_log_end(job->status, buf_cstr(&text), s.log_end.offset, s.retained_bytes);
     }
     buf_release(&text);

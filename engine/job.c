@@ -21,6 +21,8 @@
 #include <string.h>
 
 #include "cdc/base/clock.h"
+#include "cdc/sink_call.h"
+#include "cdc/source_call.h"
 #include "engine/control.h"
 #include "engine/job_state.h"
 
@@ -130,23 +132,17 @@ static int open_ends(struct job *job, struct err *err) {
     struct source_findings *findings = xcalloc(1, sizeof *findings);
     struct sink_address address = c->sink_address;
     address.put_logpos = c->source->put_logpos;
-    int rc = c->source->open(&c->source_address, job->env, c->select, c->rules, &job->source, err);
-    if (rc) {
-        job->source = NULL;
-    } else {
-        rc = job->source->ops->examine(job->source, findings, err) ||
-             judge(job, "ctl", findings, err);
+    int rc = source_open(c->source, &c->source_address, job->env, c->select, c->rules, &job->source,
+                         err);
+    if (rc == 0) {
+        rc = source_examine(job->source, findings, err) || judge(job, "ctl", findings, err);
     }
     if (rc == 0) {
-        rc = c->sink->open(&address, job->env, &job->sink, err);
-        if (rc) {
-            job->sink = NULL;
-        }
+        rc = sink_open(c->sink, &address, job->env, &job->sink, err);
     }
     if (rc == 0) {
         *findings = (struct source_findings){ 0 };
-        rc = job->sink->ops->examine(job->sink, findings, err) ||
-             judge(job, "commit", findings, err);
+        rc = sink_examine(job->sink, findings, err) || judge(job, "commit", findings, err);
     }
     free(findings);
     if (rc == 0 && !job->catalogued) { /* before anything is claimed or created */
@@ -174,11 +170,10 @@ static int adopt(struct run *run, struct sink_state *state, struct err *err) {
 
 static int ask_target(struct run *run, bool claim, struct err *err) {
     struct sink_state state = { 0 };
-    const struct sink_ops *ops = run->sink->ops;
-    if (!ops->owns_position) {
+    if (!run->sink->ops->owns_position) {
         return adopt(run, &state, err); /* stdout and discard know nothing, each time */
     }
-    if ((claim ? ops->recover : ops->peek)(run->sink, &state, err)) {
+    if (claim ? sink_recover(run->sink, &state, err) : sink_peek(run->sink, &state, err)) {
         return -1;
     }
     int rc = adopt(run, &state, err);
@@ -197,15 +192,12 @@ static int start_log(struct run *run, enum target_knows knows, struct err *err) 
                                 .resume = run->stored.resume,
                                 .lineage = run->stored.lineage };
     struct source_started *started = xcalloc(1, sizeof *started);
-    int rc = run->source->ops->start(run->source, &req, started, err);
+    int rc = source_start(run->source, &req, started, err);
     if (rc == 0) {
         rc = FAILPOINT(run->env->failpoints, "job.after_start", err);
     }
     if (rc == 0) {
-        rc = run->source->ops->log_open(run->source, started->from, &run->log, err);
-        if (rc) {
-            run->log = NULL;
-        }
+        rc = source_log_open(run->source, started->from, &run->log, err);
     }
     if (rc == 0) {
         if (knows != TARGET_POSITION) {
@@ -227,7 +219,7 @@ static int start_log(struct run *run, enum target_knows knows, struct err *err) 
 
 static void close_log(struct run *run) {
     if (run->log) {
-        run->log->ops->log_close(run->log);
+        source_log_close(run->log);
     }
     run->log = NULL;
 }
@@ -236,7 +228,7 @@ static void close_log(struct run *run) {
 static int start_from_nothing(struct run *run, struct err *err) {
     struct source_start look = { .knows = TARGET_NOTHING, .look_only = true };
     struct source_started *nothing = xcalloc(1, sizeof *nothing);
-    int rc = run->source->ops->start(run->source, &look, nothing, err);
+    int rc = source_start(run->source, &look, nothing, err);
     free(nothing);
     if (rc || ask_target(run, true, err)) {
         return -1;
@@ -248,22 +240,43 @@ static int start_from_nothing(struct run *run, struct err *err) {
     return start_log(run, TARGET_NOTHING, err);
 }
 
+static bool same_text(const char *a, const char *b) { return a && b ? strcmp(a, b) == 0 : a == b; }
+
+/* The source refused the position that was peeked: was it that of the target still? Another
+ * instance that commits in between moves the slot on, and then it is the one that holds the slot.
+ */
+static void judge_refusal(struct run *run, struct err *err) {
+    struct sink_state now = { 0 };
+    struct err why = ERR_INIT;
+    if (sink_peek(run->sink, &now, &why) == 0 &&
+        (now.epoch != run->sink_state.epoch || now.seq != run->sink_state.seq ||
+         !same_text(now.position, run->stored_text))) {
+        err_clear(err);
+        err_set(err, ERR_REWIND, "commit_conflict",
+                "another instance committed while this one started");
+    }
+    sink_state_release(&now);
+}
+
 /* Takes the slot first and claims the target then. */
 static int start_from_known(struct run *run, struct err *err) {
     enum target_knows peeked = run->sink_state.knows;
     char *text = run->stored_text ? xstrdup(run->stored_text) : NULL;
     struct logpos applied = run->stored.applied, resume = run->stored.resume;
     char *lineage = NULL;
-    int rc = start_log(run, peeked, err);
+    int rc = FAILPOINT(run->env->failpoints, "job.after_peek", err) || start_log(run, peeked, err)
+                 ? -1
+                 : 0;
+    if (rc && err->exit == EXIT_LINEAGE) {
+        judge_refusal(run, err);
+    }
     if (rc == 0) {
         lineage = xstrdup(run->stored.lineage);
         applied = run->stored.applied;
         resume = run->stored.resume;
         rc = ask_target(run, true, err);
     }
-    bool same = rc == 0 && (text ? run->stored_text && strcmp(text, run->stored_text) == 0
-                                 : !run->stored_text);
-    if (rc == 0 && !same) {
+    if (rc == 0 && !same_text(text, run->stored_text)) {
         close_log(run);
         rc = start_log(run, run->sink_state.knows, err);
     } else if (rc == 0) { /* what start answered holds for recover's position too */
@@ -296,7 +309,7 @@ static int start_run(struct job *job, struct err *err) {
     status_commit(job->status, run->sink_state.epoch, run->sink_state.seq);
     struct buf from;
     buf_init(&from, SIZE_MAX);
-    if (job->config->source->put_logpos(&from, run->stored.applied) == 0) {
+    if (source_put_logpos(job->config->source, &from, run->stored.applied) == 0) {
         log_info(job->env->log, "job", "started", "epoch=%llu seq=%llu from=%s",
                  (unsigned long long)run->sink_state.epoch, (unsigned long long)run->sink_state.seq,
                  buf_cstr(&from));
@@ -348,15 +361,15 @@ static void tear_down(struct job *job, bool summary) {
         struct err err = ERR_INIT;
         struct buf line;
         buf_init(&line, SIZE_MAX);
-        if (summary && job->sink->ops->summary(job->sink, &line, &err) == 0 && line.len) {
+        if (summary && sink_summary(job->sink, &line, &err) == 0 && line.len) {
             log_info(job->env->log, "sink", "summary", "%s", buf_cstr(&line));
         }
         buf_release(&line);
-        job->sink->ops->close(job->sink);
+        sink_close(job->sink);
         job->sink = NULL;
     }
     if (job->source) {
-        job->source->ops->close(job->source);
+        source_close(job->source);
         job->source = NULL;
     }
 }

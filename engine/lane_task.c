@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "cdc/base/clock.h"
+#include "cdc/source_call.h"
 #include "engine/run.h"
 
 #define VERDICT_US (30 * US_PER_S)
@@ -88,7 +89,7 @@ static int end_transaction(struct lane *l, struct err *err) {
         return 0;
     }
     l->in_transaction = false;
-    return l->session->ops->lane_end(l->session, err);
+    return source_lane_end(l->session, err);
 }
 
 static enum lane_step end_and(struct lane *l, enum lane_step step, struct err *err) {
@@ -104,7 +105,7 @@ static enum lane_step send_rows(struct lane *l, uint64_t id, const struct chunk_
     *complete = true;
     for (;;) {
         struct batch *batch = NULL;
-        if (s->ops->lane_next(s, &batch, err)) {
+        if (source_lane_next(s, &batch, err)) {
             return STEP_FAILED;
         }
         if (!batch) {
@@ -127,7 +128,7 @@ static enum lane_step send_rows(struct lane *l, uint64_t id, const struct chunk_
             !read->whole && (enough || (rows >= ROWS_MIN && bytes >= l->run->budget.chunk_bytes));
         if (over || goal) {
             *complete = false;
-            if (s->ops->lane_stop(s, err)) {
+            if (source_lane_stop(s, err)) {
                 return STEP_FAILED;
             }
             return over ? STEP_OVER : STEP_ON;
@@ -146,7 +147,7 @@ static enum lane_step read_range(struct lane *l, const struct chunk_order *order
                                .exact = order->exact,
                                .rows_max = order->rows_max,
                                .batch_rows = BATCH_ROWS };
-    if (l->session->ops->lane_read(l->session, &read, err)) {
+    if (source_lane_read(l->session, &read, err)) {
         return STEP_FAILED;
     }
     return send_rows(l, order->id, &read, complete, err);
@@ -199,16 +200,16 @@ static enum lane_step view_chunk(struct lane *l, const struct chunk_order *order
     struct lane_news *news = news_new(LANE_VIEW, order->id);
     struct source_lane *s = l->session;
     news->pieces = 1;
-    if (s->ops->lane_begin(s, order->schema, &news->view, order->whole ? news->export_name : NULL,
-                           err)) {
+    if (source_lane_begin(s, order->schema, &news->view, order->whole ? news->export_name : NULL,
+                          err)) {
         lane_news_free(news);
         return STEP_FAILED;
     }
     l->in_transaction = true;
     if (FAILPOINT(l->run->env->failpoints, "lane.after_begin", err) ||
         (order->whole && !news->view.gone &&
-         s->ops->lane_cut(s, order->schema, true, pieces_max(l), &news->bounds, &news->pieces,
-                          err))) {
+         source_lane_cut(s, order->schema, true, pieces_max(l), &news->bounds, &news->pieces,
+                         err))) {
         lane_news_free(news);
         return STEP_FAILED;
     }
@@ -273,8 +274,8 @@ static enum lane_step do_chunk(struct lane *l, const struct chunk_order *order, 
 static enum lane_step do_cut(struct lane *l, const struct chunk_order *order, struct err *err) {
     struct lane_news *news = news_new(LANE_CUT, order->id);
     struct source_lane *s = l->session;
-    if (s->ops->lane_cut(s, order->schema, false, order->pieces_max, &news->bounds, &news->pieces,
-                         err)) {
+    if (source_lane_cut(s, order->schema, false, order->pieces_max, &news->bounds, &news->pieces,
+                        err)) {
         lane_news_free(news);
         return STEP_FAILED;
     }
@@ -282,7 +283,7 @@ static enum lane_step do_cut(struct lane *l, const struct chunk_order *order, st
 }
 
 static enum lane_step do_piece(struct lane *l, const struct chunk_order *order, struct err *err) {
-    if (l->session->ops->lane_join(l->session, order->schema, order->export_name, err)) {
+    if (source_lane_join(l->session, order->schema, order->export_name, err)) {
         return STEP_FAILED;
     }
     l->in_transaction = true;
@@ -295,7 +296,7 @@ static enum lane_step do_piece(struct lane *l, const struct chunk_order *order, 
 
 static void close_session(struct lane *l) {
     if (l->session) {
-        l->session->ops->lane_close(l->session);
+        source_lane_close(l->session);
     }
     l->session = NULL;
     l->in_transaction = false;
@@ -305,8 +306,7 @@ static void close_session(struct lane *l) {
  * its state is unknown. */
 static int do_order(struct lane *l, const struct chunk_order *order, struct err *err) {
     enum lane_step step = STEP_FAILED;
-    if (l->session ||
-        l->run->source->ops->lane_open(l->run->source, l->number, &l->session, err) == 0) {
+    if (l->session || source_lane_open(l->run->source, l->number, &l->session, err) == 0) {
         step = order->cut     ? do_cut(l, order, err)
                : order->piece ? do_piece(l, order, err)
                               : do_chunk(l, order, err);

@@ -3,6 +3,7 @@
  * alive with log_idle and reads nothing further. Thread: its own; owner of the log session until it
  * returns. */
 #include "cdc/base/clock.h"
+#include "cdc/source_call.h"
 #include "engine/run.h"
 
 #define LOOK_US (1 * US_PER_S) /* log_next: a stop wakes it anyway */
@@ -32,7 +33,7 @@ static int hand_on(struct run *run, struct source_log *log, struct segment *segm
         case CHANNEL_CLOSED:
             return -1;
         case CHANNEL_TIMEOUT:
-            if (log->ops->log_idle(log, clock_mono_us(), err) && err->kind != ERR_RETRY) {
+            if (source_log_idle(log, clock_mono_us(), err) && err->kind != ERR_RETRY) {
                 segment_free(segment);
                 return -1;
             }
@@ -48,7 +49,7 @@ void log_task(void *arg) {
     struct err err = ERR_INIT;
     while (!run_stopping(run)) {
         struct segment *segment = NULL;
-        if (log->ops->log_next(log, clock_mono_us() + LOOK_US, &segment, &err)) {
+        if (source_log_next(log, clock_mono_us() + LOOK_US, &segment, &err)) {
             if (run_retry(run, &backoff, &err)) {
                 continue;
             }
@@ -73,7 +74,7 @@ void log_task(void *arg) {
     }
     /* The last acknowledgement goes out with it. What fails here fails for nobody: the target has
      * the position. */
-    if (log->ops->log_idle(log, clock_mono_us(), &err)) {
+    if (source_log_idle(log, clock_mono_us(), &err)) {
         log_debug(run->env->log, "log", err.code, "%s", err.text);
     }
 }

@@ -10,6 +10,7 @@
 
 #include "cdc/base/clock.h"
 #include "cdc/base/json.h"
+#include "cdc/source_call.h"
 #include "engine/merge.h"
 
 #define LOOK_US (1 * US_PER_S)
@@ -293,7 +294,7 @@ static void want_log(struct merge *m, int64_t now_us) {
     if (logpos_cmp(wants, m->wanted) != 0) {
         m->wanted = wants;
         m->wanted_us = now_us;
-        m->run->log->ops->log_want(m->run->log, wants);
+        source_log_want(m->run->log, wants);
     }
     int64_t due_us = m->wanted_us + NUDGE_AFTER_US;
     if (m->nudged_us && due_us < m->nudged_us + NUDGE_EACH_US) {
@@ -357,7 +358,7 @@ static void publish(struct merge *m, int64_t now_us) {
     buf_init(&applied, SIZE_MAX);
     put_tables(m, &tables);
     struct logpos at = hybrid_applied(m->h);
-    if (m->run->config->source->put_logpos(&applied, at) == 0) {
+    if (source_put_logpos(m->run->config->source, &applied, at) == 0) {
         status_progress(m->run->status, buf_cstr(&applied), at.offset, &tables);
     }
     if (!m->finishing) {

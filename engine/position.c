@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cdc/source_call.h"
+
 void stored_position_release(struct stored_position *p) {
     free(p->lineage);
     free(p->hybrid);
@@ -16,12 +18,12 @@ void stored_position_release(struct stored_position *p) {
 int position_open(struct buf *out, const struct source_ops *source, const char *lineage,
                   struct logpos applied, struct logpos resume, uint64_t x, struct err *err) {
     buf_putf(out, "{\"v\":1,\"source\":%s,\"applied\":\"", lineage);
-    if (source->put_logpos(out, applied)) {
+    if (source_put_logpos(source, out, applied)) {
         return err_set(err, ERR_FATAL, "position_too_long",
                        "the applied position cannot be written");
     }
     buf_puts(out, "\",\"resume\":\"");
-    if (source->put_logpos(out, resume)) {
+    if (source_put_logpos(source, out, resume)) {
         return err_set(err, ERR_FATAL, "position_too_long",
                        "the resume position cannot be written");
     }
@@ -93,7 +95,7 @@ static int take_member(const char **at, const char *key, const char **value, siz
 static int take_pos(json_t *root, const char *key, const struct source_ops *source,
                     struct logpos *out) {
     const char *text = json_string_value(json_object_get(root, key));
-    return text && source->take_logpos(text, out) == 0 ? 0 : -1;
+    return text && source_take_logpos(source, text, out) == 0 ? 0 : -1;
 }
 
 /* Checks the version before anything else: a newer program may have changed all the rest. */

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "cdc/base/clock.h"
+#include "cdc/sink_call.h"
+#include "cdc/source_call.h"
 
 void lane_news_free(void *body) {
     struct lane_news *n = body;
@@ -48,7 +50,7 @@ void commit_news_free(void *body) {
     free(n->schemas);
     free(n->to);
     if (n->part) {
-        n->ops->part_free(n->part, false); /* never tried: whoever tried it took the part out */
+        sink_part_drop(n->ops, n->part); /* never tried: whoever tried it took the part out */
     }
     free(n);
 }
@@ -169,7 +171,7 @@ void run_stop(struct run *r) {
         channel_abort(r->writer_orders[i]);
     }
     if (r->log) {
-        r->log->ops->log_wake(r->log);
+        source_log_wake(r->log);
     }
 }
 

@@ -187,7 +187,7 @@ static void put_overflow(struct spool *s, const struct batch *batch, uint64_t *i
     s->disk_full = true;
 }
 
-static int spool_put(void *arg, const struct batch *batch, uint64_t *id, struct err *err) {
+static int disk_put(void *arg, const struct batch *batch, uint64_t *id, struct err *err) {
     struct spool *s = arg;
     buf_clear(&s->scratch);
     static const char header[RECORD_HEADER] = { 0 };
@@ -235,8 +235,8 @@ static int open_reader(struct spool *s, uint32_t number, struct err *err) {
     return 0;
 }
 
-static struct batch *spool_get(void *arg, uint64_t id, struct schema *schema, struct txlist *txs,
-                               struct err *err) {
+static struct batch *disk_get(void *arg, uint64_t id, struct schema *schema, struct txlist *txs,
+                              struct err *err) {
     struct spool *s = arg;
     if (id & OVERFLOW_ID) {
         struct batch *batch = map_get(s->overflow, &id, sizeof id);
@@ -275,12 +275,12 @@ static struct batch *spool_get(void *arg, uint64_t id, struct schema *schema, st
     return batch;
 }
 
-static bool spool_full(void *arg) {
+static bool disk_full(void *arg) {
     const struct spool *s = arg;
     return s->disk_full || s->bytes >= s->env->spill_bytes_max;
 }
 
-static void spool_drop(void *arg, uint64_t id) {
+static void disk_drop(void *arg, uint64_t id) {
     struct spool *s = arg;
     if (id & OVERFLOW_ID) {
         batch_unref(map_remove(s->overflow, &id, sizeof id));
@@ -296,7 +296,7 @@ static void spool_drop(void *arg, uint64_t id) {
             CHECK(f->live > 0);
             /* A short file that is still written to stays: it would only be created again. */
             if (--f->live == 0 &&
-                (i + 1 < s->count || f->bytes >= KEEP_BYTES || f->broken || spool_full(s))) {
+                (i + 1 < s->count || f->bytes >= KEEP_BYTES || f->broken || disk_full(s))) {
                 remove_file(s, i);
             }
             return;
@@ -306,5 +306,5 @@ static void spool_drop(void *arg, uint64_t id) {
 }
 
 const struct spool_ops spool_disk_ops = {
-    .put = spool_put, .get = spool_get, .drop = spool_drop, .full = spool_full
+    .put = disk_put, .get = disk_get, .drop = disk_drop, .full = disk_full
 };

@@ -1,5 +1,5 @@
 /* The spool: rows and events that the hybrid algorithm holds and that do not fit into memory, on
- * disk. It implements cdc/hybrid.h's spool_ops over env->files. Disposable: emptied at every start,
+ * disk. It implements cdc/spool.h over env->files. Disposable: emptied at every start,
  * never synced, never the truth.
  *
  * DIR/spill/<number, 16 hex digits>.spool, each about SPOOL_FILE_BYTES, append-only. A record:

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "cdc/base/clock.h"
+#include "cdc/sink_call.h"
 #include "engine/run.h"
 
 struct writer {
@@ -20,7 +21,7 @@ static int stage(struct writer *w, const struct writer_order *order, struct err 
                                .schema = order->schema,
                                .generation = order->generation,
                                .at = order->at };
-    while (w->sink->ops->writer_stage(w->sink, &item, err)) {
+    while (sink_writer_stage(w->sink, &item, err)) {
         if (!run_retry(w->run, &backoff, err)) {
             return -1;
         }
@@ -40,7 +41,7 @@ static int seal(struct writer *w, uint64_t seq, struct err *err) {
     }
     struct backoff backoff = RUN_BACKOFF;
     struct sink_part *part = NULL;
-    while (w->sink->ops->writer_seal(w->sink, seq, &part, err)) {
+    while (sink_writer_seal(w->sink, seq, &part, err)) {
         if (!run_retry(w->run, &backoff, err)) {
             return -1;
         }
@@ -81,14 +82,14 @@ void writer_task(void *arg) {
     struct err err = ERR_INIT;
     struct backoff backoff = RUN_BACKOFF;
     int rc;
-    while ((rc = w.run->sink->ops->writer_open(w.run->sink, w.number, &w.sink, &err)) != 0) {
+    while ((rc = sink_writer_open(w.run->sink, w.number, &w.sink, &err)) != 0) {
         if (!run_retry(w.run, &backoff, &err)) {
             break;
         }
     }
     if (rc == 0) {
         rc = work(&w, &err);
-        w.sink->ops->writer_close(w.sink);
+        sink_writer_close(w.sink);
     }
     if (rc && err.kind != ERR_NONE) {
         run_fail(w.run, "writer", &err);

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cdc/base/digits.h"
+
 enum { CAP_FIRST = 64 };
 
 void buf_init(struct buf *buf, size_t max) { *buf = (struct buf){ .max = max }; }
@@ -90,26 +92,10 @@ void buf_putf(struct buf *buf, const char *fmt, ...) {
     buf->len += (size_t)n;
 }
 
-static const char two_digits[201] =
+const char two_digits[201] =
     "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
     "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
     "8081828384858687888990919293949596979899";
-
-/* Writes v so that it ends before `end`; returns where it begins. */
-static char *digits_before(char *end, uint64_t v) {
-    while (v >= 100) {
-        end -= 2;
-        memcpy(end, two_digits + 2 * (v % 100), 2);
-        v /= 100;
-    }
-    if (v >= 10) {
-        end -= 2;
-        memcpy(end, two_digits + 2 * v, 2);
-    } else {
-        *--end = (char)('0' + v);
-    }
-    return end;
-}
 
 void buf_put_u64(struct buf *buf, uint64_t v) {
     char text[20];

@@ -45,3 +45,11 @@ int err_exit(struct err *err, int exit_code);
 int err_wrap(struct err *err, const char *fmt, ...) TR_PRINTF(2, 3);
 void err_clear(struct err *err);
 const char *err_kind_name(enum err_kind kind);
+
+/* The assertions around every call through a table of functions: before, err says nothing; after,
+ * an answer of -1 has an err that says of what kind it is and which. Returns the answer. */
+static inline void err_before_call(const struct err *err) { CHECK(err && err->kind == ERR_NONE); }
+static inline int err_after_call(int rc, const struct err *err) {
+    CHECK(rc == 0 || (rc == -1 && err->kind != ERR_NONE && err->code[0]));
+    return rc;
+}

@@ -71,6 +71,12 @@ static void put_text(struct buf *line, const struct log *log, enum log_level lev
     }
 }
 
+static void hide(const struct log *log, struct buf *text) {
+    if (log->hide) {
+        log->hide(log->hidden, text);
+    }
+}
+
 void log_write(struct log *log, enum log_level level, const char *part, const char *code,
                const char *fmt, ...) {
     if (level > log->level || log->fd < 0) {
@@ -92,6 +98,7 @@ void log_write(struct log *log, enum log_level level, const char *part, const ch
     vsnprintf(msg.data, (size_t)n + 1, fmt, again);
     va_end(again);
     msg.len = (size_t)n;
+    hide(log, &msg);
     if (log->json) {
         put_json_head(&line, log, level, part, code, buf_cstr(&msg));
         buf_putc(&line, '}');
@@ -110,12 +117,20 @@ void log_err(struct log *log, const char *part, const struct err *err) {
         return;
     }
     struct buf line;
+    struct buf text;
+    struct buf cure;
     buf_init(&line, SIZE_MAX);
+    buf_init(&text, SIZE_MAX);
+    buf_init(&cure, SIZE_MAX);
+    buf_puts(&text, err->text);
+    buf_puts(&cure, err->cure);
+    hide(log, &text);
+    hide(log, &cure);
     if (log->json) {
-        put_json_head(&line, log, LOG_ERROR, part, err->code, err->text);
-        if (err->cure[0]) {
+        put_json_head(&line, log, LOG_ERROR, part, err->code, buf_cstr(&text));
+        if (cure.len > 0) {
             buf_puts(&line, ",\"cure\":");
-            json_put_cstr(&line, err->cure);
+            json_put_cstr(&line, buf_cstr(&cure));
         }
         buf_puts(&line, "}\n");
     } else {
@@ -123,11 +138,13 @@ void log_err(struct log *log, const char *part, const struct err *err) {
         if (log->job && log->job[0]) {
             buf_putf(&line, "%s: ", log->job);
         }
-        buf_putf(&line, "%s\n", err->text);
-        if (err->cure[0]) {
-            buf_putf(&line, "cure: %s\n", err->cure);
+        buf_putf(&line, "%s\n", buf_cstr(&text));
+        if (cure.len > 0) {
+            buf_putf(&line, "cure: %s\n", buf_cstr(&cure));
         }
     }
     write_line(log->fd, &line);
     buf_release(&line);
+    buf_release(&text);
+    buf_release(&cure);
 }

@@ -5,6 +5,7 @@
 #pragma once
 #include <stdbool.h>
 
+#include "cdc/base/buf.h"
 #include "cdc/base/check.h"
 #include "cdc/base/err.h"
 
@@ -14,6 +15,10 @@ struct log {
     bool json;
     int fd;          /* 2 in the product; -1 = nowhere */
     const char *job; /* "" before a job is known */
+    /* Takes out of a text what must not be seen: called with `hidden` on every message, error and
+     * cure before it is written, by any thread. NULL: nothing is hidden. */
+    void (*hide)(const void *hidden, struct buf *text);
+    const void *hidden; /* borrowed */
 };
 /* part: "log", "lane", "ctl", "merge", "commit", "job"...; code: stable snake_case; fmt may be "".
  */

@@ -3,6 +3,7 @@
  * main. */
 #include <stdlib.h>
 
+#include "cdc/source_call.h"
 #include "config/cmd/control.h"
 #include "config/cmd/ends.h"
 
@@ -17,12 +18,13 @@ static int slots_of(struct command_line *line, const struct job_spec *spec) {
     }
     buf_init(&out, SIZE_MAX);
     if (ends_source(&ends, spec, rules_select, &spec->rules, &err) ||
-        ends.source->ops->slots(ends.source, &out, &err)) {
+        source_slots(ends.source, &out, &err)) {
         code = report_error(&ends.world.log, "ctl", &err);
     } else {
         if (out.len > 0 && out.data[out.len - 1] != '\n') {
             buf_putc(&out, '\n');
         }
+        hide_text(spec->hide, &out);
         code = put_answer(&ends.world.log, &out);
     }
     buf_release(&out);
@@ -78,7 +80,7 @@ static int drop_job(struct command_line *line, const struct job_spec *spec) {
     }
     buf_init(&out, SIZE_MAX);
     if (ends_source(&ends, spec, rules_select, &spec->rules, &err) ||
-        ends.source->ops->drop_plan(ends.source, &out, &err)) {
+        source_drop_plan(ends.source, &out, &err)) {
         code = report_error(&ends.world.log, "ctl", &err);
     } else if (out.len == 0) {
         buf_putf(&out, "-- the server has neither slot nor publication of job %s\n", spec->name);
@@ -87,11 +89,12 @@ static int drop_job(struct command_line *line, const struct job_spec *spec) {
         if (out.data[out.len - 1] != '\n') {
             buf_putc(&out, '\n');
         }
+        hide_text(spec->hide, &out);
         code = put_answer(&ends.world.log, &out);
         if (code == EXIT_DONE && !yes) {
             code = usage_error(&ends.world.log, "yes_missing", "tailrace drop JOB --yes",
                                "drop \"%s\": this would run; nothing was done", spec->name);
-        } else if (code == EXIT_DONE && ends.source->ops->drop(ends.source, &err)) {
+        } else if (code == EXIT_DONE && source_drop(ends.source, &err)) {
             code = report_error(&ends.world.log, "ctl", &err);
         } else if (code == EXIT_DONE) {
             log_info(&ends.world.log, "ctl", "dropped",

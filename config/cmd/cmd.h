@@ -12,8 +12,8 @@ struct command_line {
     char **words;        /* behind the command; borrowed from argv; a NULL ends them */
     int word_count;
     struct opts *opts;
-    bool docs;      /* help --docs */
-    struct log log; /* without a job */
+    const char *form; /* of help: "docs", "man" or "completion"; NULL = for reading */
+    struct log log;   /* without a job */
 };
 struct command {
     const char *name;
@@ -32,6 +32,7 @@ int cmd_status(struct command_line *line);
 int cmd_slots(struct command_line *line);
 int cmd_drop(struct command_line *line);
 int cmd_help(struct command_line *line);
+int cmd_usage(struct command_line *line); /* no command at all: what there is, on standard error */
 int cmd_not_built(struct command_line *line);
 
 /* Logs `what` as an error of usage and returns EXIT_USAGE. cure may be NULL. */

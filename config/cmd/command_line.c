@@ -120,8 +120,8 @@ static int take_option(struct command_line *line, char **argv, int *at, struct e
     const char *value = word[n] ? word + n + 1 : NULL;
     const struct opt_spec *spec = option_find(key);
     int rc = 0;
-    if (strcmp(word, "docs") == 0) {
-        line->docs = true;
+    if (strcmp(word, "docs") == 0 || strcmp(word, "man") == 0 || strcmp(word, "completion") == 0) {
+        line->form = word;
     } else if (strcmp(word, "where") == 0 && argv[*at + 1]) { /* of backfill, which refuses */
         ++*at;
     } else if (!spec || value) {
@@ -136,6 +136,23 @@ static int take_option(struct command_line *line, char **argv, int *at, struct e
     }
     free(key);
     return rc;
+}
+
+/* Only its letter is quoted: a password may be glued to it. */
+static int short_option(const char *word, struct err *err) {
+    const char *nearest = word[1] == 'h' || word[1] == '?'   ? "--help"
+                          : word[1] == 'V' || word[1] == 'v' ? "--version"
+                                                             : NULL;
+    if (nearest) {
+        err_set(err, ERR_FATAL, "option_unknown",
+                "unknown option \"-%c\" (did you mean \"%s\"?): options are long ones", word[1],
+                nearest);
+    } else {
+        err_set(err, ERR_FATAL, "option_unknown", "unknown option \"-%.1s\": options are long ones",
+                (word[1] & 0x80) == 0 ? word + 1 : "?");
+    }
+    err_cure(err, "tailrace help lists them");
+    return err_exit(err, EXIT_USAGE);
 }
 
 static void log_settings(struct command_line *line) {
@@ -156,26 +173,29 @@ int command_line_init(struct command_line *line, int argc, char **argv, struct e
     line->words = xcalloc((size_t)argc + 1, sizeof *line->words);
     int rc = from_environment(line, err);
     bool only_words = false;
+    bool help = false;
     for (int i = 1; i < argc && !rc; i++) {
         if (!only_words && strcmp(argv[i], "--") == 0) {
             only_words = true;
         } else if (!only_words && strcmp(argv[i], "--help") == 0) {
-            line->command = "help";
+            help = true;
         } else if (!only_words && strcmp(argv[i], "--version") == 0) {
             line->command = "--version";
         } else if (!only_words && strncmp(argv[i], "--", 2) == 0) {
             rc = take_option(line, argv, &i, err);
         } else if (!only_words && argv[i][0] == '-' && argv[i][1] != '\0') {
-            err_set(err, ERR_FATAL, "option_unknown",
-                    "unknown option \"%s\": options are long ones", argv[i]);
-            err_cure(err, "tailrace help lists them");
-            rc = err_exit(err, EXIT_USAGE);
+            rc = short_option(argv[i], err);
         } else if (!line->command) {
             line->command = argv[i];
         } else {
             line->words[line->word_count++] = argv[i];
         }
     }
+    if (help && line->command && strcmp(line->command, "help") != 0) { /* run x.sync --help */
+        line->words[0] = (char *)line->command;
+        line->word_count = 1;
+    }
+    line->command = help ? "help" : line->command;
     log_settings(line);
     return rc;
 }
@@ -190,7 +210,17 @@ int cmd_not_built(struct command_line *line) {
                        "command \"%s\": not built yet in this version", line->command);
 }
 
+/* A job where the command should be: the line to paste, and nothing of a URL. */
+static bool is_job(const char *word) {
+    size_t n = strlen(word);
+    return strpbrk(word, ":/@ ") || (n > 5 && strcmp(word + n - 5, ".sync") == 0);
+}
+
 static int unknown_command(struct command_line *line) {
+    if (is_job(line->command)) {
+        return usage_error(&line->log, "command_unknown", "tailrace run JOB",
+                           "no command before the job");
+    }
     const char *words[ARRAY_COUNT(commands)];
     for (size_t i = 0; i < ARRAY_COUNT(commands); i++) {
         words[i] = commands[i].name;
@@ -207,8 +237,11 @@ static int unknown_command(struct command_line *line) {
 
 int command_line_run(struct command_line *line) {
     if (!line->command) {
-        cmd_help(line);
-        return EXIT_USAGE;
+        return cmd_usage(line);
+    }
+    if (line->form && strcmp(line->command, "help") != 0) {
+        return usage_error(&line->log, "option_unknown", "tailrace help --docs|--man|--completion",
+                           "option \"--%s\" belongs to help", line->form);
     }
     if (strcmp(line->command, "--version") == 0) {
         struct buf text;

@@ -16,6 +16,7 @@
 #include "cdc/base/clock.h"
 #include "cdc/base/os/wait_fd.h"
 #include "cdc/base/task.h"
+#include "config/hide.h"
 
 #define ASK "{\"get\":\"status\"}\n"
 #define ASK_BYTES_MAX 4096u
@@ -25,6 +26,7 @@
 
 struct control_socket {
     struct job *job;
+    const struct log *log;
     int fd;
     char *path;
     struct waker *waker;
@@ -84,6 +86,7 @@ static void serve_one(struct control_socket *s, int fd) {
     if (receive_line(fd, &ask, deadline) == 0) {
         if (ask.len == strlen(ASK) && memcmp(ask.data, ASK, ask.len) == 0) {
             job_status_json(s->job, &answer);
+            hide_json(s->log->hidden, &answer);
         } else {
             buf_puts(&answer,
                      "{\"error\":\"this version answers {\\\"get\\\":\\\"status\\\"} only\"}");
@@ -157,6 +160,7 @@ struct control_socket *control_socket_open(const char *name, struct job *job, ch
     }
     struct control_socket *s = xcalloc(1, sizeof *s);
     s->job = job;
+    s->log = log;
     s->fd = fd;
     s->path = xstrdup(address.sun_path);
     s->waker = waker_new();

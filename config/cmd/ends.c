@@ -1,6 +1,9 @@
 /* Opening the two ends of a job for a question. Reads only. */
 #include "config/cmd/ends.h"
 
+#include "cdc/sink_call.h"
+#include "cdc/source_call.h"
+
 void ends_init(struct ends *e, struct command_line *line, const struct job_spec *spec, int *code) {
     struct err err = ERR_INIT;
     *e = (struct ends){ .source = NULL };
@@ -13,8 +16,8 @@ void ends_init(struct ends *e, struct command_line *line, const struct job_spec 
 
 int ends_source(struct ends *e, const struct job_spec *spec, table_select_fn select,
                 const void *rules, struct err *err) {
-    if (spec->source->ops->open(&spec->source_address, &e->world.env, select, rules, &e->source,
-                                err)) {
+    if (source_open(spec->source->ops, &spec->source_address, &e->world.env, select, rules,
+                    &e->source, err)) {
         e->source = NULL;
         return -1;
     }
@@ -24,7 +27,7 @@ int ends_source(struct ends *e, const struct job_spec *spec, table_select_fn sel
 int ends_sink(struct ends *e, const struct job_spec *spec, struct err *err) {
     struct sink_address address = spec->sink_address;
     address.put_logpos = spec->source->ops->put_logpos;
-    if (spec->sink->ops->open(&address, &e->world.env, &e->sink, err)) {
+    if (sink_open(spec->sink->ops, &address, &e->world.env, &e->sink, err)) {
         e->sink = NULL;
         return -1;
     }
@@ -33,10 +36,10 @@ int ends_sink(struct ends *e, const struct job_spec *spec, struct err *err) {
 
 void ends_release(struct ends *e) {
     if (e->sink) {
-        e->sink->ops->close(e->sink);
+        sink_close(e->sink);
     }
     if (e->source) {
-        e->source->ops->close(e->source);
+        source_close(e->source);
     }
     job_world_release(&e->world);
 }

@@ -1,12 +1,15 @@
 /* `help`: everything from the tables (commands, options, doors, metrics), so that no text can say
- * something else than the program does. `help --docs` prints config/OPTIONS.md. Thread: main. */
+ * something else than the program does. `help --docs` prints config/OPTIONS.md; the man page and
+ * the completion are in manual.c. Thread: main. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config/cmd/command_line.h"
+#include "config/cmd/manual.h"
 #include "config/codes.h"
 
-static const char grammar[] =
+const char help_grammar[] =
     "A job is one line, and rules below it. One job a file; its name is the file's name.\n"
     "\n"
     "    SOURCE -> SINK\n"
@@ -33,7 +36,7 @@ static const char grammar[] =
     "    audit.*: skip\n"
     "    *.events: append\n";
 
-static const char exit_codes[] =
+const char help_exit_codes[] =
     "0  done, or stopped by a signal after a clean commit\n"
     "1  stopped by an error of source, target or data\n"
     "2  usage or job text\n"
@@ -45,7 +48,10 @@ static const char exit_codes[] =
     "TERM and INT commit what is whole, at most 20 s, and end with 0; a second one ends at once "
     "with 1, which is safe.\n";
 
-static const char *kind_of(const struct opt_spec *o) {
+const char *const help_topics[] = { "job", "options", "exit", "codes", "metrics" };
+const size_t help_topic_count = ARRAY_COUNT(help_topics);
+
+const char *help_kind(const struct opt_spec *o) {
     switch (o->type) {
     case OPT_TEXT:
         return "text";
@@ -66,7 +72,7 @@ static const char *kind_of(const struct opt_spec *o) {
 static void put_options(struct buf *out, const struct opt_spec *table, const char *before) {
     for (const struct opt_spec *o = table; o->key; o++) {
         char head[128];
-        snprintf(head, sizeof head, "%s%s=%s", before, o->key, kind_of(o));
+        snprintf(head, sizeof head, "%s%s=%s", before, o->key, help_kind(o));
         buf_putf(out, "  %-34s  %s", head, o->doc);
         if (o->fallback) {
             buf_putf(out, " (default %s)", o->fallback);
@@ -85,7 +91,10 @@ static void put_commands(struct buf *out) {
                   "SINK as two arguments.\n"
                   "Options, each also TAILRACE_<NAME> in the environment:\n");
     put_options(out, command_options, "--");
-    buf_puts(out, "\ntailrace help job | options | exit | codes | metrics");
+    buf_puts(out, "\ntailrace help");
+    for (size_t i = 0; i < help_topic_count; i++) {
+        buf_putf(out, "%s %s", i ? " |" : "", help_topics[i]);
+    }
     for (size_t i = 0; i < source_door_count; i++) {
         buf_putf(out, " | %s", source_doors[i].scheme);
     }
@@ -163,7 +172,7 @@ static void put_table(struct buf *out, const struct opt_spec *table, bool comman
         if (command) {
             buf_putf(out, "`%s` | ", name);
         }
-        put_cell(out, kind_of(o));
+        put_cell(out, help_kind(o));
         buf_putf(out, " | %s | ", o->fallback ? o->fallback : "");
         put_cell(out, o->doc);
         buf_puts(out, " |\n");
@@ -176,7 +185,7 @@ static void put_docs(struct buf *out) {
                   "## Command line\n\n");
     put_table(out, command_options, true);
     buf_puts(out, "\n## Job text\n\n");
-    for (const char *line = grammar; *line;) {
+    for (const char *line = help_grammar; *line;) {
         size_t n = strcspn(line, "\n");
         buf_put(out, line, n);
         buf_putc(out, '\n');
@@ -203,7 +212,7 @@ static void put_docs(struct buf *out) {
         put_table(out, sink_doors[i].ops->opts, false);
     }
     buf_puts(out, "\n## Exit codes\n\n```\n");
-    buf_puts(out, exit_codes);
+    buf_puts(out, help_exit_codes);
     buf_puts(out, "```\n\n## Codes of errors\n\n`code` of the JSON log; they do not change.\n\n| "
                   "code | |\n| --- | --- |\n");
     for (size_t i = 0; i < error_code_count; i++) {
@@ -221,15 +230,43 @@ static void put_docs(struct buf *out) {
 /* --- the command --------------------------------------------------------------------------------
  */
 
+static int unknown_topic(struct command_line *line, const char *topic) {
+    const char *words[128];
+    size_t count = 0;
+    for (size_t i = 0; i < help_topic_count; i++) {
+        words[count++] = help_topics[i];
+    }
+    for (size_t i = 0; i < command_count; i++) {
+        words[count++] = commands[i].name;
+    }
+    for (size_t i = 0; i < source_door_count; i++) {
+        words[count++] = source_doors[i].scheme;
+    }
+    for (size_t i = 0; i < sink_door_count; i++) {
+        words[count++] = sink_doors[i].scheme;
+    }
+    CHECK(count <= ARRAY_COUNT(words));
+    const char *nearest = opt_nearest(topic, words, count);
+    if (nearest) {
+        return usage_error(&line->log, "topic_unknown", "tailrace help",
+                           "no help on \"%.80s\" (did you mean \"%s\"?)", topic, nearest);
+    }
+    if (strpbrk(topic, ":@")) { /* a URL, maybe with a password */
+        return usage_error(&line->log, "topic_unknown", "tailrace help, or tailrace plan JOB",
+                           "help takes topics, not jobs");
+    }
+    return usage_error(&line->log, "topic_unknown", "tailrace help", "no help on \"%.80s\"", topic);
+}
+
 static int put_topic(struct command_line *line, const char *topic, struct buf *out) {
     const struct source_door *source = source_door_find(topic);
     const struct sink_door *sink = sink_door_find(topic);
     if (strcmp(topic, "job") == 0 || strcmp(topic, "rules") == 0) {
-        buf_puts(out, grammar);
+        buf_puts(out, help_grammar);
     } else if (strcmp(topic, "options") == 0) {
         put_options(out, command_options, "--");
     } else if (strcmp(topic, "exit") == 0) {
-        buf_puts(out, exit_codes);
+        buf_puts(out, help_exit_codes);
     } else if (strcmp(topic, "codes") == 0) {
         put_codes(out);
     } else if (strcmp(topic, "metrics") == 0) {
@@ -241,12 +278,14 @@ static int put_topic(struct command_line *line, const char *topic, struct buf *o
     } else {
         for (size_t i = 0; i < command_count; i++) {
             if (strcmp(commands[i].name, topic) == 0) {
-                buf_putf(out, "tailrace %s\n    %s\n", commands[i].form, commands[i].doc);
+                buf_putf(out,
+                         "tailrace %s\n    %s\n\nJOB: tailrace help job. Options: tailrace help "
+                         "options.\n",
+                         commands[i].form, commands[i].doc);
                 return EXIT_DONE;
             }
         }
-        return usage_error(&line->log, "topic_unknown", "tailrace help", "no help on \"%.80s\"",
-                           topic);
+        return unknown_topic(line, topic);
     }
     return EXIT_DONE;
 }
@@ -255,8 +294,10 @@ int cmd_help(struct command_line *line) {
     struct buf out;
     int code = EXIT_DONE;
     buf_init(&out, SIZE_MAX);
-    if (line->docs) {
-        put_docs(&out);
+    if (line->form) {
+        (strcmp(line->form, "man") == 0          ? manual_put
+         : strcmp(line->form, "completion") == 0 ? completion_put
+                                                 : put_docs)(&out);
     } else if (line->word_count == 0) {
         put_commands(&out);
     }
@@ -266,4 +307,15 @@ int cmd_help(struct command_line *line) {
     code = worse(code, put_answer(&line->log, &out));
     buf_release(&out);
     return code;
+}
+
+int cmd_usage(struct command_line *line) {
+    struct buf out;
+    buf_init(&out, SIZE_MAX);
+    put_commands(&out);
+    ssize_t n = write(STDERR_FILENO, out.data, out.len);
+    (void)n; /* nobody reads it */
+    (void)line;
+    buf_release(&out);
+    return EXIT_USAGE;
 }

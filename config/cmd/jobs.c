@@ -43,6 +43,12 @@ int arrow_was_taken(struct command_line *line) {
     if (line->word_count == 0 || strcmp(line->words[line->word_count - 1], "-") != 0) {
         return EXIT_DONE;
     }
+    if (line->word_count == 1) {
+        return usage_error(
+            &line->log, "job_missing",
+            "a job is a file, a folder, 'SOURCE -> SINK' in quotes, or SOURCE and SINK",
+            "\"-\": a job is not read from standard input");
+    }
     struct buf cure;
     char sink[256];
     guess_sink(sink, sizeof sink);
@@ -71,6 +77,8 @@ static void log_mistakes(struct command_line *line, const char *origin, const st
                          const struct mistakes *m) {
     struct log log = line->log;
     log.job = spec->name;
+    log.hide = hide_text;
+    log.hidden = spec->hide;
     for (uint32_t i = 0; i < m->count; i++) {
         const struct mistake *one = &m->at[i];
         struct err err = ERR_INIT;

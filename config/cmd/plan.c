@@ -5,6 +5,8 @@
 
 #include "cdc/base/escape.h"
 #include "cdc/base/json.h"
+#include "cdc/sink_call.h"
+#include "cdc/source_call.h"
 #include "config/cmd/ends.h"
 #include "engine/position.h"
 
@@ -48,7 +50,7 @@ static int ask_start(struct plan *p, struct ends *e, struct err *err) {
     struct source_started *nothing = xcalloc(1, sizeof *nothing);
     if (rc == 0) {
         look.temporary = !e->sink->ops->owns_position;
-        rc = e->source->ops->start(e->source, &look, nothing, err);
+        rc = source_start(e->source, &look, nothing, err);
     }
     free(nothing);
     stored_position_release(&stored);
@@ -60,19 +62,19 @@ static int ask(struct plan *p, struct ends *e, struct err *err) {
     const struct job_spec *spec = p->spec;
     int rc = ends_source(e, spec, counting_select, &p->counting, err);
     if (rc == 0) {
-        rc = e->source->ops->examine(e->source, &p->source_findings, err);
+        rc = source_examine(e->source, &p->source_findings, err);
     }
     if (rc == 0) {
-        rc = e->source->ops->catalogue(e->source, &p->catalogue, err);
+        rc = source_catalogue(e->source, &p->catalogue, err);
     }
     if (rc == 0) {
         rc = ends_sink(e, spec, err);
     }
     if (rc == 0) {
-        rc = e->sink->ops->examine(e->sink, &p->sink_findings, err);
+        rc = sink_examine(e->sink, &p->sink_findings, err);
     }
     if (rc == 0) {
-        rc = e->sink->ops->peek(e->sink, &p->state, err);
+        rc = sink_peek(e->sink, &p->state, err);
     }
     for (uint32_t i = 0; i < p->source_findings.count; i++) {
         p->missing = p->missing || p->source_findings.at[i].fatal;
@@ -115,6 +117,10 @@ static void put_size(struct buf *out, uint64_t bytes) {
     buf_putf(out, "%llu %s", (unsigned long long)bytes, units[unit]);
 }
 
+static bool rows_known(const struct source_table *t) {
+    return t->rows_estimate || !t->bytes_estimate;
+}
+
 static void put_tables(struct buf *out, const struct plan *p) {
     struct buf cell;
     buf_init(&cell, SIZE_MAX);
@@ -129,8 +135,14 @@ static void put_tables(struct buf *out, const struct plan *p) {
         const struct source_table *t = &p->catalogue.tables[i];
         buf_clear(&cell);
         escape_put(&cell, t->schema->label, strlen(t->schema->label));
-        buf_putf(out, "%-*s  %12llu  ", width, buf_cstr(&cell),
-                 (unsigned long long)t->rows_estimate);
+        buf_putf(out, "%-*s  ", width, buf_cstr(&cell));
+        buf_clear(&cell);
+        if (rows_known(t)) {
+            buf_putf(&cell, "%llu", (unsigned long long)t->rows_estimate);
+        } else {
+            buf_puts(&cell, "unknown");
+        }
+        buf_putf(out, "%12s  ", buf_cstr(&cell));
         buf_clear(&cell);
         put_size(&cell, t->bytes_estimate);
         buf_putf(out, "%10s  %-10s  ", buf_cstr(&cell), first_read(p, t));
@@ -257,8 +269,13 @@ static void put_json_tables(struct buf *out, const struct plan *p) {
         const struct source_table *t = &p->catalogue.tables[i];
         buf_puts(out, i ? ",{" : "{");
         put_member(out, "table", t->schema->label);
-        buf_putf(out, ",\"rows\":%llu,\"bytes\":%llu,\"key\":[",
-                 (unsigned long long)t->rows_estimate, (unsigned long long)t->bytes_estimate);
+        buf_puts(out, ",\"rows\":");
+        if (rows_known(t)) {
+            buf_putf(out, "%llu", (unsigned long long)t->rows_estimate);
+        } else {
+            buf_puts(out, "null");
+        }
+        buf_putf(out, ",\"bytes\":%llu,\"key\":[", (unsigned long long)t->bytes_estimate);
         for (uint16_t k = 0; k < t->schema->key_count; k++) {
             const char *name = t->schema->columns[t->schema->key[k]].name;
             buf_puts(out, k ? "," : "");
@@ -323,8 +340,10 @@ static int plan_job(struct command_line *line, const struct job_spec *spec) {
         buf_init(&out, SIZE_MAX);
         if (opts_bool(line->opts, "json")) {
             put_json(&out, p);
+            hide_json(spec->hide, &out);
         } else {
             put_text(&out, p);
+            hide_text(spec->hide, &out);
         }
         code = put_answer(&ends.world.log, &out);
         buf_release(&out);

@@ -6,6 +6,8 @@
 
 #include "cdc/base/escape.h"
 #include "cdc/base/json.h"
+#include "cdc/sink_call.h"
+#include "cdc/source_call.h"
 #include "config/cmd/control.h"
 #include "config/cmd/ends.h"
 
@@ -163,8 +165,8 @@ static void put_asleep(struct buf *out, const struct job_spec *spec, const struc
         struct buf end;
         buf_init(&end, SIZE_MAX);
         buf_puts(out, "  source: log end ");
-        (void)ends->source->ops->put_logpos(&end,
-                                            a->source.log_end); /* text of a position always fits */
+        (void)source_put_logpos(ends->source->ops, &end,
+                                a->source.log_end); /* text of a position always fits */
         put_safe(out, buf_cstr(&end));
         buf_release(&end);
         if (a->source.retained_bytes >= 0) {
@@ -196,7 +198,7 @@ static void put_asleep_json(struct buf *out, const struct job_spec *spec, const 
     if (a->source_known) {
         struct buf end;
         buf_init(&end, SIZE_MAX);
-        (void)ends->source->ops->put_logpos(&end, a->source.log_end);
+        (void)source_put_logpos(ends->source->ops, &end, a->source.log_end);
         buf_puts(out, ",\"source\":{\"log_end\":");
         json_put_cstr(out, buf_cstr(&end));
         buf_release(&end);
@@ -220,23 +222,30 @@ static int status_asleep(struct command_line *line, const struct job_spec *spec,
     if (code != EXIT_DONE) {
         return code;
     }
-    if (ends_sink(&ends, spec, &err) || ends.sink->ops->peek(ends.sink, &a.target, &err)) {
+    if (ends_sink(&ends, spec, &err) || sink_peek(ends.sink, &a.target, &err)) {
         code = report_error(&ends.world.log, "commit", &err);
+        err_clear(&err);
     } else {
         a.target_known = true;
     }
     a.source.retained_bytes = -1;
     if (ends_source(&ends, spec, rules_select, &spec->rules, &err) ||
-        ends.source->ops->status(ends.source, &a.source, &err)) {
+        source_status(ends.source, &a.source, &err)) {
         code = worse(code, report_error(&ends.world.log, "ctl", &err));
     } else {
         a.source_known = true;
     }
+    struct buf answer;
+    buf_init(&answer, SIZE_MAX);
     if (opts_bool(line->opts, "json")) {
-        put_asleep_json(out, spec, &a, &ends);
+        put_asleep_json(&answer, spec, &a, &ends);
+        hide_json(spec->hide, &answer);
     } else {
-        put_asleep(out, spec, &a, &ends);
+        put_asleep(&answer, spec, &a, &ends);
+        hide_text(spec->hide, &answer);
     }
+    buf_put(out, answer.data, answer.len);
+    buf_release(&answer);
     sink_state_release(&a.target);
     ends_release(&ends);
     return code;

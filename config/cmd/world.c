@@ -87,6 +87,8 @@ int job_world_init(struct job_world *w, const struct command_line *line,
                    uint64_t memory_bytes, struct err *err) {
     *w = (struct job_world){ .log = line->log };
     w->log.job = spec->name;
+    w->log.hide = hide_text;
+    w->log.hidden = spec->hide;
     char *root = state_root(line, err);
     if (!root) {
         return -1;

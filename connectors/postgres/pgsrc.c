@@ -202,6 +202,52 @@ static int op_open(const struct source_address *addr, struct env *env, table_sel
  * -------------------------------------------------------------------------------------------------
  */
 
+/* The server knows no sizes of tables that were never vacuumed or analysed: their files are looked
+ * at, which takes the lock of a SELECT for a moment. */
+static const char sizes_sql[] =
+    "WITH RECURSIVE leaf(root, oid) AS (SELECT oid, oid FROM pg_class WHERE oid = ANY ($1::oid[]) "
+    "UNION ALL SELECT l.root, i.inhrelid FROM leaf l JOIN pg_class p ON p.oid = l.oid AND "
+    "p.relkind = 'p' JOIN pg_inherits i ON i.inhparent = l.oid)"
+    " SELECT l.root, coalesce(sum(pg_relation_size(c.oid) + CASE WHEN c.reltoastrelid = 0 THEN 0 "
+    "ELSE pg_relation_size(c.reltoastrelid) END), 0)::bigint"
+    " FROM leaf l JOIN pg_class c ON c.oid = l.oid WHERE c.relkind = 'r' AND c.relpages = 0 AND "
+    "c.reltuples < 0 GROUP BY l.root ORDER BY l.root";
+
+/* Sizes are for people and for cutting: while somebody has a table locked they stay 0. */
+static int measure(struct pgsrc *s, struct source_catalogue *c, struct err *err) {
+    if (c->count == 0) {
+        return 0;
+    }
+    struct buf oids;
+    buf_init(&oids, SIZE_MAX);
+    for (uint32_t i = 0; i < c->count; i++) {
+        buf_putf(&oids, "%c%llu", i ? ',' : '{', (unsigned long long)c->tables[i].schema->table_id);
+    }
+    buf_putc(&oids, '}');
+    const char *params[] = { buf_cstr(&oids) };
+    PGresult *r = NULL;
+    if (pgsrc_run(s->ctl, err, "BEGIN READ ONLY; SET LOCAL lock_timeout = '100ms'") == 0) {
+        r = pgsrc_query(s->ctl, err, sizes_sql, 1, params);
+    }
+    buf_release(&oids);
+    uint32_t at = 0;
+    for (int row = 0; r && row < PQntuples(r); row++) {
+        uint64_t oid = strtoull(PQgetvalue(r, row, 0), NULL, 10);
+        while (at < c->count && c->tables[at].schema->table_id < oid) {
+            at++;
+        }
+        if (at < c->count && c->tables[at].schema->table_id == oid) {
+            c->tables[at].bytes_estimate += strtoull(PQgetvalue(r, row, 1), NULL, 10);
+        }
+    }
+    PQclear(r);
+    if (!r && err->kind == ERR_RETRY) {
+        err_clear(err);
+        return pgsrc_run(s->ctl, err, "ROLLBACK");
+    }
+    return r ? pgsrc_run(s->ctl, err, "COMMIT") : -1;
+}
+
 static int op_catalogue(struct source *source, struct source_catalogue *out, struct err *err) {
     struct pgsrc *s = (struct pgsrc *)source;
     struct pgsrc_catalogue_ask ask = pgsrc_ask(s, 0);
@@ -209,8 +255,8 @@ static int op_catalogue(struct source *source, struct source_catalogue *out, str
         return -1;
     }
     snprintf(out->server, sizeof out->server, "%s", s->server);
-    if (pgsrc_log_end(s, s->ctl, &out->defined_at,
-                      err)) { /* W: a statement of its own, after the definitions */
+    /* W: a statement of its own, after the definitions */
+    if (measure(s, out, err) || pgsrc_log_end(s, s->ctl, &out->defined_at, err)) {
         source_catalogue_release(out);
         return -1;
     }
@@ -221,8 +267,17 @@ static int op_probe(struct source *source, struct snapshot *out, struct err *err
     return pgsrc_probe(((struct pgsrc *)source)->ctl, out, err);
 }
 
-/* A transaction with nothing but its number: its commit wakes the server's log writer. It waits for
- * no standby. */
+/* The commit of a transaction that wrote something is flushed by the session itself, and all of the
+ * log before it: an empty message does, which pgoutput passes over. A role that may not write one
+ * takes a number only: its commit wakes the server's log writer, which sleeps wal_writer_delay.
+ * Neither waits for a standby. */
+static const char *const nudges[] = {
+    "BEGIN; SET LOCAL transaction_read_only = off; SET LOCAL synchronous_commit = local; SELECT "
+    "pg_logical_emit_message(true, 'tailrace', ''); COMMIT",
+    "BEGIN; SET LOCAL transaction_read_only = off; SET LOCAL synchronous_commit = off; SELECT "
+    "pg_current_xact_id(); COMMIT",
+};
+
 static int op_nudge(struct source *source, struct err *err) {
     struct pgsrc *s = (struct pgsrc *)source;
     int64_t now = clock_mono_us();
@@ -230,9 +285,18 @@ static int op_nudge(struct source *source, struct err *err) {
         return 0;
     }
     s->nudged_us = now;
-    return pgsrc_run(s->ctl, err,
-                     "BEGIN; SET LOCAL transaction_read_only = off; SET LOCAL synchronous_commit = "
-                     "off; SELECT pg_current_xact_id(); COMMIT");
+    int rc = pgsrc_run(s->ctl, err, nudges[s->nudge_plain]);
+    bool denied = rc && strcmp(s->ctl->state, "42501") == 0;
+    struct err later = ERR_INIT; /* of a session that is lost */
+    if (rc && (pgsrc_run(s->ctl, &later, "ROLLBACK") || !denied || s->nudge_plain)) {
+        return -1;
+    }
+    if (rc) {
+        err_clear(err);
+        s->nudge_plain = true;
+        rc = pgsrc_run(s->ctl, err, nudges[s->nudge_plain]);
+    }
+    return rc;
 }
 
 static int op_log_end(struct source *source, struct logpos *out, struct err *err) {

@@ -137,22 +137,32 @@ bool pgsrc_column_is_binary(struct pgsrc_types *t, const struct column_def *c) {
     "(SELECT i.indimmediate::int::text || ' ' || i.indnkeyatts || ' ' || i.indkey::text FROM "     \
     "pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i." which ")"
 
+/* Generated columns, and whether the server refuses updates and deletes of a published table whose
+ * identity has one. */
+#define GENERATED_FACTS                                                                            \
+    "(SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a "      \
+    "WHERE "                                                                                       \
+    "a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped), "                        \
+    "current_setting('server_version_num')::int >= 180000"
+
 static const char tables_sql[] =
     "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident, c.relfilenode, CASE WHEN "
     "c.reltuples < 0 THEN pg_stat_get_live_tuples(c.oid) ELSE c.reltuples::bigint END,"
     " c.relpages::bigint * current_setting('block_size')::int, " INDEX_FACTS(
-        "indisprimary") ", " INDEX_FACTS("indisreplident") ", c.relnatts FROM pg_class c JOIN "
-                                                           "pg_namespace n "
+        "indisprimary") ", " INDEX_FACTS("indisreplident") ", c.relnatts, " GENERATED_FACTS
+                                                           " FROM pg_class c JOIN pg_namespace n "
                                                            "ON n.oid = c.relnamespace "
                                                            "WHERE" TABLES_WANTED " ORDER BY c.oid";
 
 static const char columns_sql[] =
-    "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, "
+    "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull AND NOT EXISTS "
+    "(SELECT FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT "
+    "k.convalidated AND k.conkey[1] = a.attnum), "
     "a.atthasmissing, a.xmin::text, format_type(a.atttypid, a.atttypmod),"
     " coalesce(pg_encoding_to_char(d.encoding) = 'UTF8' AND CASE co.collprovider WHEN 'd' THEN "
-    "d.datcollate IN ('C','POSIX') AND"
-    " coalesce(to_jsonb(d)->>'datlocprovider', 'c') = 'c' WHEN 'c' THEN co.collcollate IN "
-    "('C','POSIX') ELSE false END, false)"
+    "CASE coalesce(to_jsonb(d)->>'datlocprovider', 'c') WHEN 'c' THEN d.datcollate IN "
+    "('C','POSIX') ELSE to_jsonb(d)->>'datlocprovider' = 'b' END WHEN 'c' THEN co.collcollate IN "
+    "('C','POSIX') ELSE co.collprovider = 'b' END, false)" /* b: builtin, by code points (17) */
     " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = "
     "c.relnamespace"
     " JOIN pg_database d ON d.datname = current_database() LEFT JOIN pg_collation co ON co.oid = "
@@ -178,7 +188,8 @@ static const char leaves_sql[] =
     " SELECT l.root, l.oid, c.relfilenode, m.hash, l.attached,"
     " CASE WHEN c.reltuples < 0 THEN pg_stat_get_live_tuples(c.oid) ELSE c.reltuples::bigint END, "
     "c.relpages::bigint * current_setting('block_size')::int, m.missing, c.relkind <> 'r' OR "
-    "c.relpersistence <> 'p', quote_ident(n.nspname) || '.' || quote_ident(c.relname)"
+    "c.relpersistence <> 'p', quote_ident(n.nspname) || '.' || quote_ident(c.relname),"
+    " c.relreplident = 'f'"
     " FROM leaf l JOIN pg_class c ON c.oid = l.oid JOIN pg_namespace n ON n.oid = c.relnamespace "
     "CROSS JOIN LATERAL (SELECT "
     "left(md5(string_agg(a.attnum || '.' || a.xmin::text, ',' ORDER BY a.attnum)), 8) AS hash,"
@@ -186,11 +197,17 @@ static const char leaves_sql[] =
     "'') AS missing FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0) m"
     " WHERE c.relkind <> 'p' ORDER BY l.root, l.oid";
 
+/* attnames: where the server has lists of columns (15 and newer). Generated columns are published
+ * by 18 and newer only, and only those that are stored; 15 may name them all the same. */
 static const char published_sql[] =
-    "SELECT t.schemaname, t.tablename, to_jsonb(t)->>'rowfilter' IS NOT NULL, "
-    "CASE jsonb_typeof(to_jsonb(t)->'attnames') WHEN 'array' THEN "
-    "jsonb_array_length(to_jsonb(t)->'attnames') WHEN 'null' THEN 0 ELSE 32767 END"
-    " FROM pg_publication_tables t WHERE t.pubname = $1";
+    "SELECT t.schemaname, t.tablename, to_jsonb(t)->>'rowfilter' IS NOT NULL,"
+    " coalesce(bool_or(a.attgenerated = '' AND NOT to_jsonb(t)->'attnames' ? a.attname::text),"
+    " false), coalesce(bool_or(a.attgenerated <> '' AND to_jsonb(t)->'attnames' ? a.attname::text"
+    " AND current_setting('server_version_num')::int >= 180000), false)"
+    " FROM pg_publication_tables t JOIN pg_namespace n ON n.nspname = t.schemaname"
+    " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename LEFT JOIN pg_attribute"
+    " a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+    " WHERE t.pubname = $1 GROUP BY 1, 2, t";
 
 static void index_parse(const char *text, struct pgsrc_index *out) {
     *out = (struct pgsrc_index){ .exists = text[0] != '\0' };
@@ -234,11 +251,15 @@ static void read_columns(struct reader *r, struct schema *schema, int first, int
     }
 }
 
-/* *unseen: a partition whose changes are in no log, a foreign or unlogged table; NULL = none. */
+/* Partitions by name, NULL = none. */
+struct odd_leaves {
+    const char *unseen; /* its changes are in no log: a foreign or unlogged table */
+    const char *full;   /* its replica identity is FULL */
+};
+
 static void read_leaves(struct reader *r, struct source_table *t, struct buf *marks,
-                        const char **unseen) {
+                        struct odd_leaves *odd) {
     const PGresult *q = r->leaves;
-    *unseen = NULL;
     while (r->leaf_row < PQntuples(q) && field_u64(q, r->leaf_row, 0) < t->schema->table_id) {
         r->leaf_row++;
     }
@@ -249,25 +270,36 @@ static void read_leaves(struct reader *r, struct source_table *t, struct buf *ma
         int i = r->leaf_row;
         buf_putf(marks, "%s.%s.%s.%s%s;", PQgetvalue(q, i, 1), PQgetvalue(q, i, 2),
                  PQgetvalue(q, i, 3), PQgetvalue(q, i, 7), field_bool(q, i, 4) ? "+" : "");
-        *unseen = field_bool(q, i, 8) ? PQgetvalue(q, i, 9) : *unseen;
+        odd->unseen = field_bool(q, i, 8) ? PQgetvalue(q, i, 9) : odd->unseen;
+        odd->full = field_bool(q, i, 10) ? PQgetvalue(q, i, 9) : odd->full;
         t->rows_estimate += field_u64(q, i, 5);
         t->bytes_estimate += field_u64(q, i, 6);
     }
 }
 
-static void check_leaves(struct source_table *t, const char *unseen) {
-    if (!unseen || !t->usable) {
+/* full_refused: as of struct pgsrc_identity_in; the server looks at the partition's identity. */
+static void check_leaves(struct source_table *t, const struct odd_leaves *odd, bool full_refused) {
+    const char *full = full_refused && !t->schema->append ? odd->full : NULL;
+    if ((!odd->unseen && !full) || !t->usable) {
         return;
     }
     t->usable = false;
-    snprintf(t->why, sizeof t->why,
-             "its partition %.140s is a foreign or unlogged table, whose changes are in no log",
-             unseen);
+    snprintf(
+        t->why, sizeof t->why,
+        odd->unseen
+            ? "its partition %.140s is a foreign or unlogged table, whose changes are in no log"
+            : "the replica identity of its partition %.140s is FULL and it has generated "
+              "columns: the server would refuse its updates and deletes once it is published",
+        odd->unseen ? odd->unseen : full);
     struct buf b;
     buf_init(&b, SIZE_MAX);
     buf_puts(&b, "ALTER TABLE ");
-    pgsrc_put_table(&b, t->schema->space, t->schema->name);
-    buf_putf(&b, " DETACH PARTITION %s;\n", unseen);
+    if (odd->unseen) {
+        pgsrc_put_table(&b, t->schema->space, t->schema->name);
+        buf_putf(&b, " DETACH PARTITION %s;\n", odd->unseen);
+    } else {
+        buf_putf(&b, "%s REPLICA IDENTITY DEFAULT;\n", full);
+    }
     pgsrc_put_table(&b, t->schema->space, t->schema->name);
     buf_puts(&b, ": skip");
     snprintf(t->cure, sizeof t->cure, "%s", buf_cstr(&b));
@@ -279,13 +311,14 @@ static void check_published(struct reader *r, struct source_table *t) {
         return;
     }
     const char *why = "does not carry it";
+    static const char carries_generated[] = "carries its generated columns, which are not followed";
     for (int i = 0; i < PQntuples(r->published); i++) {
         if (strcmp(PQgetvalue(r->published, i, 0), t->schema->space) == 0 &&
             strcmp(PQgetvalue(r->published, i, 1), t->schema->name) == 0) {
-            why = field_bool(r->published, i, 2) ? "carries only some of its rows"
-                  : strtol(PQgetvalue(r->published, i, 3), NULL, 10) < t->schema->column_count
-                      ? "carries only some of its columns"
-                      : NULL;
+            why = field_bool(r->published, i, 2)   ? "carries only some of its rows"
+                  : field_bool(r->published, i, 3) ? "carries only some of its columns"
+                  : field_bool(r->published, i, 4) ? carries_generated
+                                                   : NULL;
             break;
         }
     }
@@ -298,9 +331,14 @@ static void check_published(struct reader *r, struct source_table *t) {
     buf_init(&b, SIZE_MAX);
     buf_puts(&b, "ALTER PUBLICATION ");
     pgsrc_put_ident(&b, r->ask->publication);
-    buf_puts(&b, " ADD TABLE ");
-    pgsrc_put_table(&b, t->schema->space, t->schema->name);
-    buf_puts(&b, ";\n");
+    if (why == carries_generated) {
+        buf_puts(&b, " SET (publish_generated_columns = none); -- or without them in its columns");
+    } else {
+        buf_puts(&b, " ADD TABLE ");
+        pgsrc_put_table(&b, t->schema->space, t->schema->name);
+        buf_putc(&b, ';');
+    }
+    buf_putc(&b, '\n');
     pgsrc_put_table(&b, t->schema->space, t->schema->name);
     buf_puts(&b, ": skip");
     snprintf(t->cure, sizeof t->cure, "%s", buf_cstr(&b));
@@ -323,6 +361,14 @@ static void take_identity(struct source_table *t, const struct pgsrc_identity_ou
     } else if (t->usable && !schema->key_orderable) {
         snprintf(t->note, sizeof t->note,
                  "read as one chunk: the order of its key cannot be reproduced here");
+    }
+}
+
+static void note_generated(struct source_table *t, const char *columns) {
+    size_t used = strlen(t->note);
+    if (t->usable && columns[0]) {
+        snprintf(t->note + used, sizeof t->note - used, "%sgenerated columns are left out: %s",
+                 used ? "; " : "", columns);
     }
 }
 
@@ -352,11 +398,11 @@ static void read_table(struct reader *r, int row, struct source_catalogue *out) 
     struct buf marks;
     buf_init(&marks, SIZE_MAX);
     bool partitioned = PQgetvalue(q, row, 3)[0] == 'p';
-    const char *unseen = NULL;
+    struct odd_leaves odd = { .unseen = NULL };
     buf_putf(&marks, "%s:0.%s;", partitioned ? "p" : PQgetvalue(q, row, 5), PQgetvalue(q, row, 10));
     read_columns(r, schema, first, attnums, &marks);
     if (partitioned) {
-        read_leaves(r, t, &marks, &unseen);
+        read_leaves(r, t, &marks, &odd);
     }
     schema->storage = arena_strdup(&schema->arena, buf_cstr(&marks));
     schema->append = choice.append;
@@ -365,14 +411,17 @@ static void read_table(struct reader *r, int row, struct source_catalogue *out) 
                                     .replident = PQgetvalue(q, row, 4)[0],
                                     .choice = &choice,
                                     .schema = schema,
-                                    .attnums = attnums };
+                                    .attnums = attnums,
+                                    .full_refused =
+                                        PQgetvalue(q, row, 11)[0] && field_bool(q, row, 12) };
     index_parse(PQgetvalue(q, row, 8), &in.primary);
     index_parse(PQgetvalue(q, row, 9), &in.chosen);
     struct pgsrc_identity_out id;
     pgsrc_identity(&in, &id);
     take_identity(t, &id);
-    check_leaves(t, unseen);
+    check_leaves(t, &odd, in.full_refused);
     check_published(r, t);
+    note_generated(t, PQgetvalue(q, row, 11));
     buf_release(&marks);
     free(attnums);
 }

@@ -37,7 +37,8 @@ static const char server_sql[] =
     " (SELECT count(*) FROM pg_stat_replication) >= current_setting('max_wal_senders')::int AND "
     "NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active),"
     " has_database_privilege(current_database(), 'CREATE'), quote_ident(current_database()), "
-    "current_setting('max_replication_slots'), current_setting('max_wal_senders')"
+    "current_setting('max_replication_slots'), current_setting('max_wal_senders'), "
+    "coalesce(nullif(current_setting('idle_replication_slot_timeout', true), '0'), '')"
     " FROM pg_roles WHERE rolname = current_user";
 
 static int examine_server(struct pgsrc *s, struct source_findings *out, char role[160],
@@ -66,6 +67,11 @@ static int examine_server(struct pgsrc *s, struct source_findings *out, char rol
         long n = strtol(PQgetvalue(r, 0, 9), NULL, 10);
         cure(found(out, true, "all %ld WAL senders of the server are taken", n),
              "ALTER SYSTEM SET max_wal_senders = %ld; -- then restart the server", n + 4);
+    }
+    if (PQgetvalue(r, 0, 10)[0]) { /* 18 and newer */
+        cure(found(out, false, "the server gives up a slot that nobody has read for %s",
+                   PQgetvalue(r, 0, 10)),
+             "ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf();");
     }
     PQclear(r);
     return 0;
@@ -169,6 +175,46 @@ static int examine_unlogged(struct pgsrc *s, struct source_findings *out, struct
     return 0;
 }
 
+#define MONEY 790
+#define MONEY_ARRAY 791
+
+/* lc_monetary says how many decimals the stored number has: it is not overridden, and the text of a
+ * value is the server's under it. */
+static int examine_money(struct pgsrc *s, const struct source_catalogue *c, const char *role,
+                         struct source_findings *out, struct err *err) {
+    struct buf names;
+    buf_init(&names, SIZE_MAX);
+    unsigned count = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        const struct schema *schema = c->tables[i].schema;
+        for (uint16_t k = 0; k < schema->column_count; k++) {
+            uint32_t base = pgsrc_types_base(s->types, schema->columns[k].source_oid);
+            if (base == MONEY || base == MONEY_ARRAY) {
+                buf_puts(&names, count++ ? ", " : "");
+                pgsrc_put_table(&names, schema->space, schema->name);
+                buf_putc(&names, '.');
+                pgsrc_put_ident(&names, schema->columns[k].name);
+            }
+        }
+    }
+    char locale[128] = "";
+    int rc = count
+                 ? pgsrc_scalar(s->ctl, err, "SELECT quote_literal(current_setting('lc_monetary'))",
+                                locale, sizeof locale)
+                 : 0;
+    if (count && rc == 0) {
+        cure(
+            found(out, false,
+                  "%u column%s of type money: written as the text that the server shows under the "
+                  "role's lc_monetary %s, which must stay as it is: %.120s",
+                  count, count == 1 ? "" : "s", locale, buf_cstr(&names)),
+            "ALTER ROLE %s SET lc_monetary = %s; -- keeps it, whatever becomes of the server's own",
+            role, locale);
+    }
+    buf_release(&names);
+    return rc;
+}
+
 /* --- publications
  * ---------------------------------------------------------------------------------------------- */
 
@@ -179,13 +225,13 @@ static int examine_publications(struct pgsrc *s, const struct source_catalogue *
         return -1;
     }
     if (state.wrong) {
-        cure(found(out, true, "the publication \"%s\" does not publish all that it must",
-                   state.wrong_name),
-             "ALTER PUBLICATION \"%s\" SET (publish = '%s', publish_via_partition_root = true);",
+        cure(found(out, true, "the publication \"%s\" %s", state.wrong_name,
+                   pgsrc_publication_wrong(&state)),
+             "ALTER PUBLICATION \"%s\" SET (publish = '%s', publish_via_partition_root = true%s);",
              state.wrong_name,
-             strcmp(state.wrong_name, s->append_publication) == 0
-                 ? "insert,truncate"
-                 : "insert,update,delete,truncate");
+             strcmp(state.wrong_name, s->append_publication) == 0 ? "insert,truncate"
+                                                                  : "insert,update,delete,truncate",
+             state.generated ? ", publish_generated_columns = none" : "");
     }
     if (!s->own_publications) {
         if (!state.exists) {
@@ -264,6 +310,7 @@ int pgsrc_op_examine(struct source *source, struct source_findings *out, struct 
         return -1;
     }
     int rc = examine_tables(s, &c, role, out, err) || examine_unlogged(s, out, err) ||
+                     examine_money(s, &c, role, out, err) ||
                      examine_publications(s, &c, role, may_create, out, err)
                  ? -1
                  : 0;

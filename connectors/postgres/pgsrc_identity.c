@@ -26,6 +26,16 @@ static bool index_columns(const struct pgsrc_identity_in *in, const struct pgsrc
     return index->count > 0;
 }
 
+/* From 18 on an index may become the replica identity though a NOT NULL of it is NOT VALID. */
+static bool may_be_null(const struct pgsrc_identity_in *in, const uint16_t *key, uint16_t count) {
+    for (uint16_t k = 0; k < count; k++) {
+        if (in->schema->columns[key[k]].nullable) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void take_key(struct pgsrc_identity_out *out, const uint16_t *key, uint16_t count) {
     memcpy(out->key, key, count * sizeof *key);
     out->key_count = count;
@@ -41,6 +51,11 @@ static void put_rule_name(struct buf *out, const char *name) {
     }
 }
 
+static bool has_own_key(const struct pgsrc_identity_in *in) {
+    uint16_t key[PGSRC_KEY_MAX];
+    return in->primary.exists && in->primary.immediate && index_columns(in, &in->primary, key);
+}
+
 static void refuse(const struct pgsrc_identity_in *in, struct pgsrc_identity_out *out,
                    const char *why) {
     out->usable = false;
@@ -49,7 +64,10 @@ static void refuse(const struct pgsrc_identity_in *in, struct pgsrc_identity_out
     buf_init(&b, SIZE_MAX);
     buf_puts(&b, "ALTER TABLE ");
     pgsrc_put_table(&b, in->space, in->name);
-    buf_puts(&b, " REPLICA IDENTITY FULL;\n");
+    buf_puts(&b, !in->full_refused ? " REPLICA IDENTITY FULL;\n"
+                 : has_own_key(in)
+                     ? " REPLICA IDENTITY DEFAULT;\n"
+                     : " REPLICA IDENTITY USING INDEX ...; -- without a generated column\n");
     for (int i = 0; i < 2; i++) {
         put_rule_name(&b, in->space);
         buf_putc(&b, '.');
@@ -113,9 +131,16 @@ void pgsrc_identity(const struct pgsrc_identity_in *in, struct pgsrc_identity_ou
     uint16_t primary[PGSRC_KEY_MAX], chosen[PGSRC_KEY_MAX];
     bool has_primary =
         in->primary.exists && in->primary.immediate && index_columns(in, &in->primary, primary);
-    bool has_chosen =
-        in->replident == 'i' && in->chosen.exists && index_columns(in, &in->chosen, chosen);
+    bool has_chosen = in->replident == 'i' && in->chosen.exists &&
+                      index_columns(in, &in->chosen, chosen) &&
+                      !may_be_null(in, chosen, in->chosen.count);
     bool full = in->replident == 'f';
+    if (full && in->full_refused && !in->choice->append) {
+        refuse(in, out,
+               "its replica identity is FULL and it has generated columns: the server would refuse "
+               "its updates and deletes once it is published");
+        return;
+    }
     /* What the log carries of an old row: everything, or the columns of one index. */
     const uint16_t *carried = has_chosen                            ? chosen
                               : in->replident == 'd' && has_primary ? primary
@@ -150,7 +175,8 @@ void pgsrc_identity(const struct pgsrc_identity_in *in, struct pgsrc_identity_ou
                : in->replident == 'n'
                    ? "its replica identity is NOTHING, so updates and deletes carry no identity"
                : in->replident == 'i'
-                   ? "the index of its replica identity is missing or has a generated column"
+                   ? "the index of its replica identity is missing, or has a column that is "
+                     "generated or may be null"
                    : "it has no primary key, so updates and deletes carry no identity");
     }
 }

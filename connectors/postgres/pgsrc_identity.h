@@ -20,6 +20,9 @@ struct pgsrc_identity_in {
     const struct table_choice *choice;
     const struct schema *schema; /* columns only */
     const int16_t *attnums;      /* of the schema's columns */
+    /* The table has generated columns and the server, from 18 on, refuses updates and deletes of a
+     * published table whose identity has one: FULL would break its writers. */
+    bool full_refused;
 };
 struct pgsrc_identity_out {
     enum table_identity identity;

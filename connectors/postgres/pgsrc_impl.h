@@ -24,6 +24,7 @@ struct pgsrc {
     struct pgsrc_session *ctl;
     struct pgsrc_types *types;
     int64_t nudged_us;
+    bool nudge_plain; /* the role may write no message into the log */
 };
 
 /* role: "ctl", "log", "lane". */
@@ -50,11 +51,14 @@ int pgsrc_op_slots(struct source *source, struct buf *out, struct err *err);
 /* pgsrc_publication.c: what the job's publications lack. */
 struct pgsrc_publication_state {
     bool exists, append_exists;
-    bool wrong; /* publishes less than it must */
+    bool wrong;     /* publishes less than it must, or more: */
+    bool generated; /* generated columns, which nobody asked for (from 18 on) */
     char wrong_name[64];
 };
 int pgsrc_publication_state(struct pgsrc *s, struct pgsrc_publication_state *out,
                             struct err *err) TR_MUST_CHECK;
+/* What it does wrong, after its name. */
+const char *pgsrc_publication_wrong(const struct pgsrc_publication_state *state);
 /* Appends the SQL statements, each ended by ";\n", that make the publications carry exactly those
  * of the given tables that they must. With only != NULL just these tables are looked at. Nothing
  * appended = nothing to do. */

@@ -73,7 +73,9 @@ static int check_notice(const struct pgsrc_message *m, struct err *err) {
          strcmp(report.state, "55000") == 0)) {
         err_set(err, ERR_FATAL, "publication_lost", "the server leaves changes out: %s",
                 report.message);
-        return err_exit(err, EXIT_LINEAGE);
+        err_exit(err, EXIT_LINEAGE);
+        return err_cure(err,
+                        "to begin anew: tailrace drop JOB --yes, then run it with an empty target");
     }
     return 0;
 }
@@ -104,7 +106,8 @@ static void put_start_command(const struct pgsrc_log *log, bool binary, struct b
     buf_release(&names);
 }
 
-/* One attempt: *busy = somebody has the slot. */
+/* One attempt: *busy = somebody has the slot. The server's first word says why it failed: that it
+ * hung up then says nothing. */
 static int try_start(struct pgsrc_log *log, bool binary, bool *busy, struct err *err) {
     struct buf command;
     buf_init(&command, SIZE_MAX);
@@ -112,27 +115,29 @@ static int try_start(struct pgsrc_log *log, bool binary, bool *busy, struct err 
     int rc = pgsrc_wire_send(log->wire, command.data, command.len, err);
     buf_release(&command);
     bool failed = false;
+    struct err later = ERR_INIT;
     *busy = false;
     int64_t deadline = clock_mono_us() + START_US;
     while (rc == 0) {
         struct pgsrc_message m;
         struct pgsrc_report report;
         enum pgsrc_fill got;
+        struct err *now = failed ? &later : err;
         if (!pgsrc_wire_next(log->wire, &m)) {
-            rc = pgsrc_wire_fill(log->wire, false, NULL, deadline, &got, err);
+            rc = pgsrc_wire_fill(log->wire, false, NULL, deadline, &got, now);
             if (rc == 0 && got == FILL_DEADLINE) {
-                rc = err_set(err, ERR_REWIND, "server_silent",
+                rc = err_set(now, ERR_REWIND, "server_silent",
                              "PostgreSQL did not start the log within 60 s");
             }
         } else if (m.type == 'W') {
             return 0;
         } else if (m.type == 'E') {
             pgsrc_report_parse(m.body, m.len, &report);
+            *busy = *busy || (!failed && strcmp(report.state, "55006") == 0);
+            stream_error(log, &report, now);
             failed = true;
-            *busy = strcmp(report.state, "55006") == 0;
-            stream_error(log, &report, err);
         } else if (m.type == 'N') {
-            rc = check_notice(&m, err);
+            rc = check_notice(&m, now);
         } else if (m.type == 'Z' && failed) {
             pgsrc_wire_pause(log->wire);
             return *busy ? 0 : -1;

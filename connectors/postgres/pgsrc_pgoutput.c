@@ -44,6 +44,7 @@ struct rel {
 
 struct pgsrc_pgoutput {
     struct pgsrc_pgoutput_calls calls;
+    size_t row_max;
     struct map *rels; /* oid -> struct rel */
     struct rel *last; /* most recently used */
     enum state state;
@@ -75,6 +76,7 @@ static void rel_free(void *p) {
 struct pgsrc_pgoutput *pgsrc_pgoutput_new(const struct pgsrc_pgoutput_calls *calls) {
     struct pgsrc_pgoutput *d = xcalloc(1, sizeof(*d));
     d->calls = *calls;
+    d->row_max = SIZE_MAX;
     d->rels = map_new();
     d->state = STATE_IDLE;
     d->tx_at = TX_NOT_LISTED;
@@ -91,6 +93,8 @@ void pgsrc_pgoutput_free(struct pgsrc_pgoutput *d) {
     free(d->open);
     free(d);
 }
+
+void pgsrc_pgoutput_row_max(struct pgsrc_pgoutput *d, size_t bytes) { d->row_max = bytes; }
 
 void pgsrc_pgoutput_widen_from(struct pgsrc_pgoutput *d, uint64_t near) { d->near = near; }
 
@@ -230,30 +234,40 @@ struct old {
     uint32_t row;
 };
 
-/* Copies a cell of an earlier row of the batch being built. */
-static void copy_cell(struct batch *b, uint16_t col, uint32_t from) {
+/* Copies a cell of an earlier row of the batch being built. Returns its bytes. */
+static size_t copy_cell(struct batch *b, uint16_t col, uint32_t from) {
     const struct column *c = &b->columns[col];
+    size_t len = 0;
     if (cell_absent(c, from)) {
         batch_put_absent(b, col);
     } else if (cell_null(c, from)) {
         batch_put_null(b, col);
     } else if (c->width) {
-        memcpy(batch_fixed(b, col), c->data + (size_t)from * c->width, c->width);
+        len = c->width;
+        memcpy(batch_fixed(b, col), c->data + (size_t)from * c->width, len);
     } else {
         uint32_t at = c->offsets[from];
-        size_t len = c->offsets[from + 1] - at;
+        len = c->offsets[from + 1] - at;
         uint8_t *out = batch_var_space(b, col, len); /* may move the data */
         memcpy(out, c->data + at, len);
     }
+    return len;
 }
 
-/* An unchanged cell, stored out of line and not sent. */
+static int too_large(struct message *m, const struct batch *b) {
+    err_set(m->err, ERR_FATAL, "row_too_large",
+            "a row of the table \"%s\" has more than the %zu bytes of row_max", b->schema->label,
+            m->d->row_max);
+    return err_cure(m->err, "raise row_max, or leave the column out with `table.column: drop`");
+}
+
+/* An unchanged cell, stored out of line and not sent. *bytes grows by what was copied. */
 static int put_unchanged(struct message *m, struct rel *rel, struct batch *b, uint16_t col,
-                         const struct old *old) {
+                         const struct old *old, size_t *bytes) {
     bool key = rel->key[col];
     if (old && old->given && (old->full || key)) {
-        copy_cell(b, col, old->row);
-        return 0;
+        *bytes += copy_cell(b, col, old->row);
+        return *bytes > m->d->row_max ? too_large(m, b) : 0;
     }
     if (old && key && rel->identity != IDENTITY_FULL) {
         return bad(m, "an update carries neither the old nor the new value of a key column");
@@ -265,6 +279,7 @@ static int put_unchanged(struct message *m, struct rel *rel, struct batch *b, ui
 /* kind: N, K or O. old: of an update's new row, else NULL. */
 static int take_cells(struct message *m, struct rel *rel, struct batch *b, char kind,
                       const struct old *old) {
+    size_t bytes = 0;
     for (uint16_t col = 0; col < rel->column_count; col++) {
         uint8_t form;
         uint32_t len;
@@ -279,12 +294,16 @@ static int take_cells(struct message *m, struct rel *rel, struct batch *b, char 
         if (valued && (take_u32be(&m->v, &len) != 0 || take_bytes(&m->v, len, &p) != 0)) {
             return bad(m, "a cell ends beyond the message");
         }
+        bytes += valued ? len : 0;
+        if (bytes > m->d->row_max) {
+            return too_large(m, b);
+        }
         if (kind == 'K' && !rel->key[col]) {
             batch_put_absent(b, col); /* sent as null, but unknown */
         } else if (form == 'n') {
             batch_put_null(b, col);
         } else if (form == 'u') {
-            if (put_unchanged(m, rel, b, col, old) != 0) {
+            if (put_unchanged(m, rel, b, col, old, &bytes) != 0) {
                 return -1;
             }
         } else if (form == 't' ? pgsrc_cell_text(rel->plan, b, col, p, len, m->err)

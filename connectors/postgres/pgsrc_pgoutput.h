@@ -35,11 +35,14 @@ void pgsrc_pgoutput_free(struct pgsrc_pgoutput *d);
 /* Transaction ids are 32 bits on the wire: widened to the 64-bit id nearest to the last one seen;
  * `near` is an id of the present (xmax of a snapshot). */
 void pgsrc_pgoutput_widen_from(struct pgsrc_pgoutput *d, uint64_t near);
+/* Most bytes that the values of a row may have, as they are sent; those of an unchanged value that
+ * is taken from the old row count too. At first there is no limit. */
+void pgsrc_pgoutput_row_max(struct pgsrc_pgoutput *d, size_t bytes);
 /* One message (the payload of a 'w' frame). Transactions whose end is at or below `applied` are
  * left out whole. -1: ERR_FATAL "protocol_malformed" with the place and the first bytes,
- * "value_malformed" and the other codes of cells, or what the relation call gave (RETRY as REWIND:
- * the message is used up). After it the
- * decoder is good only for pgsrc_pgoutput_free: take gives NULL, another message aborts. */
+ * "value_malformed" and the other codes of cells, "row_too_large", or what the relation call gave
+ * (RETRY as REWIND: the message is used up). After it the decoder is good only for
+ * pgsrc_pgoutput_free: take gives NULL, another message aborts. */
 int pgsrc_pgoutput_message(struct pgsrc_pgoutput *d, const uint8_t *p, size_t len,
                            struct logpos applied, struct err *err);
 /* A keep-alive said that everything below `end` was sent. Moves the segment's `to` only when no

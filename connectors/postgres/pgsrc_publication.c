@@ -14,8 +14,9 @@ int pgsrc_publication_state(struct pgsrc *s, struct pgsrc_publication_state *out
     PGresult *r =
         pgsrc_query(s->ctl, err,
                     "SELECT pubname = $1, pubinsert AND pubtruncate, pubupdate AND pubdelete, "
-                    "pubviaroot OR NOT EXISTS (SELECT FROM pg_class WHERE relkind = 'p')"
-                    " FROM pg_publication WHERE pubname IN ($1, $2)",
+                    "pubviaroot OR NOT EXISTS (SELECT FROM pg_class WHERE relkind = 'p'), "
+                    "coalesce(to_jsonb(p)->>'pubgencols', 'n') <> 'n'"
+                    " FROM pg_publication p WHERE pubname IN ($1, $2)",
                     2, params);
     if (!r) {
         return -1;
@@ -24,14 +25,21 @@ int pgsrc_publication_state(struct pgsrc *s, struct pgsrc_publication_state *out
         bool main = PQgetvalue(r, i, 0)[0] == 't', adds = PQgetvalue(r, i, 1)[0] == 't',
              changes = PQgetvalue(r, i, 2)[0] == 't', root = PQgetvalue(r, i, 3)[0] == 't';
         *(main ? &out->exists : &out->append_exists) = true;
-        if (!adds || !root || (main && !changes)) {
+        bool generated = s->own_publications && PQgetvalue(r, i, 4)[0] == 't';
+        if (!adds || !root || (main && !changes) || generated) {
             out->wrong = true;
+            out->generated = generated;
             snprintf(out->wrong_name, sizeof out->wrong_name, "%s",
                      main ? s->publication : s->append_publication);
         }
     }
     PQclear(r);
     return 0;
+}
+
+const char *pgsrc_publication_wrong(const struct pgsrc_publication_state *state) {
+    return state->generated ? "publishes generated columns, which are not followed"
+                            : "does not publish all that it must";
 }
 
 /* Oids of the tables a publication carries now. */

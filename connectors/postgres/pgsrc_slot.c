@@ -15,13 +15,14 @@
 
 static int read_slot(struct pgsrc *s, struct pgsrc_start_in *in, struct err *err) {
     const char *params[] = { s->slot };
-    PGresult *r =
-        pgsrc_query(s->ctl, err,
-                    "SELECT slot_type = 'logical' AND plugin = 'pgoutput', coalesce(database, ''), "
-                    "coalesce(wal_status, ''), coalesce(confirmed_flush_lsn::text, '0/0'),"
-                    " coalesce(to_jsonb(s)->>'invalidation_reason', '') FROM pg_replication_slots "
-                    "s WHERE slot_name = $1",
-                    1, params);
+    PGresult *r = pgsrc_query(
+        s->ctl, err,
+        "SELECT slot_type = 'logical' AND plugin = 'pgoutput', coalesce(database, ''), "
+        "coalesce(wal_status, ''), coalesce(confirmed_flush_lsn::text, '0/0'),"
+        " coalesce(to_jsonb(s)->>'invalidation_reason', ''), CASE WHEN active THEN '0/0'"
+        " ELSE coalesce(restart_lsn::text, '0/0') END, two_phase FROM pg_replication_slots s"
+        " WHERE slot_name = $1",
+        1, params);
     if (!r) {
         return -1;
     }
@@ -32,7 +33,9 @@ static int read_slot(struct pgsrc *s, struct pgsrc_start_in *in, struct err *err
         snprintf(in->slot.database, sizeof in->slot.database, "%s", PQgetvalue(r, 0, 1));
         snprintf(in->slot.wal_status, sizeof in->slot.wal_status, "%s", PQgetvalue(r, 0, 2));
         snprintf(in->slot.cause, sizeof in->slot.cause, "%s", PQgetvalue(r, 0, 4));
-        rc = pgsrc_lsn_parse(PQgetvalue(r, 0, 3), &in->slot.confirmed);
+        in->slot.two_phase = PQgetvalue(r, 0, 6)[0] == 't';
+        rc = pgsrc_lsn_parse(PQgetvalue(r, 0, 3), &in->slot.confirmed) ||
+             pgsrc_lsn_parse(PQgetvalue(r, 0, 5), &in->here.kept);
     }
     PQclear(r);
     return rc ? err_set(err, ERR_FATAL, "protocol_violation",
@@ -40,8 +43,59 @@ static int read_slot(struct pgsrc *s, struct pgsrc_start_in *in, struct err *err
               : 0;
 }
 
+/* The history file of the server's timeline; the first has none. The only place where a session of
+ * the replication protocol is asked, since SQL does not tell. *out: malloc'd. */
+static int read_history(struct pgsrc *s, uint32_t timeline, char **out, struct err *err) {
+    struct pgsrc_session *session = NULL;
+    char sql[48];
+    snprintf(sql, sizeof sql, "TIMELINE_HISTORY %u", timeline);
+    PGresult *r = NULL;
+    if (pgsrc_connect(s, "ctl", true, &session, err) == 0) {
+        r = pgsrc_query(session, err, sql, 0, NULL);
+    }
+    if (r && PQntuples(r) == 1 && PQnfields(r) > 1) {
+        *out = xstrdup(PQgetvalue(r, 0, 1));
+    } else if (r) {
+        err_set(err, ERR_FATAL, "protocol_violation", "the server gave no history of timeline %u",
+                timeline);
+    }
+    PQclear(r);
+    pgsrc_session_close(session);
+    return *out ? 0 : err_wrap(err, "read the history of the server's timeline");
+}
+
+/* Which timeline the server writes, and where it began. */
+static int read_timeline(struct pgsrc *s, struct pgsrc_start_in *in, bool look_only, char **history,
+                         struct err *err) {
+    char file[64];
+    if (pgsrc_scalar(s->ctl, err, "SELECT pg_walfile_name(pg_current_wal_insert_lsn())", file,
+                     sizeof file)) {
+        return -1;
+    }
+    file[8] = '\0';
+    in->here.timeline = (uint32_t)strtoul(file, NULL, 16);
+    if (in->here.timeline == 0) {
+        return err_set(err, ERR_FATAL, "protocol_violation",
+                       "the server gave the name of a log file that cannot be read");
+    }
+    /* A mere look before the first start tells what is missing, also to a role that may not ask. */
+    if (in->here.timeline == 1 || (look_only && in->knows != TARGET_POSITION)) {
+        return 0;
+    }
+    if (read_history(s, in->here.timeline, history, err)) {
+        return -1;
+    }
+    in->history = *history;
+    return pgsrc_history_end(*history, 0, &in->here.fork) == 1
+               ? 0
+               : err_set(err, ERR_FATAL, "protocol_violation",
+                         "the server gave a history of timeline %u that cannot be read",
+                         in->here.timeline);
+}
+
+/* *history: malloc'd, of in->history. */
 static int gather(struct pgsrc *s, const struct source_start *req, struct pgsrc_start_in *in,
-                  struct err *err) {
+                  char **history, struct err *err) {
     *in = (struct pgsrc_start_in){ .knows = req->knows,
                                    .applied = req->applied.offset,
                                    .resume = req->resume.offset,
@@ -59,6 +113,7 @@ static int gather(struct pgsrc *s, const struct source_start *req, struct pgsrc_
     struct logpos end;
     struct pgsrc_publication_state publications;
     if (read_slot(s, in, err) || pgsrc_log_end(s, s->ctl, &end, err) ||
+        (!req->temporary && read_timeline(s, in, req->look_only, history, err)) ||
         pgsrc_publication_state(s, &publications, err)) {
         return -1;
     }
@@ -66,17 +121,17 @@ static int gather(struct pgsrc *s, const struct source_start *req, struct pgsrc_
     in->publications = publications.exists && publications.append_exists;
     in->publication = publications.exists ? s->append_publication : s->publication;
     if (publications.wrong) {
-        err_set(err, ERR_FATAL, "publication_wrong",
-                "the publication \"%s\" does not publish all that it must",
-                publications.wrong_name);
+        err_set(err, ERR_FATAL, "publication_wrong", "the publication \"%s\" %s",
+                publications.wrong_name, pgsrc_publication_wrong(&publications));
         err_exit(err, EXIT_PLAN);
         return err_cure(
             err,
-            "ALTER PUBLICATION \"%s\" SET (publish = '%s', publish_via_partition_root = true);",
+            "ALTER PUBLICATION \"%s\" SET (publish = '%s', publish_via_partition_root = true%s);",
             publications.wrong_name,
             strcmp(publications.wrong_name, s->append_publication) == 0
                 ? "insert,truncate"
-                : "insert,update,delete,truncate");
+                : "insert,update,delete,truncate",
+            publications.generated ? ", publish_generated_columns = none" : "");
     }
     return 0;
 }
@@ -122,11 +177,11 @@ static void cancel(struct pgsrc_session *session) {
 
 /* The server first waits for every transaction that is running, however long. sql gives the slot's
  * position in column 0 or, as the replication command does, in column 1. */
-static int create_slot(struct pgsrc *s, struct pgsrc_session *session, const char *sql, int column,
-                       uint64_t *from, struct err *err) {
+static int wait_for_slot(struct pgsrc *s, struct pgsrc_session *session, const char *sql,
+                         int column, uint64_t *from, struct err *err) {
     int64_t begun = clock_mono_us(), say_at = begun + SAY_FIRST_US;
     PGresult *r = NULL;
-    if (pgsrc_run(session, err, "SET lock_timeout = 0") || pgsrc_send(session, err, sql, 0, NULL)) {
+    if (pgsrc_send(session, err, sql, 0, NULL)) {
         return -1;
     }
     for (;;) {
@@ -157,7 +212,18 @@ static int create_slot(struct pgsrc *s, struct pgsrc_session *session, const cha
                        "the server gave a slot position that cannot be read");
     }
     log_info(s->env->log, "ctl", "slot_created", "slot=%s database=%s", s->slot, s->database);
-    return pgsrc_run(session, err, "SET lock_timeout = '5s'");
+    return 0;
+}
+
+static int create_slot(struct pgsrc *s, struct pgsrc_session *session, const char *sql, int column,
+                       uint64_t *from, struct err *err) {
+    if (pgsrc_run(session, err, "SET lock_timeout = 0")) {
+        return -1;
+    }
+    /* Whatever came of it: the session may be asked again. */
+    int rc = wait_for_slot(s, session, sql, column, from, err);
+    struct err later = ERR_INIT;
+    return pgsrc_run(session, rc ? &later : err, "SET lock_timeout = '5s'") ? -1 : rc;
 }
 
 static int create_lasting(struct pgsrc *s, uint64_t *from, struct err *err) {
@@ -240,20 +306,49 @@ static int see_from(struct pgsrc *s, uint64_t *out, struct err *err) {
     return 0;
 }
 
+/* What is stored with the position from now on. */
+static int put_lineage(struct pgsrc *s, struct pgsrc_start_in *in, bool created, bool temporary,
+                       char *out, size_t cap, struct err *err) {
+    snprintf(in->here.slot, sizeof in->here.slot, "%s", s->slot);
+    if (created && !temporary && read_slot(s, in, err)) {
+        return -1;
+    }
+    if (!in->here.kept && in->here.timeline == in->stored.timeline) {
+        in->here.kept = in->stored.kept; /* somebody still has the slot */
+    }
+    struct buf lineage;
+    buf_init(&lineage, SIZE_MAX);
+    pgsrc_lineage_put(&lineage, &in->here);
+    CHECK(lineage.len < cap);
+    snprintf(out, cap, "%s", buf_cstr(&lineage));
+    buf_release(&lineage);
+    return 0;
+}
+
+static int decide(struct pgsrc *s, const struct source_start *req, struct pgsrc_start_in *in,
+                  bool temporary, enum pgsrc_start_action *action, uint64_t *from,
+                  struct err *err) {
+    char *history = NULL;
+    int rc = gather(s, req, in, &history, err);
+    if (temporary) {
+        in->slot.exists = false; /* whatever slot a job of that name has, it is not asked for */
+    }
+    if (rc == 0) {
+        rc = pgsrc_start_decide(in, action, from, err);
+    }
+    in->history = NULL;
+    free(history);
+    return rc;
+}
+
 int pgsrc_op_start(struct source *source, const struct source_start *req,
                    struct source_started *out, struct err *err) {
     struct pgsrc *s = (struct pgsrc *)source;
     struct pgsrc_start_in in;
     enum pgsrc_start_action action;
-    *out = (struct source_started){ .see_from_tx = 0 };
-    if (gather(s, req, &in, err)) {
-        return -1;
-    }
     bool temporary = req->temporary && s->own_slot;
-    if (temporary) {
-        in.slot.exists = false; /* whatever slot a job of that name has, it is not asked for */
-    }
-    if (pgsrc_start_decide(&in, &action, &out->from.offset, err)) {
+    *out = (struct source_started){ .see_from_tx = 0 };
+    if (decide(s, req, &in, temporary, &action, &out->from.offset, err)) {
         return -1;
     }
     if (req->look_only) {
@@ -265,14 +360,8 @@ int pgsrc_op_start(struct source *source, const struct source_start *req,
     if (see_from(s, &out->see_from_tx, err)) {
         return -1;
     }
-    snprintf(in.here.slot, sizeof in.here.slot, "%s", s->slot);
-    struct buf lineage;
-    buf_init(&lineage, SIZE_MAX);
-    pgsrc_lineage_put(&lineage, &in.here);
-    CHECK(lineage.len < sizeof out->lineage);
-    snprintf(out->lineage, sizeof out->lineage, "%s", buf_cstr(&lineage));
-    buf_release(&lineage);
-    return 0;
+    return put_lineage(s, &in, action == PGSRC_CREATE, temporary, out->lineage, sizeof out->lineage,
+                       err);
 }
 
 /* --- capture

@@ -3,13 +3,16 @@
  *   target knows   slot exists                         slot missing
  *   nothing        ours: stop (5); ?slot=: go on       ours: create; ?slot=: stop (3)
  *   a claim        go on from confirmed                the same
- *   a position     same lineage, confirmed <= resume,  stop (5)
- *                  applied <= the log's end: go on
+ *   a position     same lineage and history, confirmed stop (5)
+ *                  <= resume, applied <= the log's
+ *                  end: go on
  */
 #include "connectors/postgres/pgsrc_start.h"
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "cdc/base/json.h"
 #include "connectors/postgres/pgsrc_lsn.h"
@@ -37,6 +40,13 @@ void pgsrc_lineage_put(struct buf *out, const struct pgsrc_lineage *l) {
     json_put_cstr(out, l->slot);
     buf_puts(out, ",\"database\":");
     put_ascii(out, l->database);
+    if (l->timeline) {
+        buf_putf(out, ",\"timeline\":%u,\"fork\":\"", l->timeline);
+        pgsrc_lsn_put(out, l->fork);
+        buf_puts(out, "\",\"kept\":\"");
+        pgsrc_lsn_put(out, l->kept);
+        buf_putc(out, '"');
+    }
     buf_putc(out, '}');
 }
 
@@ -49,13 +59,31 @@ static int take_member(const json_t *object, const char *key, char *out, size_t 
     return 0;
 }
 
+/* The members that came later: all three or none. */
+static int take_history(const json_t *object, struct pgsrc_lineage *out) {
+    const json_t *timeline = json_object_get(object, "timeline");
+    char fork[PGSRC_LSN_TEXT], kept[PGSRC_LSN_TEXT];
+    if (!timeline) {
+        return 0;
+    }
+    json_int_t number = json_integer_value(timeline);
+    out->timeline = (uint32_t)number;
+    return number >= 1 && number <= UINT32_MAX &&
+                   take_member(object, "fork", fork, sizeof fork) == 0 &&
+                   take_member(object, "kept", kept, sizeof kept) == 0 &&
+                   pgsrc_lsn_parse(fork, &out->fork) == 0 && pgsrc_lsn_parse(kept, &out->kept) == 0
+               ? 0
+               : -1;
+}
+
 int pgsrc_lineage_take(const char *json, struct pgsrc_lineage *out) {
     *out = (struct pgsrc_lineage){ .system = "" };
     json_t *object = json_loads(json, JSON_REJECT_DUPLICATES, NULL);
     int rc = json_is_object(object) &&
                      take_member(object, "system", out->system, sizeof out->system) == 0 &&
                      take_member(object, "slot", out->slot, sizeof out->slot) == 0 &&
-                     take_member(object, "database", out->database, sizeof out->database) == 0
+                     take_member(object, "database", out->database, sizeof out->database) == 0 &&
+                     take_history(object, out) == 0
                  ? 0
                  : -1;
     json_decref(object);
@@ -78,6 +106,18 @@ static int check_slot(const struct pgsrc_start_in *in, struct err *err) {
         return err_cure(err,
                         "name another slot with ?slot=, or give the job another name with ?job=");
     }
+    if (in->slot.two_phase) {
+        err_set(
+            err, ERR_FATAL, "slot_foreign",
+            "the slot \"%s\" was made for two-phase commits: prepared transactions would arrive "
+            "before they are committed",
+            slot);
+        err_exit(err, EXIT_LINEAGE);
+        return err_cure(err,
+                        "make one without: SELECT pg_drop_replication_slot('%s'); SELECT "
+                        "pg_create_logical_replication_slot('%s', 'pgoutput');",
+                        slot, slot);
+    }
     if (strcmp(in->slot.database, in->here.database) != 0) {
         err_set(err, ERR_FATAL, "slot_foreign",
                 "the slot \"%s\" belongs to the database \"%s\", the job reads \"%s\"", slot,
@@ -90,8 +130,10 @@ static int check_slot(const struct pgsrc_start_in *in, struct err *err) {
                 "the server has invalidated the slot \"%s\" (%s): the log it needs is gone", slot,
                 in->slot.cause[0] ? in->slot.cause : "max_slot_wal_keep_size");
         err_exit(err, EXIT_LINEAGE);
-        return err_cure(err,
-                        ANEW "; a larger max_slot_wal_keep_size keeps it from happening again");
+        return err_cure(err, ANEW "; a larger %s keeps it from happening again",
+                        strcmp(in->slot.cause, "idle_timeout") == 0
+                            ? "idle_replication_slot_timeout"
+                            : "max_slot_wal_keep_size");
     }
     if (!in->publications) {
         err_set(err, ERR_FATAL, "publication_lost",
@@ -100,6 +142,83 @@ static int check_slot(const struct pgsrc_start_in *in, struct err *err) {
                 in->publication, slot);
         err_exit(err, EXIT_LINEAGE);
         return err_cure(err, ANEW);
+    }
+    return 0;
+}
+
+int pgsrc_history_end(const char *history, uint32_t timeline, uint64_t *end) {
+    uint32_t last = 0;
+    for (const char *line = history; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+        const char *p = line + strspn(line, " \t\r");
+        if (*p == '\n' || *p == '#' || !*p) {
+            continue;
+        }
+        char text[PGSRC_LSN_TEXT], *after;
+        unsigned long number = strtoul(p, &after, 10);
+        size_t digits = strspn(p, "0123456789");
+        p = after + strspn(after, " \t");
+        size_t len = strcspn(p, " \t\r\n");
+        if (!digits || number <= last || number > UINT32_MAX || p == after || len >= sizeof text) {
+            return -1;
+        }
+        snprintf(text, sizeof text, "%.*s", (int)len, p);
+        last = (uint32_t)number;
+        if (pgsrc_lsn_parse(text, end)) {
+            return -1;
+        }
+        if (last == timeline) {
+            return 1;
+        }
+    }
+    return !timeline && last;
+}
+
+/* Is the log below the target's position, and the slot, what they were? */
+static int check_history(const struct pgsrc_start_in *in, struct err *err) {
+    const struct pgsrc_lineage *was = &in->stored, *is = &in->here;
+    uint64_t at = in->applied > in->resume ? in->applied : in->resume, end = 0;
+    char a[PGSRC_LSN_TEXT], b[PGSRC_LSN_TEXT];
+    const char *text = pgsrc_lsn_text(at, a);
+    if (at > in->log_end) {
+        return err_set(
+            err, ERR_FATAL, "other_history",
+            "the target is at %s, the server's log ends at %s: the server was set back (\"%s\")",
+            text, pgsrc_lsn_text(in->log_end, b), is->system);
+    }
+    if (!was->timeline) {
+        return 0;
+    }
+    if (was->timeline != is->timeline) {
+        int found = in->history ? pgsrc_history_end(in->history, was->timeline, &end) : 0;
+        if (found < 0) {
+            return err_set(err, ERR_FATAL, "protocol_violation",
+                           "the server gave a history of timeline %u that cannot be read",
+                           is->timeline);
+        }
+        if (!found) {
+            return err_set(
+                err, ERR_FATAL, "other_history",
+                "the target was filled from timeline %u, the server is on timeline %u, which does "
+                "not come from it: the server was set back, or is another copy",
+                was->timeline, is->timeline);
+        }
+        return at <= end ? 0
+                         : err_set(err, ERR_FATAL, "other_history",
+                                   "the target is at %s of timeline %u, the server left that "
+                                   "timeline at %s: what lies between never happened here",
+                                   text, was->timeline, pgsrc_lsn_text(end, b));
+    }
+    if (was->fork && is->fork && was->fork != is->fork) {
+        return err_set(err, ERR_FATAL, "other_history",
+                       "timeline %u of the server began at %s, that of the target at %s: two "
+                       "copies were promoted",
+                       is->timeline, pgsrc_lsn_text(is->fork, a), pgsrc_lsn_text(was->fork, b));
+    }
+    if (is->kept && is->kept < was->kept) {
+        return err_set(err, ERR_FATAL, "other_history",
+                       "the slot \"%s\" keeps the log from %s on, at the job's last start it was "
+                       "from %s: the server was set back",
+                       is->slot, pgsrc_lsn_text(is->kept, a), pgsrc_lsn_text(was->kept, b));
     }
     return 0;
 }
@@ -125,12 +244,9 @@ static int check_position(const struct pgsrc_start_in *in, struct err *err) {
                     in->here.slot);
     } else if (check_slot(in, err)) {
         return -1;
-    } else if (in->applied > in->log_end || in->resume > in->log_end) {
-        err_set(
-            err, ERR_FATAL, "other_history",
-            "the target is at %s, the server's log ends at %s: the server was set back (\"%s\")",
-            pgsrc_lsn_text(in->applied > in->resume ? in->applied : in->resume, a),
-            pgsrc_lsn_text(in->log_end, b), in->here.system);
+    } else if (check_history(in, err)) {
+        err_exit(err, EXIT_LINEAGE);
+        return err_cure(err, ANEW);
     } else if (in->slot.confirmed > in->resume) {
         err_set(err, ERR_FATAL, "slot_ahead",
                 "the slot \"%s\" was confirmed up to %s, the target holds %s: what lies between is "

@@ -50,6 +50,16 @@ struct pgsrc_wire *pgsrc_wire_new(struct pgsrc_session *session, size_t message_
     return w;
 }
 
+void pgsrc_wire_allow(struct pgsrc_wire *w, size_t message_max) {
+    CHECK(w->at == w->len);
+    w->message_max = message_max < BUFFER_BYTES ? BUFFER_BYTES : message_max;
+    if (w->cap > w->message_max) {
+        w->at = w->len = 0;
+        w->cap = BUFFER_BYTES;
+        w->data = xrealloc(w->data, w->cap);
+    }
+}
+
 void pgsrc_wire_pause(struct pgsrc_wire *w) {
     set_lowat(w, 1);
     w->at = w->len = 0;
@@ -109,7 +119,7 @@ static int make_room(struct pgsrc_wire *w, struct err *err) {
     }
     if (size > w->message_max) {
         err_set(err, ERR_FATAL, "row_too_large",
-                "PostgreSQL sent a message of %zu bytes: more than the %zu that a row may have",
+                "PostgreSQL sent a message of %zu bytes, more than the %zu that row_max allows",
                 size, w->message_max);
         return err_cure(err, "raise row_max, or leave the column out with `table.column: drop`");
     }
@@ -118,6 +128,7 @@ static int make_room(struct pgsrc_wire *w, struct err *err) {
         while (cap < size) {
             cap *= 2;
         }
+        cap = cap < w->message_max ? cap : w->message_max; /* no larger one ever gets in */
         w->data = xrealloc(w->data, cap);
         w->cap = cap;
     }

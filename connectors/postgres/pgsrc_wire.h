@@ -19,6 +19,8 @@ struct pgsrc_message {
 
 /* message_max: bytes of the largest message the server may send. */
 struct pgsrc_wire *pgsrc_wire_new(struct pgsrc_session *session, size_t message_max);
+/* Another message_max from now on. Nothing is in the buffer. */
+void pgsrc_wire_allow(struct pgsrc_wire *w, size_t message_max);
 void pgsrc_wire_free(struct pgsrc_wire *w); /* NULL is fine */
 void pgsrc_wire_pause(
     struct pgsrc_wire *w); /* libpq may use the connection again; nothing is left in the buffer */

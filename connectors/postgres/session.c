@@ -106,6 +106,10 @@ static int connect_error(struct pgsrc_session *s, struct err *err) {
     line[strcspn(line, "\n")] = '\0';
     if (strstr(message, "certificate") || strstr(message, "SSL") || strstr(message, "sslmode")) {
         err_set(err, ERR_FATAL, "tls_failed", "connect to PostgreSQL with TLS: %s", line);
+        if (strstr(message, "does not support SSL")) {
+            return err_cure(err, "set ssl = on at the server; on a network that you trust, "
+                                 "?sslmode=disable in the URL goes without");
+        }
         return err_cure(err, "sslrootcert=/path/to/ca.pem in the URL names the authority that "
                              "signed the server's certificate");
     }
@@ -328,9 +332,11 @@ static int connect_wait(struct pgsrc_session *s, struct err *err) {
         if (!wait_fd(PQsocket(s->conn), step == PGRES_POLLING_READING ? POLLIN : POLLOUT, NULL,
                      deadline)) {
             const char *host = PQhost(s->conn);
-            return err_set(err, ERR_RETRY, "connect_failed",
-                           "connect to PostgreSQL at \"%s\" port %s: no answer within 10 s",
-                           host ? host : "", PQport(s->conn));
+            err_set(err, ERR_RETRY, "connect_failed",
+                    "connect to PostgreSQL at \"%s\" port %s: no answer within 10 s",
+                    host ? host : "", PQport(s->conn));
+            return err_cure(err, "check host, port and firewall of the source, and that it is "
+                                 "PostgreSQL that listens there");
         }
         step = PQconnectPoll(s->conn);
     }

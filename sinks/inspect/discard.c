@@ -44,12 +44,7 @@ struct discard_writer {
 };
 
 static const struct opt_spec discard_opts[] = {
-    { .key = "freshness",
-      .type = OPT_DURATION,
-      .fallback = "1s",
-      .min = 10 * 1000,
-      .max = INT64_C(3600) * 1000 * 1000,
-      .doc = "time between two acknowledgements to the source" },
+    NO_POSITION_FRESHNESS,
     { .key = "hash",
       .type = OPT_BOOL,
       .fallback = "off",
@@ -368,7 +363,7 @@ const struct sink_ops discard_ops = {
     .owns_position = false,
     .stages = true,
     .writers_max = 2,
-    .freshness_us = 1000000,
+    .freshness_us = NO_POSITION_FRESHNESS_US,
     .open = discard_open,
     .close = discard_close,
     .examine = no_position_examine,

@@ -22,12 +22,7 @@ struct stdout_writer {
 };
 
 static const struct opt_spec stdout_opts[] = {
-    { .key = "freshness",
-      .type = OPT_DURATION,
-      .fallback = "1s",
-      .min = 10 * 1000,
-      .max = INT64_C(3600) * 1000 * 1000,
-      .doc = "time between two acknowledgements to the source" },
+    NO_POSITION_FRESHNESS,
     { .key = NULL },
 };
 
@@ -126,7 +121,7 @@ const struct sink_ops stdout_ops = {
     .owns_position = false,
     .stages = false,
     .writers_max = 1,
-    .freshness_us = 1000000,
+    .freshness_us = NO_POSITION_FRESHNESS_US,
     .open = stdout_open,
     .close = stdout_close,
     .examine = no_position_examine,

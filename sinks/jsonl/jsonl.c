@@ -119,33 +119,73 @@ static int state_of(struct jsonl *j, const struct jsonl_commit *c, struct sink_s
     return 0;
 }
 
+/* The newest commit and what it needs; out is empty without one. A _schema file that is gone went
+ * with a newer commit, or is missing: another look tells. */
+static int look(struct jsonl *j, struct jsonl_commit *newest, bool *found, struct sink_state *out,
+                struct err *err) {
+    uint64_t seq_before = 0;
+    for (int tries = 0;; tries++) {
+        *out = (struct sink_state){ .knows = TARGET_NOTHING };
+        if (jsonl_read(j->env->files, j->dir, j->last.job, newest, found, err)) {
+            return -1;
+        }
+        if (!*found || state_of(j, newest, out, err) == 0) {
+            return 0;
+        }
+        uint64_t seq = newest->seq;
+        jsonl_commit_release(newest);
+        if (strcmp(err->code, "jsonl_schema_missing") != 0 || seq == seq_before ||
+            tries == CLAIM_TRIES) {
+            return -1;
+        }
+        seq_before = seq;
+        err_clear(err);
+    }
+}
+
 static int jsonl_peek(struct sink *s, struct sink_state *out, struct err *err) {
     struct jsonl *j = jsonl_of(s);
     struct jsonl_commit newest;
     bool found = false;
-    *out = (struct sink_state){ .knows = TARGET_NOTHING };
-    if (jsonl_read(j->env->files, j->dir, j->last.job, &newest, &found, err)) {
-        return -1;
+    int failed = look(j, &newest, &found, out, err);
+    if (!failed) {
+        jsonl_commit_release(&newest);
     }
-    int failed = found ? state_of(j, &newest, out, err) : 0;
-    jsonl_commit_release(&newest);
     return failed;
 }
 
+/* Can the folder be written, or be made in the nearest one that exists? */
+static int may_write(struct jsonl *j, struct err *err) {
+    char *path = xstrdup(j->dir);
+    enum files_result may = files_may_write(j->env->files, path, err);
+    for (char *slash; may == FILES_ABSENT && path[1] && (slash = strrchr(path, '/')) != NULL;) {
+        slash[slash == path ? 1 : 0] = '\0';
+        may = files_may_write(j->env->files, path, err);
+    }
+    free(path);
+    return may == FILES_FAILED ? -1 : 0;
+}
+
+/* A folder that this user may not use is a finding, like a missing GRANT. What else fails says what
+ * it is itself: a damaged file, another job, a disk. */
 static int jsonl_examine(struct sink *s, struct source_findings *out, struct err *err) {
     struct sink_state state;
-    if (jsonl_peek(s, &state, err)) {
-        if (err->kind != ERR_FATAL || out->count == ARRAY_COUNT(out->at)) {
-            return -1;
-        }
-        struct source_finding *f = &out->at[out->count++];
-        *f = (struct source_finding){ .fatal = true };
-        escape_append(f->what, sizeof f->what, err->text, strlen(err->text));
-        escape_append(f->cure, sizeof f->cure, err->cure, strlen(err->cure));
-        err_clear(err);
+    int failed = jsonl_peek(s, &state, err);
+    if (!failed) {
+        sink_state_release(&state);
+        failed = may_write(jsonl_of(s), err);
+    }
+    if (!failed) {
         return 0;
     }
-    sink_state_release(&state);
+    if (strcmp(err->code, "file_error") != 0) {
+        return -1;
+    }
+    struct source_finding *f = &out->at[out->count++];
+    *f = (struct source_finding){ .fatal = true };
+    escape_append(f->what, sizeof f->what, err->text, strlen(err->text));
+    escape_append(f->cure, sizeof f->cure, err->cure, strlen(err->cure));
+    err_clear(err);
     return 0;
 }
 
@@ -157,14 +197,41 @@ static int fenced_error(struct jsonl *j, struct err *err) {
     return err_exit(err, EXIT_FENCED);
 }
 
+/* What we staged is gone, its name is taken, or the newest file is not ours: why? A newer instance
+ * has a higher number. Where the highest is lower than ours the newest file was moved away, and
+ * where it is ours only the staged file was, by whom nobody can say. */
+static int lost_error(struct jsonl *j, struct err *err) {
+    uint64_t seq = 0;
+    bool exists = false;
+    struct buf names;
+    buf_init(&names, SIZE_MAX);
+    err_clear(err);
+    int failed = jsonl_list(j->env->files, j->dir, &names, &seq, &exists, err);
+    buf_release(&names);
+    err_clear(err);
+    if (failed || seq > j->last.seq) {
+        return fenced_error(j, err);
+    }
+    j->fenced = true;
+    if (seq < j->last.seq) {
+        return jsonl_moved(j->dir, j->last.seq, err);
+    }
+    err_set(err, ERR_FATAL, "fenced",
+            "folder \"%s\": the file that was being written was removed, by a newer instance of "
+            "job \"%s\" or by hand",
+            j->dir, j->last.job);
+    err_cure(err, "leave names that begin with . or _ alone, and start the job again");
+    return err_exit(err, EXIT_FENCED);
+}
+
 /* --- one staged file to its visible name --- */
 
 enum published { PUBLISH_FAILED = -1, PUBLISHED = 0, PUBLISH_TAKEN, PUBLISH_UNKNOWN };
 
 enum whose { WHOSE_FAILED = -1, WHOSE_OURS, WHOSE_OTHERS, WHOSE_NOBODYS };
 
-/* Is the visible file the one we staged? Same epoch means same instance; size and checksum mean the
- * same bytes. */
+/* Is the visible file of a commit the one we staged? Same epoch means same instance; size and
+ * checksum mean the same bytes. */
 static enum whose whose_file(struct jsonl *j, const char *path, const struct jsonl_commit *c,
                              uint64_t size, uint32_t crc, struct err *err) {
     struct jsonl_commit found;
@@ -213,9 +280,10 @@ static int finish_staged(struct jsonl *j, struct jsonl_staged *staged, const str
     return 0;
 }
 
-/* Renames a finished staged file to its number. TAKEN: another instance was first. */
+/* Renames a finished staged file to its number. TAKEN: another instance was first. known: a file
+ * with the same bytes is ours; not so of claims, which two instances write alike. */
 static enum published publish(struct jsonl *j, struct jsonl_staged *staged,
-                              const struct jsonl_commit *c, struct err *err) {
+                              const struct jsonl_commit *c, bool known, struct err *err) {
     struct files *files = j->env->files;
     char *path = jsonl_data_path(j->dir, c->seq);
     enum published result = PUBLISH_UNKNOWN;
@@ -229,7 +297,8 @@ static enum published publish(struct jsonl *j, struct jsonl_staged *staged,
         goto done;
     }
     if (renamed != FILES_OK) {
-        enum whose whose = whose_file(j, path, c, staged->size, staged->crc, err);
+        enum whose whose =
+            known ? whose_file(j, path, c, staged->size, staged->crc, err) : WHOSE_OTHERS;
         if (whose == WHOSE_FAILED) {
             goto done;
         }
@@ -303,7 +372,7 @@ static int claim_once(struct jsonl *j, const struct jsonl_commit *newest, struct
     enum published published = PUBLISH_FAILED;
     if (staged && !finish_staged(j, staged, &claim, err) &&
         !FAILPOINT(j->env->failpoints, "jsonl.before_claim", err)) {
-        published = publish(j, staged, &claim, err);
+        published = publish(j, staged, &claim, false, err);
     }
     if (published == PUBLISHED) {
         jsonl_commit_release(&j->last);
@@ -321,7 +390,7 @@ static int claim_once(struct jsonl *j, const struct jsonl_commit *newest, struct
 }
 
 /* After the claim stands: staged files are all foreign or dead, and so are idle files of older
- * epochs. */
+ * epochs and _schema files that the claim does not name. */
 static int remove_foreign(struct jsonl *j, struct err *err) {
     struct files *files = j->env->files;
     struct buf names;
@@ -331,7 +400,9 @@ static int remove_foreign(struct jsonl *j, struct err *err) {
     int failed = jsonl_list(files, j->dir, &names, &seq, &exists, err);
     for (size_t at = 0; !failed && at < names.len; at += strlen(names.data + at) + 1) {
         const char *name = names.data + at;
-        if (!jsonl_is_staged_name(name) && strncmp(name, "_idle.", 6) != 0) {
+        bool schema =
+            jsonl_is_schema_name(name) && (!j->last.schema || strcmp(name, j->last.schema) != 0);
+        if (!schema && !jsonl_is_staged_name(name) && strncmp(name, "_idle.", 6) != 0) {
             continue;
         }
         char *path = xasprintf("%s/%s", j->dir, name);
@@ -368,26 +439,21 @@ static int jsonl_recover(struct sink *s, struct sink_state *out, struct err *err
     for (int i = 0; i < CLAIM_TRIES && claimed == 1; i++) {
         struct jsonl_commit newest;
         bool found = false;
-        if (files_sync_dir(j->env->files, j->dir, err) ||
-            jsonl_read(j->env->files, j->dir, j->last.job, &newest, &found, err)) {
+        /* What the newest commit needs is read before anything is claimed: a folder that cannot go
+         * on stays as it is. */
+        if (files_sync_dir(j->env->files, j->dir, err) || look(j, &newest, &found, out, err)) {
             return -1;
         }
         if (!found) {
             newest = (struct jsonl_commit){ .job = xstrdup(j->last.job) };
         }
         first = !found;
-        /* What the newest commit needs is read before anything is claimed: a folder that cannot go
-         * on stays as it is. */
-        int failed = state_of(j, &newest, out, err);
-        if (!failed) {
-            claimed = claim_once(j, &newest, err);
-            failed = claimed < 0;
-        }
+        claimed = claim_once(j, &newest, err);
         jsonl_commit_release(&newest);
-        if (failed || claimed == 1) {
+        if (claimed != 0) {
             sink_state_release(out);
         }
-        if (failed) {
+        if (claimed < 0) {
             return -1;
         }
     }
@@ -450,7 +516,7 @@ static int jsonl_apply_schema(struct sink *s, const struct commit_request *next,
         /* The name carries our epoch: what it may replace is our own earlier try for the same
          * commit. */
         renamed = files_rename_over(j->env->files, staged->path, path, err);
-        failed = renamed == FILES_ABSENT ? fenced_error(j, err) : renamed != FILES_OK;
+        failed = renamed == FILES_ABSENT ? lost_error(j, err) : renamed != FILES_OK;
     }
     failed = failed || files_sync_dir(j->env->files, j->dir, err) ||
              FAILPOINT(j->env->failpoints, "jsonl.after_schema", err);
@@ -511,8 +577,22 @@ static struct jsonl_commit line_of(struct jsonl *j, const struct commit_request 
     };
 }
 
+/* Nothing is recovered from a _schema file but the one that the newest commit names: the one before
+ * goes, once that commit stands. What a crash leaves goes at the next claim. */
+static void remove_schema(struct jsonl *j, const char *name) {
+    char *path = xasprintf("%s/%s", j->dir, name);
+    struct err why = ERR_INIT;
+    if (files_unlink(j->env->files, path, &why) == FILES_FAILED && j->env->log) {
+        log_warn(j->env->log, "commit", "schema_left", "%s", why.text);
+    }
+    free(path);
+}
+
 /* The line stands: it is what the folder says now. */
 static enum commit_outcome committed(struct jsonl *j, struct jsonl_commit *take_line) {
+    if (j->last.schema && strcmp(j->last.schema, take_line->schema) != 0) {
+        remove_schema(j, j->last.schema);
+    }
     if (take_line->seq > j->last.seq) {
         free(j->next_schema);
         j->next_schema = NULL;
@@ -548,12 +628,12 @@ static enum commit_outcome commit_file(struct jsonl *j, const struct commit_requ
         staged = j->own = jsonl_staged_new(j->env, j->dir, seq, err);
     }
     if (staged && !finish_staged(j, staged, &line, err)) {
-        switch (publish(j, staged, &line, err)) {
+        switch (publish(j, staged, &line, true, err)) {
         case PUBLISHED:
             outcome = committed(j, &line);
             break;
         case PUBLISH_TAKEN:
-            fenced_error(j, err);
+            lost_error(j, err);
             outcome = COMMIT_FENCED;
             break;
         case PUBLISH_UNKNOWN:
@@ -583,7 +663,7 @@ static int superseded(struct jsonl *j, struct err *err) {
 }
 
 static enum commit_outcome idle_fenced(struct jsonl *j, struct err *err) {
-    fenced_error(j, err);
+    lost_error(j, err);
     return COMMIT_FENCED;
 }
 
@@ -652,7 +732,7 @@ static enum resolve_outcome resolve_whose(struct jsonl *j, enum whose whose, str
         committed(j, &line);
         return RESOLVED_COMMITTED;
     case WHOSE_OTHERS:
-        fenced_error(j, err);
+        lost_error(j, err);
         forget_doubt(j);
         return RESOLVED_NOT_COMMITTED;
     case WHOSE_NOBODYS:

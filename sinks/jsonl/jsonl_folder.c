@@ -136,6 +136,13 @@ bool jsonl_is_staged_name(const char *name) {
            name[2 + SEQ_DIGITS + 16] == '\0';
 }
 
+bool jsonl_is_schema_name(const char *name) {
+    static const char head[] = "_schema.";
+    const char *seq = name + sizeof head - 1;
+    return strncmp(name, head, sizeof head - 1) == 0 && all_of(seq, SEQ_DIGITS, "0123456789") &&
+           seq[SEQ_DIGITS] == '.';
+}
+
 int jsonl_list(struct files *files, const char *dir, struct buf *names, uint64_t *seq, bool *exists,
                struct err *err) {
     *seq = 0;
@@ -250,18 +257,72 @@ static int apply_idle(struct files *files, const char *dir, struct jsonl_commit 
     return read == FILES_FAILED ? -1 : 0;
 }
 
+/* What went missing is found by what speaks of it: an _idle file of the file that was newest then,
+ * a _schema file of the commit that it came before. *spoken: the highest such number; a commit that
+ * broke off may have left a _schema file one above the newest. */
+static int spoken_of(struct files *files, const char *dir, const struct buf *names,
+                     uint64_t *spoken, struct err *err) {
+    *spoken = 0;
+    for (size_t at = 0; at < names->len; at += strlen(names->data + at) + 1) {
+        const char *name = names->data + at;
+        uint64_t seq = 0;
+        if (jsonl_is_schema_name(name)) {
+            seq = strtoull(name + sizeof "_schema." - 1, NULL, 10);
+            seq -= seq > 0;
+        } else if (strncmp(name, "_idle.", 6) == 0) {
+            char *path = xasprintf("%s/%s", dir, name);
+            struct jsonl_commit idle = { 0 };
+            enum files_result read = jsonl_read_commit(files, path, &idle, err);
+            seq = read == FILES_OK ? idle.seq : 0;
+            jsonl_commit_release(&idle);
+            free(path);
+            if (read == FILES_FAILED) {
+                return -1;
+            }
+        }
+        *spoken = seq > *spoken ? seq : *spoken;
+    }
+    return 0;
+}
+
+int jsonl_moved(const char *dir, uint64_t seq, struct err *err) {
+    char *path = jsonl_data_path(dir, seq);
+    err_set(err, ERR_FATAL, "jsonl_moved",
+            "\"%s\" is gone: it was the newest file, which holds the position", path);
+    err_cure(err, "put it back; or start the job anew: tailrace drop, then an empty folder");
+    free(path);
+    return err_exit(err, EXIT_LINEAGE);
+}
+
+/* The number of the newest file; 0 = none. Where something speaks of a newer one the folder is
+ * listed again: another instance may have committed in between. */
+static int find_newest(struct files *files, const char *dir, uint64_t *seq, struct err *err) {
+    struct buf names;
+    buf_init(&names, LIST_MAX);
+    uint64_t spoken = 0;
+    bool exists = false;
+    int failed = jsonl_list(files, dir, &names, seq, &exists, err) ||
+                 spoken_of(files, dir, &names, &spoken, err);
+    if (!failed && spoken > *seq) {
+        failed = jsonl_list(files, dir, &names, seq, &exists, err);
+        if (!failed && spoken > *seq) {
+            failed = jsonl_moved(dir, spoken, err);
+        }
+    }
+    buf_release(&names);
+    return failed ? -1 : 0;
+}
+
 int jsonl_read(struct files *files, const char *dir, const char *job, struct jsonl_commit *out,
                bool *found, struct err *err) {
     *out = (struct jsonl_commit){ 0 };
     *found = false;
-    struct buf names;
-    buf_init(&names, LIST_MAX);
     uint64_t seq = 0;
-    bool exists = false;
-    int failed = jsonl_list(files, dir, &names, &seq, &exists, err);
-    buf_release(&names);
-    if (failed || seq == 0) {
-        return failed;
+    if (find_newest(files, dir, &seq, err)) {
+        return -1;
+    }
+    if (seq == 0) {
+        return 0;
     }
     char *path = jsonl_data_path(dir, seq);
     enum files_result read = jsonl_read_commit(files, path, out, err);

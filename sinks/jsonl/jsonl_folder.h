@@ -1,6 +1,6 @@
 /* The folder as it lies on disk: names, commit lines, what the newest file says. Reads only.
  * Thread: the commit task. Errors: those of files.h, and FATAL "jsonl_damaged", "jsonl_other_job"
- * (cure in each), "jsonl_schema_missing" (EXIT_LINEAGE). */
+ * (cure in each), "jsonl_moved", "jsonl_schema_missing" (EXIT_LINEAGE). */
 #pragma once
 #include "cdc/base/files.h"
 #include "cdc/schema.h"
@@ -26,6 +26,9 @@ char *jsonl_data_path(const char *dir, uint64_t seq);
 char *jsonl_idle_path(const char *dir, uint64_t epoch);
 char *jsonl_schema_name(uint64_t seq, uint64_t epoch);
 bool jsonl_is_staged_name(const char *name);
+bool jsonl_is_schema_name(const char *name);
+/* Sets the error of a newest file that is gone. Returns -1. */
+int jsonl_moved(const char *dir, uint64_t seq, struct err *err);
 
 /* Highest number of a data file; *seq = 0 if there is none (also without a folder: *exists false).
  * names: the listing. */

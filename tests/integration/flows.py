@@ -112,9 +112,9 @@ class Flow:
         if self.job is not None and self.job.running():
             self.t.equal(self.label + " stop", self.job.terminate(), 0)
 
-    def once(self, what="once", code=0, **keys):
+    def once(self, what="once", code=0, port=None, **keys):
         """`once` to its end; checks its code."""
-        result = self.t.tailrace("once", *self.job_words(), **keys).run(120)
+        result = self.t.tailrace("once", *self.job_words(port), **keys).run(120)
         self.t.check("%s %s" % (self.label, what), result.code == code, "exit %s, want %s: %s" % (result.code, code, result.
             stderr[-600:]))
         return result

@@ -213,6 +213,8 @@ def read_only_folder(t):
     job = world.tailrace("once", "--log", "json", state=state, prefix=processes.as_user(user),
                          env={"TAILRACE_FAILPOINTS_LOG": os.path.join(state, "failpoints.log")})
     result = job.run()
+    plan = world.tailrace("plan", state=state, prefix=processes.as_user(user)).run()
+    t.check("read_only_folder: plan is not ready", plan.code == 3 and "not ready" in plan.stdout and parent in plan.stdout, plan)
     t.equal("read_only_folder: no slot was made",
             world.server.value("select count(*) from pg_replication_slots where database = '%s'" % world.database), "0")
     os.chmod(parent, 0o755)
@@ -287,6 +289,24 @@ def other_state_twice(t):
     return result, world
 
 
+def peeked_before_a_commit(t):
+    """A second instance has seen the target's position; before it asks for the slot the first one commits."""
+    world = World(t)
+    first = world.tailrace("run").start()
+    first.wait_log(" started ")
+    second = world.tailrace("once", "--log", "json", state=os.path.join(t.temp(), "other"),
+                            failpoints="job.after_peek=stop").start()
+    wait_until(second.is_stopped, 30, "the second instance to have peeked")
+    before = world.server.value("select confirmed_flush_lsn from pg_replication_slots where slot_name = '%s'" % world.slot())
+    world.insert()
+    moved = "select confirmed_flush_lsn > '%s' from pg_replication_slots where slot_name = '%s'" % (before, world.slot())
+    wait_until(lambda: world.server.value(moved) == "t", 30, "the first instance to move the slot on")
+    second.resume()
+    result = second.result(60)
+    t.equal("peeked_before_a_commit: the first goes on", first.terminate(), 0)
+    return result, world
+
+
 def corrupted_state(t):
     world = World(t)
     world.insert()
@@ -333,6 +353,50 @@ def garbage_server(t):
     return result, world
 
 
+def silent_server(t):
+    """It accepts and says nothing."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    processes.current_scope().add(listener.close)
+    source = "postgres://postgres@127.0.0.1:%d/d" % listener.getsockname()[1]
+    return t.tailrace("plan", source, "discard:", "--log", "json").run(60), None
+
+
+def closed_port(t):
+    return t.tailrace("plan", "postgres://127.0.0.1:1/d", "discard:", "--log", "json").run(60), None
+
+
+def unknown_host(t):
+    return t.tailrace("plan", "postgres://no-such-host.invalid/d", "discard:", "--log", "json").run(60), None
+
+
+def tls_wanted(t):
+    return t.tailrace("plan", t.server.url("postgres", sslmode="require"), "discard:", "--log", "json").run(), None
+
+
+def put_in_value_refused(t):
+    """By the client library, which quotes it."""
+    result = t.tailrace("plan", "postgres://h/d?sslmode=${env:X}", "discard:", "--log", "json", env={"X": CANARY}).run()
+    t.check("put_in_value_refused: names the variable", "${env:X}" in result.stderr and CANARY not in result.stderr, result)
+    return result, None
+
+
+def password_with_ampersand(t):
+    result = t.tailrace("plan", "postgres://h/d?password=x&%s" % CANARY, "discard:", "--log", "json").run()
+    t.check("password_with_ampersand: it is not shown", CANARY not in result.stderr, result)
+    return result, None
+
+
+def empty_file(t):
+    path = os.path.join(t.temp(), "empty.sync")
+    with open(path, "w", encoding="ascii"):
+        pass
+    return t.tailrace("once", path, "--log", "json").run(), None
+
+
+def job_is_an_empty_folder(t):
+    return t.tailrace("once", t.temp(), "--log", "json").run(), None
+
+
 def unknown_command(t):
     return t.tailrace("onec", "--log", "json").run(), None
 
@@ -375,16 +439,25 @@ BAD_INPUT = [
     (unknown_table, 0, None, None),
     (seven_mistakes, 2, "option_unknown", "lanes"),
     (full_disk, 0, None, None),
-    (read_only_folder, 1, "file_error", "namei -l"),
+    (read_only_folder, 3, "preflight", "namei -l"),
     (slot_dropped, 5, "slot_lost", "tailrace drop"),
     (slot_dropped_plan, 5, "slot_lost", "tailrace drop"),
     (slot_recreated, 5, "slot_ahead", "tailrace drop"),
     (server_restarted, 0, None, None),
     (same_state_twice, 4, "instance_running", "stop the other instance"),
     (other_state_twice, 4, "slot_in_use", "stop the other instance"),
+    (peeked_before_a_commit, 4, "slot_in_use", "stop the other instance"),
     (corrupted_state, 0, None, None),
     (state_is_a_file, 1, "file_error", "a folder is needed there"),
     (garbage_server, 1, "not_postgres", "host and port"),
+    (silent_server, 1, "connect_failed", "firewall"),
+    (closed_port, 1, "connect_failed", "host and port"),
+    (unknown_host, 1, "connect_failed", "host and port"),
+    (tls_wanted, 1, "tls_failed", "ssl = on"),
+    (put_in_value_refused, 2, "option_value", None),
+    (password_with_ampersand, 2, "option_form", "%26"),
+    (empty_file, 2, "job_line", "SOURCE -> SINK"),
+    (job_is_an_empty_folder, 2, "job_missing", None),
     (unknown_command, 2, "command_unknown", "tailrace help"),
     (not_built_command, 2, "not_built", "tailrace help"),
     (unquoted_arrow, 2, "arrow_unquoted", "tailrace run 'postgres://u:${env:PASSWORD}@127.0.0.1/d -> SINK'"),

@@ -8,6 +8,7 @@ from harness import tailrace_binary
 from harness.tailrace import ROOT
 
 FAST = False
+SERVERS = False
 FIGURES = ["pg_snapshot_1.ratio", "pg_snapshot_2.ratio", "pg_decode.ns_cell", "pg_stream.ratio", "pg_stream.cpu_us_row",
            "jsonl.rows_per_cpu_s", "pg_big_tx.rss_mib"]
 

@@ -32,6 +32,48 @@ def case_help_comes_from_the_tables(t):
     t.equal("commands help on nothing", result.code, 2)
 
 
+def case_man_page_and_completion_come_from_the_tables(t):
+    options = re.findall(r"^  --([a-z-]+)=", t.tailrace("help", "options").run().stdout, re.M)
+    t.check("commands man: options are known", len(options) >= 6, options)
+    man = t.tailrace("help", "--man").run()
+    t.equal("commands man: code", man.code, 0)
+    plain = man.stdout.replace("\\-", "-")
+    t.equal("commands man: every option", [o for o in options if ".B --%s=" % o not in plain], [])
+    t.check("commands man: keys of URLs", ".B ?freshness=" in plain and ".B ?lanes=" in plain, plain[:200])
+    script = write(os.path.join(t.temp(), "tailrace.bash"), t.tailrace("help", "--completion").run().stdout)
+
+    def complete(*words):
+        line = ". %s; COMP_WORDS=(tailrace %s); COMP_CWORD=%d; _tailrace; printf '%%s\\n' \"${COMPREPLY[@]}\"" % (
+            script, " ".join("'%s'" % word for word in words), len(words))
+        done = subprocess.run(["bash", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        return done.stdout.split()
+    t.equal("commands completion: a command", complete("pl"), ["plan"])
+    t.equal("commands completion: options", [o for o in options if "--" + o not in complete("run", "--")], [])
+    t.equal("commands completion: values", complete("run", "--log", ""), ["text", "json"])
+    t.equal("commands completion: topics", complete("help", "jso"), ["jsonl"])
+    folder = t.temp()
+    shop = write(os.path.join(folder, "shop.sync"), "")
+    write(os.path.join(folder, "shop.txt"), "")
+    t.equal("commands completion: job files", complete("run", os.path.join(folder, "sh")), [shop])
+
+
+def case_help_where_people_look_for_it(t):
+    bare = t.tailrace(state=False).run()
+    t.equal("commands bare: code and no answer", (bare.code, bare.stdout), (2, ""))
+    t.check("commands bare: usage on stderr", "tailrace run JOB" in bare.stderr, bare)
+    for words in (["run", "--help"], ["run", "x.sync", "--help"], ["--help", "run"]):
+        result = t.tailrace(*words).run()
+        t.check("commands %s" % " ".join(words), result.code == 0 and result.stdout.startswith("tailrace run JOB"), result)
+    for words, said in ((["-h"], 'did you mean "--help"'), (["-pc4nary"], 'unknown option "-p"'),
+                        (["onec"], 'did you mean "once"'),
+                        (["help", "metrcs"], 'did you mean "metrics"'), (["run", "-"], "standard input"),
+                        (["postgres://u:%s@h/d" % CANARY, "discard:"], "no command before the job"),
+                        (["help", "postgres://u:%s@h/d" % CANARY], "not jobs"), (["run", "--man"], "belongs to help")):
+        result = t.tailrace(*words).run()
+        t.check("commands usage: %s" % said, result.code == 2 and said in result.stderr, result)
+        t.check("commands usage: no secret, %s" % said, CANARY not in result.stderr + result.stdout, result)
+
+
 CODE_USES = (r'err_set\(\s*[^,;]+,\s*[^,;]+?,\s*"([a-z0-9_]+)"', r'mistake_add\(\s*[^,;]+(?:\([^)]*\))?[^";]*?,\s*"([a-z0-9_]+)"',
              r'usage_error\([^,;]+,\s*"([a-z0-9_]+)"', r'ERR_(?:FATAL|RETRY|REWIND), "([a-z0-9_]+)"')
 
@@ -117,6 +159,30 @@ def case_folder_of_jobs_where_one_fails(t):
     said = "tailrace: b: " in result.stderr and 'c.sync:2:4: unknown action "skpi"' in result.stderr
     t.check("commands folder: each failure is said", said, result)
     t.same_table("commands folder: the others are whole", JsonlFolder(os.path.join(out, "a")), "public.orders", database)
+
+
+def case_plan_of_tables_never_analysed(t):
+    """Sizes are looked at where the server's statistics have none; rows that nobody has counted are not said to be none. A
+    table that somebody has locked does not hold plan up."""
+    server = t.own_server({"track_counts": "off"})
+    database = t.database("create table t (id int primary key, body text); alter table t alter body set storage external;"
+        "insert into t select g, repeat('x', 10000) from generate_series(1, 500) g; create table e (id int primary key);"
+        "create table p (id int primary key) partition by range (id); create table p_1 partition of p for values from (0) to "
+        "(100000); insert into p select g from generate_series(1, 50000) g; create table a (id int primary key);"
+        "insert into a select g from generate_series(1, 1000) g; analyze a", server)
+    lines = t.tailrace("plan", server.url(database), t.jsonl().sink).run(60).stdout.splitlines()
+    cells = {line.split()[0]: line.split()[1:4] for line in lines if line.startswith("public.")}
+    t.equal("rows", [cells["public." + name][0] for name in "teap"], ["unknown", "0", "1000", "unknown"])
+    told = json.loads(t.tailrace("plan", "--json", server.url(database), t.jsonl().sink).run(60).stdout)
+    t.equal("json", [table["rows"] for table in told["tables"]], [None, 0, None, 1000])
+    bytes_of = {table["table"][7:]: table["bytes"] for table in told["tables"]}
+    t.check("sizes", bytes_of["t"] > 5000000 and bytes_of["e"] == 0 and bytes_of["a"] > 30000 and bytes_of["p"] > 1500000,
+        bytes_of)
+    t.check("sizes as text", cells["public.t"][2] in ("KiB", "MiB") and cells["public.e"][1:] == ["0", "B"], cells)
+    with server.session(database) as session:
+        session.execute("begin; lock table t in access exclusive mode")
+        plan = t.tailrace("plan", server.url(database), t.jsonl().sink).run(60)
+        t.equal("a locked table does not stop plan", plan.code, 0)
 
 
 def case_two_jobs_of_one_name(t):

@@ -1,10 +1,14 @@
 """The harness against a real server and a folder written by hand: what the other tests lean on must stand itself."""
 
+import http.server
 import json
 import os
+import subprocess
+import threading
 
 from harness import (HarnessError, JsonlFolder, MemoryCgroup, PeakSampler, Proxy, RubbishServer, Session, SqlError, Tailrace,
                      fill_disk, give_away, small_disk, wait_until)
+from harness.tailrace import ROOT
 
 
 def case_server(t):
@@ -206,3 +210,42 @@ def case_memory(t):
     eater = Tailrace("-c", "bytearray(256 << 20)", state=False, binary="/usr/bin/python3", prefix=group.prefix)
     t.equal("harness memory cgroup ends an eater", eater.run(30).code, -9)
     t.check("harness memory cgroup says so", group.out_of_memory() and group.peak() > 32 << 20)
+
+
+class Rubbish(http.server.BaseHTTPRequestHandler):
+    """A mirror whose every file is another one."""
+
+    def do_GET(self):
+        self.send_response(200 if "18." in self.path else 404)
+        self.end_headers()
+        self.wfile.write(b"PK and what follows")
+
+    def log_message(self, *_words):
+        pass
+
+
+def case_fetch(t):
+    """A server that cannot be had is a loud skip with its reason, and nothing of what came is kept."""
+    mirror = http.server.HTTPServer(("127.0.0.1", 0), Rubbish)
+    threading.Thread(target=mirror.serve_forever, daemon=True).start()
+    here, nobody = "http://127.0.0.1:%d" % mirror.server_port, "http://127.0.0.1:9"
+    cache = os.path.join(t.temp(), "cache")
+    try:
+        for url, version, reason in ((here, "18", "not the file that was pinned"), (here, "17", "404"), (nobody, "18",
+                                                                                                          "refused")):
+            if os.path.exists("/usr/lib/postgresql/%s/bin/initdb" % version):
+                t.note("PostgreSQL %s is installed: it need not be fetched" % version)
+                continue
+            done = subprocess.run([os.path.join(ROOT, "tests", "run"), "--server", "pg" + version, "stream"], check=False,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  env=dict(os.environ, TAILRACE_CACHE=cache, TAILRACE_MAVEN=url, no_proxy="*"))
+            lines = done.stdout.decode().splitlines()
+            t.check("harness fetch: %s" % reason, done.returncode == 0 and len(lines) == 2 and lines[0].startswith("skip ")
+                    and reason in lines[0] and lines[1] == "0 passed, 0 failed, 1 skipped", done.stdout + done.stderr)
+    finally:
+        mirror.shutdown()
+        mirror.server_close()
+    t.check("harness fetch: nothing is kept", not os.path.exists(cache))
+    done = subprocess.run([os.path.join(ROOT, "tests", "run"), "--server", "pg9"], check=False, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE)
+    t.check("harness fetch: a version that nobody knows", done.returncode == 2 and b"pg18" in done.stderr, done.stderr)

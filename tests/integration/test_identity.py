@@ -175,6 +175,9 @@ def case_filters(t):
     flow.check("list changed is named", "some of its columns" in result.stderr + flow.plan().stdout, result.stderr)
 
 
+case_filters.since = 15  # older servers have neither filters nor lists
+
+
 def case_no_columns_published(t):
     """T128: a table without columns in a publication of all tables."""
     flow = Flow(t, "T128", "create table t (); alter table t replica identity full; insert into t default values; create "
@@ -315,6 +318,33 @@ def case_other_columns_of_the_same_name(t):
     flow.sql("alter table t add column b text")
     flow.once("added")
     flow.same("added", "t")
+
+
+def case_partition_row_security(t):
+    """Row-level security of a partition hides nothing from who reads the table: every row arrives. That of the table itself
+    is found by plan."""
+    flow = Flow(t, "row security", "create table t (id int, body text) partition by range (id);"
+                "create table t_1 partition of t for values from (0) to (10000); create table t_2 partition of t for values "
+                "from (10000) to (20000); alter table t replica identity full; alter table t_1 replica identity full;"
+                "alter table t_2 replica identity full; insert into t select g, 'a' from generate_series(1, 19000) g;"
+                "alter table t_1 enable row level security; alter table t_1 force row level security;"
+                "create policy few on t_1 using (id < 5); create table keyed (id int primary key);"
+                "insert into keyed values (1)", server=t.own_server())
+    flow.server.sql("create role reader login replication")
+    flow.sql("grant select on all tables in schema public to reader; grant create on database %s to reader" % flow.database)
+    flow.sql("create publication seen for table t, keyed with (publish_via_partition_root = true)")
+    flow.job_words = lambda port=None: [flow.server.url(flow.database, user="reader", publication="seen", lanes=2),
+                                        flow.folder.sink + "?job=" + flow.name]
+    plan = flow.plan()
+    flow.check("plan finds nothing missing", plan.code == 0, plan.stdout + plan.stderr)
+    flow.once("snapshot")
+    flow.same("snapshot", "t", "keyed")
+    flow.sql("insert into t values (100, 'b'); update t set body = 'c' where id = 101")
+    flow.once("stream")
+    flow.same("stream", "t")
+    flow.sql("alter table t enable row level security")
+    plan = flow.plan()
+    flow.check("plan finds the table's own", plan.code == 3 and "row-level security" in plan.stdout, plan.stdout + plan.stderr)
 
 
 def case_partitions_unseen(t):

@@ -1,6 +1,7 @@
 """Big rows, many tables, many columns, big transactions, slow targets (catalogue, group H)."""
 
 import hashlib
+import os
 
 from flows import Flow
 from harness import wait_until
@@ -63,6 +64,58 @@ def case_row_of_20_mb(t):
     small.keys = {"row_max": "8MiB"}
     small.once("goes on with a larger row_max")
     same_big(small, "after the larger row_max")
+
+
+def case_row_max_is_exact(t):
+    """T200: row_max counts the bytes of a row's values, in the snapshot and in the stream, and of each of the two rows that a
+    change with identity FULL carries."""
+    flow = Flow(t, "T200 row_max", "create table t (id int primary key, body text); alter table t replica identity full;"
+        "insert into t values (1, repeat('x', 1048572))", row_max="1MiB")
+    flow.once("all of it in the snapshot")
+    flow.sql("insert into t values (2, repeat('y', 1048572)); update t set body = repeat('z', 1048572) where id = 1;"
+        "update t set id = 3 where id = 2; delete from t where id = 1")
+    flow.once("all of it in the stream")
+    same_big(flow, "all of it")
+    for what, sql in (("an insert", "insert into t values (4, repeat('x', 1048573))"),
+                      ("a new row", "update t set body = body || 'x' where id = 3")):
+        over = Flow(t, "T200 row_max", "create table t (id int primary key, body text); alter table t replica identity full;"
+            "insert into t values (3, repeat('x', 1048572))", row_max="1MiB")
+        over.once("before " + what)
+        over.sql(sql)
+        result = over.once(what + " with a byte more", code=1)
+        over.check(what + " is named", "row_max" in result.stderr and '"public.t"' in result.stderr, result.stderr)
+        anew = Flow(t, "T200 row_max", database=over.database, row_max="1MiB")
+        result = anew.once("the same in the snapshot", code=1)
+        over.check("the snapshot is named", "row_max" in result.stderr and "cure:" in result.stderr, result.stderr)
+
+
+def case_value_of_300_mb(t):
+    """T200: refused by the default row_max, delivered with a larger one, in the snapshot and in the stream."""
+    flow = Flow(t, "T200 300 MB", "create table t (id int primary key, body text); alter table t alter body set storage "
+        "external; insert into t values (1, repeat('0123456789abcdef', 18750000))", arguments=("--memory", "3GiB"))
+    result = flow.once("300 MB in the snapshot", code=1)
+    flow.check("300 MB in the snapshot is named", "row_max" in result.stderr and "cure:" in result.stderr, result.stderr)
+    flow.keys = {"row_max": "300MiB"}
+    flow.once("300 MB with a larger row_max")
+    flow.sql("insert into t values (2, repeat('0123456789ABCDEF', 18750000))")
+    flow.once("300 MB in the stream")
+    same_big(flow, "300 MB")
+
+
+def value_of_1_gb(t):
+    """T200: the largest value that the server itself can send: 1 GB less what its message needs around it."""
+    flow = Flow(t, "T200 1 GB", "create table t (id int primary key, body text); alter table t alter body set storage "
+        "external; insert into t values (1, repeat('0123456789abcdef', 67108800))", row_max="1GiB",
+        arguments=("--memory", "10GiB"))
+    flow.once("1 GB in the snapshot")
+    flow.sql("insert into t values (2, repeat('0123456789ABCDEF', 67108800))")
+    flow.once("1 GB in the stream")
+    same_big(flow, "1 GB")
+
+
+if os.environ.get("TAILRACE_TEST_LONG"):
+    case_value_of_1_gb = value_of_1_gb
+    case_value_of_1_gb.timeout = 900
 
 
 def case_big_transaction(t):

@@ -18,6 +18,7 @@ from truth import Truth
 from workload import BANK_COLUMNS, BANK_SUM, LEDGER, SESSION, TABLES, TruthReader, Workload, server_rows, setup
 
 TIMEOUT = 240
+SERVERS = False  # the judge is judged, not the product
 SPOILS = 6  # of each kind, on the real workload's changelog
 ACCOUNT = '{"create": "public.a", "columns": {"id": "integer", "balance": "bigint"}, "key": ["id"]}'
 NUMBERS = itertools.count()

@@ -3,11 +3,11 @@
 import os
 import random
 import shutil
+import socket
 import subprocess
 
-from flows import Flow
-from harness import Postgres, Proxy, temporary_folder, wait_until
-from harness import processes
+from flows import Flow, pg
+from harness import Proxy, temporary_folder, wait_until
 
 FAST = False
 
@@ -174,36 +174,60 @@ def case_network(t):
         flow.check("it said so", "rewind" in flow.job.stderr_text(), flow.job.stderr_text()[-600:])
 
 
+def error_message(severity, state, text):
+    """An ErrorResponse of the protocol."""
+    body = b"".join(b"%s%s\0" % (kind, value.encode()) for kind, value in ((b"S", severity), (b"V", severity), (b"C", state),
+        (b"M", text))) + b"\0"
+    return b"E" + (len(body) + 4).to_bytes(4, "big") + body
+
+
+class HangsUp(Proxy):
+    """Answers the start of the log with a fatal error in the server's place, and hangs up."""
+
+    def _pump(self, source, sink, counts):
+        try:
+            while True:
+                piece = source.recv(65536)
+                if b"START_REPLICATION" in piece:
+                    source.sendall(error_message("FATAL", "58P01", "requested WAL segment 0000 has already been removed"))
+                    source.shutdown(socket.SHUT_RDWR)
+                if not piece or b"START_REPLICATION" in piece:
+                    break
+                sink.sendall(piece)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+def case_error_before_the_end(t):
+    """What the server says before it hangs up counts, not that it hangs up."""
+    flow = Flow(t, "T194", TABLE)
+    flow.once("snapshot")
+    proxy = HangsUp(t.server.port)
+    result = flow.once("an error, then the end of the connection", code=5, port=proxy.port)
+    flow.check("the error is named", "already been removed" in result.stderr and "cure:" in result.stderr, result.stderr)
+
+
 def case_refused_sources(t):
     """T220: sources for which a bound is not proven, or that lack what is needed, are refused at the start."""
-    server = t.own_server({"max_wal_senders": "10"})
+    server, label = t.own_server({"max_wal_senders": "10"}), "T220 %s " % pg(t)
+
+    def refused(what, result, codes, word):
+        t.check(label + what + " is refused",
+                result.code in codes and word in result.stderr and "cure:" in result.stderr, result)
+
     server.create_database("shop", "create table t (id int primary key); insert into t values (1)")
-    folder = temporary_folder()
-    if server._user:
-        os.chown(folder, server._user[1], server._user[2])
-        os.chmod(folder, 0o755)
-    done = subprocess.run(processes.as_user(server._user) + [os.path.join(server.bin, "pg_basebackup"), "-h", server.folder,
-        "-p", str(server.port), "-U", "postgres",
-                                                             "-D", os.path.join(folder, "data"), "-R", "-X", "stream", "-c",
-                                                                 "fast"],
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/", check=False)
-    t.require("T220 pg_basebackup", done.returncode == 0, done.stdout.decode())
-    standby = Postgres({"hot_standby": "on", "max_wal_senders": "10"}, folder=folder).start()
-    result = t.once(standby.url("shop"), t.jsonl().sink)
-    t.check("T220 pg15 a standby is refused", result.code not in (0, 134) and "standby" in result.stderr and "cure:" in result.
-        stderr, result)
+    standby = server.standby({"hot_standby": "on"}).start()
+    t.equal(label + "the standby is one", standby.value("select pg_is_in_recovery()"), "t")
+    refused("a standby", t.once(standby.url("shop"), t.jsonl().sink), (1, 2, 3), "standby")
     standby.stop("fast")
     server.restart("fast", {"wal_level": "replica"})
-    result = t.once(server.url("shop"), t.jsonl().sink)
-    t.check("T220 pg15 wal_level=replica is refused", result.code == 3 and "wal_level" in result.stderr and "cure:" in result.
-        stderr, result)
+    refused("wal_level=replica", t.once(server.url("shop"), t.jsonl().sink), (3,), "wal_level")
     server.restart("fast", {"wal_level": "logical"})
     server.sql("create role reader login; create role copier login replication")
     for role, what in (("reader", "REPLICATION"), ("copier", "t")):
-        result = t.once(server.url("shop", user=role), t.jsonl().sink)
-        t.check("T220 pg15 role %s is refused" % role, result.code in (1, 3) and what in result.stderr and "cure:" in result.
-            stderr, result)
-    t.equal("T220 pg15 nothing was made", server.sql("select slot_name from pg_replication_slots"), [])
+        refused("role " + role, t.once(server.url("shop", user=role), t.jsonl().sink), (1, 3), what)
+    t.equal(label + "nothing was made", server.sql("select slot_name from pg_replication_slots"), [])
 
 
 def case_run_and_once(t):

@@ -70,6 +70,7 @@ BINARY = [
     ("T098", "timestamp(3)", "timestamp(3)", "timestamp without time zone", ["2020-01-01 00:00:00.1239"]),
     ("", "time", "time", "time without time zone", ["00:00:00", "24:00:00", "23:59:59.999999", "04:05:06.789"]),
     ("", "timetz", "timetz", "time with time zone", ["04:05:06.789+05:30", "00:00:00-08", "24:00:00+00", "12:00:00+05:30:15",
+        "12:00:00-03:30", "00:00:00-00:30", "23:59:59.999999+12:45",
         "01:02:03-15:59:59"]),
     ("T100", "interval", "interval", "interval",
      ["0", "1 year 2 mons -3 days 04:05:06.789", "-1 mons +1 day", "-00:00:01", "1 day", "-1 year", "178000000 years",
@@ -101,6 +102,7 @@ BINARY = [
     ("T103", "timestamp[]", "timestamp[]", "timestamp without time zone[]", [
         '{"2000-01-01 00:00:00.5",-infinity,"0044-03-15 01:02:03 BC"}']),
     ("T103", "timestamptz[]", "timestamptz[]", "timestamp with time zone[]", ['{"2000-01-01 00:00:00+00",infinity}']),
+    ("T103", "timetz[]", "timetz[]", "time with time zone[]", ["{04:05:06.789+05:30,NULL,00:00:00-00:30,12:00:00-03:30:15}"]),
     ("T103", "time[]", "time[]", "time without time zone[]", ["{04:05:06.789,24:00:00}"]),
     ("T103", "interval[]", "interval[]", "interval[]", ['{"1 year -3 days",00:00:01,NULL}']),
     ("T103", "jsonb[]", "jsonb[]", "jsonb[]", ['{"{\\"a\\": [1, null]}",null,"\\"x\\""}']),

@@ -445,6 +445,11 @@ static enum files_result disk_list(struct files *base, const char *path, struct 
     return FILES_OK;
 }
 
+static enum files_result disk_may_write(struct files *base, const char *path, struct err *err) {
+    (void)err;
+    return find_dir(files_of(base)->disk, path) < 0 ? FILES_ABSENT : FILES_OK;
+}
+
 static int disk_free_bytes(struct files *f, const char *path, uint64_t *free_out,
                            uint64_t *total_out, struct err *err) {
     (void)f, (void)path, (void)err;
@@ -483,6 +488,7 @@ static const struct files_ops disk_ops = {
     .unlink = disk_unlink,
     .sync_dir = disk_sync_dir,
     .list = disk_list,
+    .may_write = disk_may_write,
     .free_bytes = disk_free_bytes,
     .map = disk_map,
     .unmap = disk_unmap,

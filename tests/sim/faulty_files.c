@@ -153,6 +153,12 @@ static enum files_result faulty_list(struct files *d, const char *path, struct b
                ? FILES_FAILED
                : leave(&f, files_list(inner(d), path, out, err), err);
 }
+static enum files_result faulty_may_write(struct files *d, const char *path, struct err *err) {
+    struct fault f;
+    return enter(&f, "may_write", FAULT_IO, FAULT_IO, err)
+               ? FILES_FAILED
+               : leave(&f, files_may_write(inner(d), path, err), err);
+}
 static int faulty_free_bytes(struct files *d, const char *path, uint64_t *free_out,
                              uint64_t *total_out, struct err *err) {
     struct fault f;
@@ -184,6 +190,7 @@ const struct files_ops faulty_files_ops = {
     .unlink = faulty_unlink,
     .sync_dir = faulty_sync_dir,
     .list = faulty_list,
+    .may_write = faulty_may_write,
     .free_bytes = faulty_free_bytes,
     .map = faulty_map,
     .unmap = faulty_unmap,

@@ -39,6 +39,7 @@ BREACHES = {
     "pragma_once": {"cdc/thing.h": "/* A thing. */\nint thing(void);\n"},
     "header_comment": {"engine/motor.c": "int motor;\n"},
     "banned_calls": {"engine/motor.c": "/* Motor. */\nint f(void) { return time (0); }\n"},
+    "doors": {"engine/motor.c": "/* Motor. */\nvoid f(struct source *s) { s->ops->close(s); }\n"},
     "file_names": {"tests/string_util.py": "pass\n"},
     "file_size": {"tests/big.bin": "x" * 300000},
     "folder_readmes": {"engine/README.md": "nothing\n"},
@@ -56,6 +57,8 @@ MORE = [
     ("include_direction", {"connectors/pg/in.c": '/* In. */\n#include "sinks/jsonl/out.c"\n'}),
     ("banned_calls", {"engine/motor.c": "/* Motor. */\nint f(void) { return pthread_self(); }\n"}),
     ("banned_calls", {"cdc/thing.c": '/* A thing. */\n#include "cdc/thing.h"\nvoid g(char *a) { strcat(a, a); }\n'}),
+    ("doors", {"engine/motor.c": "/* Motor. */\nvoid f(struct sink *s) { jsonl_ops.close(s); }\n"}),
+    ("doors", {"engine/motor.c": "/* Motor. */\nint f(struct job *j) { return j->source->rewritten (0, 0); }\n"}),
     (
         "dead_files",
         {"CMakeLists.txt": "room(cdc DIRS cdc LINK x)\nroom(s DIRS sinks/jsonl )\nroom(p DIRS connectors/pg )\n"},

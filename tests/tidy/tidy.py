@@ -32,6 +32,10 @@ HEADERS_OF_ROOMS = {
 }
 # Mutable objects that cdc and engine may have at file scope: {symbol: why}. None so far.
 GLOBALS_ALLOWED = {}
+# Who may call a table of functions: the dispatchers that check it, the decorators that wrap it, and the tests of one sink
+# that also does what no caller may.
+DOOR_CALLERS = ("cdc/source_call.h", "cdc/sink_call.h", "cdc/spool.h", "cdc/base/files.h",
+                "tests/sim/faulty_source.c", "tests/sim/faulty_sink.c", "tests/sim/sinks_jsonl.c", "tests/unit/u_sink_jsonl.c")
 CHANGELOG_PARTS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
@@ -184,6 +188,14 @@ def rule_banned_calls(tree):
             for pattern in patterns:
                 problems += ["%s:%d: %s()" % (name, number, m.group(1)) for m in pattern.finditer(line)]
     return problems
+
+
+def rule_doors(tree):
+    """A table of functions is called through the small functions beside it, which check the contract."""
+    door = re.compile(r"\b\w*ops(?:->|\.)(\w+)\s*\(|(?:->|\.)(?:source|sink)->(\w+)\s*\(")
+    return ["%s:%d: ->%s() goes around the functions that check the door" % (name, number, m.group(1) or m.group(2))
+            for name in tree.c_files() if name not in DOOR_CALLERS
+            for number, line in enumerate(code_only(tree.text(name)).split("\n"), 1) for m in door.finditer(line)]
 
 
 def rule_file_names(tree):

@@ -80,6 +80,8 @@ static int run_job(const char *dir, enum job_mode mode, unsigned lanes, const ch
     struct job_config config = { .name = "threads",
                                  .source = &fake_source_ops,
                                  .sink = &sink_ops,
+                                 .source_address = { .scheme = "fake", .job = "threads" },
+                                 .sink_address = { .scheme = "fake", .job = "threads" },
                                  .select = select_all,
                                  .lanes = lanes,
                                  .mode = mode };

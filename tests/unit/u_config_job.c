@@ -242,7 +242,13 @@ TEST(job_line_is_quoted_without_its_secret) {
         { "postgres://u:p:w@h/d", "postgres://u:${env:PASSWORD}@h/d" },
         { "postgres://u@h/d", "postgres://u@h/d" },
         { "postgres://u:${file:/a@b}@h/d", "postgres://u:${env:PASSWORD}@h/d" },
-        { "postgres://h/d?password=x&lanes=2", "postgres://h/d?password=${env:PASSWORD}&lanes=2" },
+        /* what follows an & may be a part of it */
+        { "postgres://h/d?password=x&lanes=2", "postgres://h/d?password=${env:PASSWORD}&..." },
+        { "postgres://u:p@w/x?y@h/d", "postgres://u:${env:PASSWORD}@h/d" },
+        { "postgres//u:p@h/d", "postgres//u:${env:PASSWORD}@h/d" },
+        { "postgres:/u:p@h/d", "postgres:${env:PASSWORD}@h/d" },
+        { "postgres://u:p/d", "postgres://u:${env:PASSWORD}/d" },
+        { "postgres://h:5432/d", "postgres://h:5432/d" },
         { "discard:", "discard:" },
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
@@ -316,7 +322,6 @@ TEST(config_url_with_a_password_that_is_cut_is_not_printed) {
     buf_init(&shown, 200);
     static const char two[] = "postgres://h/db?sslpassword=canary&password=canary&a=b";
     url_put_without_secret(&shown, two, sizeof two - 1);
-    EXPECT_EQ_STR(buf_cstr(&shown),
-                  "postgres://h/db?sslpassword=${env:PASSWORD}&password=${env:PASSWORD}&a=b");
+    EXPECT_EQ_STR(buf_cstr(&shown), "postgres://h/db?sslpassword=${env:PASSWORD}&...");
     buf_release(&shown);
 }

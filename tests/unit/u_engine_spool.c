@@ -51,13 +51,13 @@ static struct batch *row(struct bench *b, int64_t id, const char *text) {
 static uint64_t put(struct bench *b, struct spool *s, int64_t id, const char *text) {
     struct batch *batch = row(b, id, text);
     uint64_t at = 0;
-    EXPECT_EQ_INT(spool_disk_ops.put(s, batch, &at, &b->err), 0);
+    EXPECT_EQ_INT(spool_put(&spool_disk_ops, s, batch, &at, &b->err), 0);
     batch_unref(batch);
     return at;
 }
 static void expect_row(struct bench *b, struct spool *s, uint64_t at, int64_t id,
                        const char *text) {
-    struct batch *batch = spool_disk_ops.get(s, at, b->schema, b->txs, &b->err);
+    struct batch *batch = spool_get(&spool_disk_ops, s, at, b->schema, b->txs, &b->err);
     if (!EXPECT_TRUE(batch != NULL)) {
         return;
     }
@@ -106,7 +106,7 @@ TEST(spool_sees_every_damaged_byte) {
         fputc(byte ^ 0x40, f);
         fclose(f);
         b.err = ERR_INIT;
-        struct batch *batch = spool_disk_ops.get(s, at, b.schema, b.txs, &b.err);
+        struct batch *batch = spool_get(&spool_disk_ops, s, at, b.schema, b.txs, &b.err);
         EXPECT_TRUE(batch == NULL);
         EXPECT_EQ_STR(b.err.code, "spool_damaged");
         EXPECT_EQ_INT(b.err.kind, ERR_REWIND);
@@ -115,6 +115,7 @@ TEST(spool_sees_every_damaged_byte) {
         fputc(byte, f);
         fclose(f);
     }
+    b.err = ERR_INIT;
     expect_row(&b, s, at, 1, "some text");
     spool_close(s);
     bench_release(&b);
@@ -127,16 +128,16 @@ TEST(spool_is_full_at_its_limit_and_free_again_when_records_are_dropped) {
     struct spool *s = spool_open(&b.env, &b.err);
     uint64_t ids[16];
     unsigned n = 0;
-    EXPECT_TRUE(!spool_disk_ops.full(s));
-    while (n < 16 && !spool_disk_ops.full(s)) {
+    EXPECT_TRUE(!spool_full(&spool_disk_ops, s));
+    while (n < 16 && !spool_full(&spool_disk_ops, s)) {
         ids[n] = put(&b, s, n, "x");
         n++;
     }
     EXPECT_TRUE(n > 0 && n < 16);
     for (unsigned i = 0; i < n; i++) {
-        spool_disk_ops.drop(s, ids[i]);
+        spool_drop(&spool_disk_ops, s, ids[i]);
     }
-    EXPECT_TRUE(!spool_disk_ops.full(s));
+    EXPECT_TRUE(!spool_full(&spool_disk_ops, s));
     EXPECT_EQ_U64(spool_bytes(s), 0);
     expect_row(&b, s, put(&b, s, 99, "again"), 99, "again");
     spool_close(s);
@@ -207,12 +208,12 @@ TEST(spool_on_a_full_disk_keeps_the_record_and_says_that_it_is_full) {
     uint64_t one = put(&b, s, 1, "one");
     disk_is_full = true;
     uint64_t two = put(&b, s, 2, "two");
-    EXPECT_TRUE(spool_disk_ops.full(s));
+    EXPECT_TRUE(spool_full(&spool_disk_ops, s));
     expect_row(&b, s, one, 1, "one");
     expect_row(&b, s, two, 2, "two");
     disk_is_full = false;
-    spool_disk_ops.drop(s, two);
-    EXPECT_TRUE(!spool_disk_ops.full(s));
+    spool_drop(&spool_disk_ops, s, two);
+    EXPECT_TRUE(!spool_full(&spool_disk_ops, s));
     uint64_t three = put(&b, s, 3, "three");
     expect_row(&b, s, three, 3, "three");
     expect_row(&b, s, one, 1, "one");

@@ -427,6 +427,38 @@ TEST(pgoutput_errors_tell_place_and_bytes) {
     close_stream(&s);
 }
 
+/* Opens a transaction on a relation with identity FULL and sends an update of it. */
+static int full_update(struct stream *s, const char *old_id, const char *old_a, const char *id,
+                       const char *a) {
+    EXPECT_EQ_INT(relation(s, 1, "t", 'f'), 0);
+    EXPECT_EQ_INT(begin(s, 0x1600000001, 7), 0);
+    put_change(s, 'U', 1);
+    put_tuple(s, 'O', old_id, old_a);
+    put_tuple(s, 'N', id, a);
+    return send(s);
+}
+
+TEST(pgoutput_row_max_holds_for_each_row_of_a_change) {
+    static const struct {
+        const char *old_id, *old_a, *id, *a;
+        bool fits;
+    } cases[] = {
+        { "1", "aaaaa", "1", "bbbbb", true },   { "1", "aaaaa", "1", "bbbbbb", false },
+        { "1", "aaaaaa", "1", "bbbbb", false }, { "1", "aaaaa", "2", "~", true },
+        { "1", "aaaaa", "22", "~", false },     { "123456", NULL, "123456", "", true },
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct stream s;
+        open_stream(&s);
+        pgsrc_pgoutput_row_max(s.d, 6);
+        int got = full_update(&s, cases[i].old_id, cases[i].old_a, cases[i].id, cases[i].a);
+        EXPECT_EQ_INT(got, cases[i].fits ? 0 : -1);
+        EXPECT_EQ_STR(s.err.code, cases[i].fits ? "" : "row_too_large");
+        EXPECT_TRUE(cases[i].fits || (s.err.kind == ERR_FATAL && s.err.cure[0]));
+        close_stream(&s);
+    }
+}
+
 static int busy_catalogue(void *arg, const struct pgsrc_relation *rel, struct schema **schema,
                           const struct pgsrc_plan **plan, struct err *err) {
     (void)arg;

@@ -38,6 +38,24 @@ static struct pgsrc_identity_out decide(char replident, struct pgsrc_index prima
     return out;
 }
 
+/* As on a server that refuses writes to a published table whose identity has generated columns. */
+static struct pgsrc_identity_out decide_generated(char replident, struct pgsrc_index primary,
+                                                  struct table_choice choice) {
+    struct schema *s = table("");
+    struct pgsrc_identity_in in = { .space = "public",
+                                    .name = "orders",
+                                    .replident = replident,
+                                    .primary = primary,
+                                    .choice = &choice,
+                                    .schema = s,
+                                    .attnums = attnums,
+                                    .full_refused = true };
+    struct pgsrc_identity_out out;
+    pgsrc_identity(&in, &out);
+    schema_unref(s);
+    return out;
+}
+
 static const struct pgsrc_index none = { .exists = false };
 static const struct pgsrc_index by_id = {
     .exists = true, .immediate = true, .count = 1, .attnum = { 1 }
@@ -47,6 +65,9 @@ static const struct pgsrc_index by_region_id = {
 };
 static const struct pgsrc_index deferrable = {
     .exists = true, .immediate = false, .count = 1, .attnum = { 1 }
+};
+static const struct pgsrc_index by_body = {
+    .exists = true, .immediate = true, .count = 1, .attnum = { 4 }
 };
 static const struct pgsrc_index generated = {
     .exists = true, .immediate = true, .count = 1, .attnum = { 2 }
@@ -73,6 +94,24 @@ TEST(pgsrc_identity_full_uses_the_primary_key_or_none) {
     EXPECT_EQ_INT(out.key_count, 0);
 }
 
+TEST(pgsrc_identity_full_with_generated_columns) {
+    struct pgsrc_identity_out out = decide_generated('f', by_id, (struct table_choice){ 0 });
+    EXPECT_TRUE(!out.usable && strstr(out.why, "generated"));
+    EXPECT_EQ_STR(out.cure, "ALTER TABLE \"public\".\"orders\" REPLICA IDENTITY "
+                            "DEFAULT;\npublic.orders: skip\npublic.orders: append");
+    out = decide_generated('f', none, (struct table_choice){ .key = "id" });
+    EXPECT_TRUE(!out.usable && strstr(out.cure, "USING INDEX"));
+    EXPECT_TRUE(decide_generated('f', none, (struct table_choice){ .append = true }).usable);
+    EXPECT_TRUE(decide_generated('d', by_id, (struct table_choice){ 0 }).usable);
+    out = decide_generated('d', generated, (struct table_choice){ 0 });
+    EXPECT_TRUE(!out.usable && !strstr(out.cure, "FULL")); /* FULL is no way out here */
+}
+
+TEST(pgsrc_identity_index_with_a_column_that_may_be_null) {
+    struct pgsrc_identity_out out = decide('i', by_id, by_body, (struct table_choice){ 0 });
+    EXPECT_TRUE(!out.usable && strstr(out.why, "may be null"));
+}
+
 TEST(pgsrc_identity_deferrable_key_is_none) {
     EXPECT_TRUE(!decide('d', deferrable, none, (struct table_choice){ 0 }).usable);
     struct pgsrc_identity_out out = decide('f', deferrable, none, (struct table_choice){ 0 });
@@ -86,9 +125,8 @@ TEST(pgsrc_identity_without_one_prints_three_ways_out) {
         struct pgsrc_identity_out out =
             decide(replidents[i], none, none, (struct table_choice){ 0 });
         EXPECT_TRUE(!out.usable && out.why[0]);
-        EXPECT_EQ_STR(out.cure,
-                      "ALTER TABLE \"public\".\"orders\" REPLICA IDENTITY "
-                      "FULL;\npublic.orders: skip\npublic.orders: append");
+        EXPECT_EQ_STR(out.cure, "ALTER TABLE \"public\".\"orders\" REPLICA IDENTITY "
+                                "FULL;\npublic.orders: skip\npublic.orders: append");
     }
     EXPECT_TRUE(!decide('n', by_id, none, (struct table_choice){ 0 }).usable);
     EXPECT_TRUE(!decide('d', generated, none, (struct table_choice){ 0 }).usable);

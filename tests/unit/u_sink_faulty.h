@@ -62,6 +62,7 @@ PATH_CALL(rename_new, (struct files * f, const char *a, const char *b, struct er
           (files_os(), a, b, err))
 PATH_CALL(rename_over, (struct files * f, const char *a, const char *b, struct err *err),
           (files_os(), a, b, err))
+PATH_CALL(may_write, (struct files * f, const char *p, struct err *err), (files_os(), p, err))
 PATH_CALL(unlink, (struct files * f, const char *p, struct err *err), (files_os(), p, err))
 PATH_CALL(list, (struct files * f, const char *p, struct buf *out, struct err *err),
           (files_os(), p, out, err))
@@ -174,6 +175,7 @@ static const struct files_ops faulty_ops = {
     .unlink = faulty_unlink,
     .sync_dir = faulty_sync_dir,
     .list = faulty_list,
+    .may_write = faulty_may_write,
     .free_bytes = faulty_free_bytes,
     .map = faulty_map,
     .unmap = faulty_unmap,

@@ -4,9 +4,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cdc/sink_call.h"
 #include "sinks/inspect/discard.h"
 #include "sinks/inspect/stdout.h"
 #include "tests/unit/u_sink_rows.h"
+
+static uint64_t commits; /* of the sink opened last */
 
 static struct sink *open_sink(const struct sink_ops *ops, struct opts *opts) {
     static struct env env;
@@ -15,8 +18,9 @@ static struct sink *open_sink(const struct sink_ops *ops, struct opts *opts) {
     };
     struct sink *sink = NULL;
     struct err err = ERR_INIT;
-    int failed = ops->open(&addr, &env, &sink, &err);
+    int failed = sink_open(ops, &addr, &env, &sink, &err);
     CHECK(!failed);
+    commits = 0;
     return sink;
 }
 
@@ -28,7 +32,7 @@ static void stage(struct sink_writer *w, struct batch **b, uint32_t count) {
         }
     }
     struct stage_item item = { .kind = STAGE_ROWS, .batches = b, .count = count };
-    EXPECT_EQ_INT(w->ops->writer_stage(w, &item, &err), 0);
+    EXPECT_EQ_INT(sink_writer_stage(w, &item, &err), 0);
 }
 
 /* Seals and commits what was staged. */
@@ -36,15 +40,20 @@ static void commit(struct sink *s, struct sink_writer **writers, uint32_t count,
     struct err err = ERR_INIT;
     struct sink_part *parts[2] = { NULL, NULL };
     for (uint32_t i = 0; i < count; i++) {
-        EXPECT_EQ_INT(s->ops->writer_seal(writers[i], 2, &parts[i], &err), 0);
+        EXPECT_EQ_INT(sink_writer_seal(writers[i], commits + 1, &parts[i], &err), 0);
     }
-    struct commit_request req = { .epoch = 1, .seq = 1, .parts = parts, .part_count = count };
+    struct commit_request req = { .seq = commits + 1,
+                                  .from = commits ? "{}" : NULL,
+                                  .to = "{}",
+                                  .parts = parts,
+                                  .part_count = count };
     if (committed) {
-        EXPECT_EQ_INT(s->ops->commit(s, &req, &err), COMMITTED);
+        commits++;
+        EXPECT_EQ_INT(sink_commit(s, &req, &err), COMMITTED);
     }
     for (uint32_t i = 0; i < count; i++) {
         if (parts[i]) {
-            s->ops->part_free(parts[i], committed);
+            sink_part_free(s, parts[i], committed);
         }
     }
 }
@@ -53,7 +62,7 @@ static void expect_summary(struct sink *s, const char *want) {
     struct buf out;
     struct err err = ERR_INIT;
     buf_init(&out, SIZE_MAX);
-    EXPECT_EQ_INT(s->ops->summary(s, &out, &err), 0);
+    EXPECT_EQ_INT(sink_summary(s, &out, &err), 0);
     EXPECT_EQ_STR(buf_cstr(&out), want);
     buf_release(&out);
 }
@@ -62,8 +71,8 @@ TEST(discard_counts_what_was_committed) {
     struct sink *s = open_sink(&discard_ops, NULL);
     struct err err = ERR_INIT;
     struct sink_writer *w[2];
-    EXPECT_EQ_INT(discard_ops.writer_open(s, 0, &w[0], &err), 0);
-    EXPECT_EQ_INT(discard_ops.writer_open(s, 1, &w[1], &err), 0);
+    EXPECT_EQ_INT(sink_writer_open(s, 0, &w[0], &err), 0);
+    EXPECT_EQ_INT(sink_writer_open(s, 1, &w[1], &err), 0);
     struct schema *schema = rows_schema(7, "t", 1, "id:int64:k;body:text");
     struct txlist *txs = rows_txs(1);
     struct batch *b = batch_new(schema, 8, txs);
@@ -85,13 +94,13 @@ TEST(discard_counts_what_was_committed) {
     commit(s, w, 2, false); /* given up: does not count */
     expect_summary(s, "rows snapshot=2 insert=2 update=2 delete=2 truncate=2 removed=0 bytes=105");
     stage(w[0], &snap, 1);
-    discard_ops.writer_close(w[0]);
-    discard_ops.writer_close(w[1]);
+    sink_writer_close(w[0]);
+    sink_writer_close(w[1]);
     batch_unref(b);
     batch_unref(snap);
     txlist_unref(txs);
     schema_unref(schema);
-    discard_ops.close(s);
+    sink_close(s);
 }
 
 /* First halves of md5('1|abc'), md5('2|\N') and md5('1|x') as md5sum gives them. */
@@ -101,7 +110,7 @@ TEST(discard_digest_is_what_sql_computes) {
     EXPECT_EQ_INT(opts_set(opts, "hash", "on", &err), 0);
     struct sink *s = open_sink(&discard_ops, opts);
     struct sink_writer *w;
-    EXPECT_EQ_INT(discard_ops.writer_open(s, 0, &w, &err), 0);
+    EXPECT_EQ_INT(sink_writer_open(s, 0, &w, &err), 0);
     struct schema *schema = rows_schema(7, "t", 1, "id:int64:k;body:text");
     struct txlist *txs = rows_txs(1);
     struct batch *snap = batch_new(schema, 8, NULL);
@@ -131,7 +140,7 @@ TEST(discard_digest_is_what_sql_computes) {
     expect_summary(s, COUNTS(0, 1, 2) "55\ndigest public.t unknown: the log did not carry whole "
                                       "old rows (REPLICA IDENTITY FULL does)");
     struct stage_item generation = { .kind = STAGE_GENERATION, .schema = schema, .generation = 2 };
-    EXPECT_EQ_INT(discard_ops.writer_stage(w, &generation, &err),
+    EXPECT_EQ_INT(sink_writer_stage(w, &generation, &err),
                   0); /* what was before is void, and known again */
     batch_unref(b);
     b = batch_new(schema, 8, txs);
@@ -140,12 +149,12 @@ TEST(discard_digest_is_what_sql_computes) {
     commit(s, &w, 1, true);
     expect_summary(
         s, kit_text(COUNTS(1, 1, 2) "64\ndigest public.t rows=1 sum=%llu", (unsigned long long)h3));
-    discard_ops.writer_close(w);
+    sink_writer_close(w);
     batch_unref(b);
     batch_unref(snap);
     txlist_unref(txs);
     schema_unref(schema);
-    discard_ops.close(s);
+    sink_close(s);
     opts_free(opts);
 }
 
@@ -156,14 +165,14 @@ static void print_row(void *arg) {
     struct sink *s = open_sink(&stdout_ops, NULL);
     struct err err = ERR_INIT;
     struct sink_writer *w;
-    CHECK(stdout_ops.writer_open(s, 0, &w, &err) == 0);
+    CHECK(sink_writer_open(s, 0, &w, &err) == 0);
     struct schema *schema = rows_schema(7, "t", 1, "id:int64:k;body:text");
     struct batch *b = batch_new(schema, 1, NULL);
     b->generation = 1;
     rows_add(b, ROW_INSERT, 0, 0, 1, "abc");
     batch_seal(b);
     struct stage_item item = { .kind = STAGE_ROWS, .batches = &b, .count = 1 };
-    CHECK(stdout_ops.writer_stage(w, &item, &err) == 0);
+    CHECK(sink_writer_stage(w, &item, &err) == 0);
     _exit(0);
 }
 
@@ -191,13 +200,15 @@ TEST(sinks_without_position_know_nothing_and_take_no_address) {
         struct sink *s = open_sink(both[i], NULL);
         struct sink_state state;
         struct err err = ERR_INIT;
-        EXPECT_EQ_INT(both[i]->recover(s, &state, &err), 0);
+        EXPECT_EQ_INT(sink_recover(s, &state, &err), 0);
         EXPECT_EQ_INT(state.knows, TARGET_NOTHING);
         EXPECT_TRUE(!state.position && state.schema_count == 0);
-        both[i]->close(s);
-        struct sink_address addr = { .scheme = both[i]->name, .path = "/x", .job = "shop" };
+        sink_close(s);
+        struct sink_address addr = {
+            .scheme = both[i]->name, .path = "/x", .job = "shop", .put_logpos = rows_put_logpos
+        };
         struct env env = { 0 };
-        EXPECT_EQ_INT(both[i]->open(&addr, &env, &s, &err), -1);
+        EXPECT_EQ_INT(sink_open(both[i], &addr, &env, &s, &err), -1);
         EXPECT_EQ_INT(err.exit, EXIT_USAGE);
     }
 }

@@ -617,9 +617,116 @@ static void expect_no_start(const char *dir, const char *job, const char *code, 
     EXPECT_EQ_INT(count_names(dir, '0'), files);
     struct source_findings findings = { .count = 0 };
     err_clear(&err);
+    EXPECT_EQ_INT(jsonl_ops.examine(x.sink, &findings, &err), -1); /* under its own name */
+    EXPECT_EQ_STR(err.code, code);
+    EXPECT_EQ_INT(err.exit, exit_code);
+    instance_release(&x);
+}
+
+TEST(jsonl_examine_tells_a_missing_right_from_a_disk_that_fails) {
+    const char *dir = kit_temp_dir();
+    struct instance x;
+    struct err err = ERR_INIT;
+    instance_init(&x, dir, "shop");
+    struct source_findings findings = { .count = 0 };
+    x.files.fail_at = 1; /* "planted": no file_error, so no right that somebody could grant */
+    EXPECT_EQ_INT(jsonl_ops.examine(x.sink, &findings, &err), -1);
+    EXPECT_EQ_STR(err.code, "planted");
+    EXPECT_EQ_INT(findings.count, 0);
+    instance_release(&x);
+
+    const char *file = kit_text("%s/file", dir);
+    fclose(fopen(file, "wb"));
+    instance_init(&x, kit_text("%s/below", file), "shop");
+    err_clear(&err);
     EXPECT_EQ_INT(jsonl_ops.examine(x.sink, &findings, &err), 0);
-    EXPECT_EQ_INT(findings.count, 1);
-    EXPECT_TRUE(findings.at[0].fatal);
+    if (EXPECT_EQ_INT(findings.count, 1)) {
+        EXPECT_TRUE(findings.at[0].fatal && findings.at[0].cure[0]);
+    }
+    instance_release(&x);
+}
+
+/* The newest file, or more, is moved away: what is said, and that it ends with 5. */
+TEST(jsonl_newest_file_that_was_moved_away_is_named) {
+    const char *dir = kit_temp_dir();
+    struct instance x;
+    struct err err = ERR_INIT;
+    instance_init(&x, dir, "shop");
+    EXPECT_EQ_INT(start(&x, &err), 0);
+    EXPECT_EQ_INT(commit_row(&x, 1, true, &err), COMMITTED);
+    EXPECT_EQ_INT(commit_row(&x, -2, false, &err), COMMITTED);
+    const char *newest = kit_text("%s/0000000000000002.jsonl", dir);
+    const char *away = kit_text("%s/_away", dir);
+    EXPECT_EQ_INT(rename(newest, away), 0);
+    EXPECT_EQ_INT(commit_row(&x, -3, false, &err), COMMIT_FENCED); /* while it runs */
+    EXPECT_EQ_STR(err.code, "jsonl_moved");
+    EXPECT_EQ_INT(err.exit, EXIT_LINEAGE);
+    EXPECT_TRUE(strstr(err.text, newest) && strstr(err.cure, "put it back"));
+    instance_release(&x);
+    expect_no_start(dir, "shop", "jsonl_moved", EXIT_LINEAGE); /* an _idle file speaks of it */
+    EXPECT_EQ_INT(unlink(kit_text("%s/_idle.1.json", dir)), 0);
+    EXPECT_EQ_INT(rename(kit_text("%s/0000000000000001.jsonl", dir), kit_text("%s/_one", dir)), 0);
+    expect_no_start(dir, "shop", "jsonl_moved", EXIT_LINEAGE); /* and so does a _schema file */
+    EXPECT_EQ_INT(rename(kit_text("%s/_one", dir), kit_text("%s/0000000000000001.jsonl", dir)), 0);
+    EXPECT_EQ_INT(rename(away, newest), 0);
+    instance_init(&x, dir, "shop");
+    err_clear(&err);
+    EXPECT_EQ_INT(start(&x, &err), 0); /* put back: it goes on */
+    EXPECT_EQ_STR(x.position, "{\"v\":1,\"at\":1}");
+    instance_release(&x);
+}
+
+TEST(jsonl_folder_that_is_removed_under_a_running_job_is_not_called_fenced) {
+    const char *dir = kit_text("%s/out", kit_temp_dir());
+    struct instance x;
+    struct err err = ERR_INIT;
+    instance_init(&x, dir, "shop");
+    EXPECT_EQ_INT(start(&x, &err), 0);
+    EXPECT_EQ_INT(commit_row(&x, 1, true, &err), COMMITTED);
+    EXPECT_EQ_INT(stage_row(&x, 2, &err), 0);
+    EXPECT_EQ_INT(rename(dir, kit_text("%s.away", dir)), 0);
+    struct attempt a;
+    EXPECT_EQ_INT(prepare(&x, &a, 2, false, &err), 0);
+    EXPECT_EQ_INT(jsonl_ops.commit(x.sink, &a.req, &err), COMMIT_FENCED);
+    EXPECT_EQ_STR(err.code, "jsonl_moved");
+    EXPECT_EQ_INT(err.exit, EXIT_LINEAGE);
+    settle(&x, &a, false, false);
+    instance_release(&x);
+}
+
+static int count_schemas(const char *dir) {
+    int n = 0;
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
+        n += strncmp(e->d_name, "_schema.", 8) == 0;
+    }
+    closedir(d);
+    return n;
+}
+
+TEST(jsonl_only_the_schema_file_that_the_newest_commit_names_is_kept) {
+    const char *dir = kit_temp_dir();
+    struct instance x;
+    struct err err = ERR_INIT;
+    instance_init(&x, dir, "shop");
+    EXPECT_EQ_INT(start(&x, &err), 0);
+    for (int id = 1; id <= 5; id++) {
+        EXPECT_EQ_INT(commit_row(&x, id, true, &err), COMMITTED);
+        EXPECT_EQ_INT(count_schemas(dir), 1);
+    }
+    EXPECT_EQ_INT(commit_row(&x, 6, false, &err), COMMITTED);
+    EXPECT_EQ_INT(access(kit_text("%s/_schema.0000000000000006.1.json", dir), F_OK), 0);
+    struct attempt a; /* a crash between the schema and its commit */
+    EXPECT_EQ_INT(stage_row(&x, 7, &err), 0);
+    EXPECT_EQ_INT(prepare(&x, &a, 7, true, &err), 0);
+    EXPECT_EQ_INT(count_schemas(dir), 2);
+    settle(&x, &a, false, false);
+    instance_release(&x);
+    instance_init(&x, dir, "shop");
+    EXPECT_EQ_INT(start(&x, &err), 0);
+    EXPECT_EQ_INT(x.state.schema_count, 1);
+    EXPECT_EQ_INT(count_schemas(dir), 1); /* what it left goes at the claim */
+    EXPECT_EQ_INT(access(kit_text("%s/_schema.0000000000000006.1.json", dir), F_OK), 0);
     instance_release(&x);
 }
 

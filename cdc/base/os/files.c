@@ -375,6 +375,22 @@ static enum files_result os_list(struct files *f TR_UNUSED, const char *path, st
     return FILES_OK;
 }
 
+static enum files_result os_may_write(struct files *f TR_UNUSED, const char *path,
+                                      struct err *err) {
+    struct stat st;
+    int number = 0;
+    if (stat(path, &st) != 0) {
+        number = errno;
+    } else if (!S_ISDIR(st.st_mode)) {
+        number = ENOTDIR;
+    } else if (faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) != 0) {
+        number = errno;
+    }
+    return number == 0        ? FILES_OK
+           : number == ENOENT ? FILES_ABSENT
+                              : (enum files_result)failed(err, "write into", path, number);
+}
+
 static int os_free_bytes(struct files *f TR_UNUSED, const char *path, uint64_t *free_out,
                          uint64_t *total_out, struct err *err) {
     struct statvfs fs;
@@ -417,6 +433,7 @@ static const struct files_ops os_ops = {
     .unlink = os_unlink,
     .sync_dir = os_sync_dir,
     .list = os_list,
+    .may_write = os_may_write,
     .free_bytes = os_free_bytes,
     .map = os_map,
     .unmap = os_unmap,

@@ -36,6 +36,13 @@ def programs_folder():
     return os.path.dirname(os.path.realpath(initdb))
 
 
+def programs_version():
+    """The major version of those programs, as an int."""
+    done = subprocess.run([os.path.join(programs_folder(), "postgres"), "--version"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, check=True)
+    return int(done.stdout.decode().split()[2].split(".")[0])
+
+
 def free_port():
     """A TCP port of loopback that nobody listens on now."""
     with socket.socket() as probe:
@@ -154,6 +161,23 @@ class Postgres:
             process.kill()
             process.wait()
             raise Timeout("PostgreSQL did not stop (%s) in %.0f s and was killed" % (mode, timeout)) from None
+
+    def standby(self, settings=None):
+        """A new standby of this server, which is stopped for a moment to be copied; not started yet. `settings`: over those
+        of this server."""
+        folder = processes.temporary_folder()
+        self.stop("fast")
+        shutil.copytree(self.data, os.path.join(folder, "data"), symlinks=True)
+        self.start()
+        with open(os.path.join(folder, "data", "standby.signal"), "w", encoding="ascii"):
+            pass
+        with open(os.path.join(folder, "data", "postgresql.auto.conf"), "a", encoding="ascii") as file:
+            file.write("primary_conninfo = 'host=127.0.0.1 port=%d user=%s'\n" % (self.port, self.USER))
+        if self._user:
+            for path, folders, files in os.walk(folder):
+                for name in [path] + [os.path.join(path, name) for name in folders + files]:
+                    os.chown(name, self._user[1], self._user[2], follow_symlinks=False)
+        return Postgres(dict(self.settings, **(settings or {})), self.auth, folder)
 
     def restart(self, mode="fast", settings=None):
         self.stop(mode)
@@ -290,4 +314,4 @@ class Postgres:
         return int(self.value("show server_version_num")) // 10000
 
 
-__all__ = ["Postgres", "SqlError", "programs_folder", "free_port"]
+__all__ = ["Postgres", "SqlError", "programs_folder", "programs_version", "free_port"]
