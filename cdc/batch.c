@@ -479,6 +479,7 @@ struct batch *batch_select(const struct batch *src, const uint8_t *keep) {
     if (kept > 0) {
         dst = batch_new(src->schema, kept, src->txs);
         dst->backfill = src->backfill;
+        dst->again = src->again;
         dst->generation = src->generation;
         dst->joined = src->joined;
         for (uint16_t i = 0; i < src->schema->column_count; i++) {

@@ -62,6 +62,8 @@ struct batch {
     struct txlist *txs; /* owned reference; NULL for a snapshot */
     bool sealed;
     bool backfill; /* snapshot rows of a generation above the first, or asked for by backfill */
+    bool again; /* snapshot rows of a range that had joined before: the target may have them already
+                 */
     uint32_t generation;  /* from 1; set by the merge task before it is shared with writers */
     struct logpos joined; /* snapshot rows: the log position at which they are the table's state */
     size_t bytes;         /* memory held, set by batch_seal */

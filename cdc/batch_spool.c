@@ -16,7 +16,7 @@
 #include "cdc/batch.h"
 
 enum { MAGIC = 0x31627274, SEED = 1 };
-enum { FLAG_LOG = 1, FLAG_BACKFILL = 2, FLAGS_ALL = 3 };
+enum { FLAG_LOG = 1, FLAG_BACKFILL = 2, FLAG_AGAIN = 4, FLAGS_ALL = 7 };
 enum { COLUMN_VALID = 1, COLUMN_ABSENT = 2, COLUMN_FLAGS_ALL = 3 };
 
 struct head {
@@ -41,7 +41,8 @@ void batch_encode(struct buf *out, const struct batch *batch) {
         .rows = rows,
         .generation = batch->generation,
         .columns = batch->schema->column_count,
-        .flags = (uint8_t)((batch->kinds ? FLAG_LOG : 0) | (batch->backfill ? FLAG_BACKFILL : 0)),
+        .flags = (uint8_t)((batch->kinds ? FLAG_LOG : 0) | (batch->backfill ? FLAG_BACKFILL : 0) |
+                           (batch->again ? FLAG_AGAIN : 0)),
         .joined = batch->joined,
     };
     buf_put(out, &head, sizeof head);
@@ -190,6 +191,7 @@ struct batch *batch_decode(const void *p, size_t len, struct schema *schema, str
     if (sound) {
         batch = batch_new(schema, head.rows ? head.rows : 1, txs);
         batch->backfill = (head.flags & FLAG_BACKFILL) != 0;
+        batch->again = (head.flags & FLAG_AGAIN) != 0;
         batch->generation = head.generation;
         batch->joined = head.joined;
         sound = take_batch(&in, batch, head.rows) == 0;

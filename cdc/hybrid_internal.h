@@ -53,6 +53,7 @@ struct hybrid_chunk {
     struct snapshot snapshot;  /* S, from READING on */
     struct logpos high;        /* H */
     struct logpos joined;      /* J of a flowing chunk */
+    bool again;                /* its range had joined before: the target may have rows of it */
     struct schema *definition; /* what the lane was told to read; P0 is at or above its W */
     struct schema *schema;     /* under the lock; from READING on */
     struct batch **rows;       /* RANGE, EXACT: held to the end */

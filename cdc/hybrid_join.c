@@ -4,8 +4,9 @@
 
 #include <stdlib.h>
 
-static void emit_snapshot_rows(struct hybrid *h, struct table *t, struct batch *take_batch,
-                               struct logpos joined) {
+static void emit_snapshot_rows(struct hybrid *h, const struct hybrid_chunk *c,
+                               struct batch *take_batch) {
+    struct table *t = c->table;
     if (take_batch->rows == 0) {
         batch_unref(take_batch);
         return;
@@ -13,10 +14,12 @@ static void emit_snapshot_rows(struct hybrid *h, struct table *t, struct batch *
     batch_adopt_schema(take_batch, t->current);
     take_batch->generation = t->generation;
     take_batch->backfill = t->generation > 1;
-    take_batch->joined = joined;
+    take_batch->again = c->again;
+    take_batch->joined = c->joined;
     metric_add(h->config.metrics, METRIC_SNAPSHOT_ROWS, take_batch->rows);
-    h->emit(h->emit_arg, &(struct hybrid_out){
-                             .kind = OUT_ROWS, .batches = &take_batch, .count = 1, .at = joined });
+    h->emit(h->emit_arg,
+            &(struct hybrid_out){
+                .kind = OUT_ROWS, .batches = &take_batch, .count = 1, .at = c->joined });
 }
 
 /* Where overlay_apply gives its rows and holes. */
@@ -30,7 +33,7 @@ struct joining {
 
 static void joining_rows(void *arg, struct batch *take_batch) {
     struct joining *j = arg;
-    emit_snapshot_rows(j->h, j->c->table, take_batch, j->c->joined);
+    emit_snapshot_rows(j->h, j->c, take_batch);
 }
 
 static void joining_hole(void *arg, const void *key, size_t len) {
@@ -43,7 +46,7 @@ static void joining_hole(void *arg, const void *key, size_t len) {
 int chunk_emit_rows(struct hybrid *h, struct hybrid_chunk *c, struct batch *take_batch,
                     struct err *err) {
     if (!c->overlay) {
-        emit_snapshot_rows(h, c->table, take_batch, c->joined);
+        emit_snapshot_rows(h, c, take_batch);
         return 0;
     }
     struct joining j = { .h = h, .c = c };
@@ -158,6 +161,7 @@ static int join_range(struct hybrid *h, struct hybrid_chunk *c, struct err *err)
     adopt_chunk_shape(h, c);
     table_start_showing(h, t);
     bool was_again = c->kind == KIND_RANGE && overlaps_again(t, c);
+    c->again = was_again || c->kind == KIND_EXACT;
     if (c->kind == KIND_EXACT) {
         table_drop_hole(h, t, c->lo.data, c->lo.len);
     } else {

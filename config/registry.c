@@ -5,6 +5,7 @@
 
 #include "connectors/postgres/pgsrc.h"
 #include "connectors/postgres/pgsrc_client.h"
+#include "sinks/iceberg/iceberg.h"
 #include "sinks/inspect/discard.h"
 #include "sinks/inspect/stdout.h"
 #include "sinks/jsonl/jsonl.h"
@@ -19,6 +20,7 @@ const struct source_door source_doors[] = {
 const size_t source_door_count = ARRAY_COUNT(source_doors);
 
 const struct sink_door sink_doors[] = {
+    { "iceberg", &iceberg_ops },
     { "jsonl", &jsonl_ops },
     { "stdout", &stdout_ops },
     { "discard", &discard_ops },
@@ -26,8 +28,8 @@ const struct sink_door sink_doors[] = {
 const size_t sink_door_count = ARRAY_COUNT(sink_doors);
 
 static const char *const planned[] = {
-    "mysql",     "mariadb",  "iceberg",  "kafka",      "parquet",   "s3",    "file",   "delta",
-    "snowflake", "bigquery", "redshift", "clickhouse", "starrocks", "doris", "duckdb", "sqlite",
+    "mysql",    "mariadb",  "kafka",      "parquet",   "s3",    "file",   "delta",  "snowflake",
+    "bigquery", "redshift", "clickhouse", "starrocks", "doris", "duckdb", "sqlite",
 };
 
 const struct source_door *source_door_find(const char *scheme) {

@@ -120,10 +120,13 @@ static int create(struct store *s, const char *path, struct file **out, struct e
         if (made == FILES_EXISTS) {
             return err_set(err, ERR_FATAL, "object_exists", "\"%s\" exists already", path);
         }
-        if (tries > 0 || make_folder(s, path, err)) {
+        if (tries > 0) {
             return -1;
         }
-        err_clear(err);
+        err_clear(err); /* perhaps the folder is missing: if not, the second try says the same */
+        if (make_folder(s, path, err)) {
+            return -1;
+        }
     }
 }
 
