@@ -29,6 +29,14 @@ void ice_spec_release(struct ice_spec *spec) {
     *spec = (struct ice_spec){ 0 };
 }
 
+void ice_spec_copy(struct ice_spec *out, const struct ice_spec *spec) {
+    *out = *spec;
+    arena_init(&out->arena);
+    for (uint32_t i = 0; i < spec->field_count; i++) {
+        out->fields[i].name = arena_strdup(&out->arena, spec->fields[i].name);
+    }
+}
+
 bool ice_spec_same(const struct ice_spec *a, const struct ice_spec *b) {
     if (a->field_count != b->field_count) {
         return false;

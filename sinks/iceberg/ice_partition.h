@@ -31,6 +31,7 @@ struct ice_spec {
     struct arena arena; /* names */
 };
 void ice_spec_release(struct ice_spec *spec);
+void ice_spec_copy(struct ice_spec *out, const struct ice_spec *spec);
 /* The user's words, e.g. "day(created_at),bucket(16,id),region"; names may stand in double quotes.
  * "" = unpartitioned. Spec id 0, field ids from 1000. Columns that the table has not: -1 with
  * "partition_column" where strict, else left out (a job of many tables: only where the column is).
@@ -58,8 +59,13 @@ void ice_partition_copy(struct ice_partition *out,
  * in bulk there is the router. */
 void ice_partition_of(const struct ice_spec *spec, const struct ice_schema *schema,
                       const struct lake_column *columns, uint32_t row, struct ice_partition *out);
+/* A fixed cell as wide as its type is now (a column may have been widened since the partition was
+ * made); returns the width. */
+size_t ice_partition_cell(const struct ice_partition *p, uint32_t field,
+                          const struct lake_type *type, uint8_t out[16]);
 bool ice_partition_equal(const struct ice_spec *spec, const struct ice_partition *a,
                          const struct ice_partition *b);
+/* Both hold across a widening of the column: a value equals itself in the wider type. */
 uint64_t ice_partition_hash(const struct ice_spec *spec, const struct ice_partition *p);
 /* "created_at_day=2026-01-02/id_bucket=3", each part encoded as URLs encode forms: the folder below
  * data/, empty for the empty spec. Parts longer than 200 bytes are cut and end in a hash: the
