@@ -290,10 +290,14 @@ static void big_endian(int128 v, uint8_t *out, size_t n) {
 
 static void put_partition_value(struct buf *out, const struct lake_type *t,
                                 const struct ice_partition *p, uint32_t i) {
-    const uint8_t *cell = p->cells[i];
-    int32_t i32;
-    int64_t i64;
+    uint8_t cell[16];
     uint8_t bytes[16];
+    int32_t narrow;
+    int64_t wide;
+    size_t width = 0;
+    if (t->kind != LAKE_STRING && t->kind != LAKE_BINARY) {
+        width = ice_partition_cell(p, i, t, cell);
+    }
     switch (t->kind) {
     case LAKE_STRING:
     case LAKE_BINARY:
@@ -301,20 +305,18 @@ static void put_partition_value(struct buf *out, const struct lake_type *t,
         break;
     case LAKE_INT:
     case LAKE_DATE:
-        CHECK(p->lens[i] == 4);
-        memcpy(&i32, cell, 4);
-        ice_avro_put_long(out, i32);
+        memcpy(&narrow, cell, 4);
+        ice_avro_put_long(out, narrow);
         break;
     case LAKE_LONG:
     case LAKE_TIME:
     case LAKE_TIMESTAMP:
     case LAKE_TIMESTAMPTZ:
-        CHECK(p->lens[i] == 8);
-        memcpy(&i64, cell, 8);
-        ice_avro_put_long(out, i64);
+        memcpy(&wide, cell, 8);
+        ice_avro_put_long(out, wide);
         break;
     case LAKE_DECIMAL:
-        big_endian(decimal_of(cell, p->lens[i]), bytes, decimal_bytes(t->precision));
+        big_endian(decimal_of(cell, width), bytes, decimal_bytes(t->precision));
         buf_put(out, bytes, decimal_bytes(t->precision));
         break;
     case LAKE_BOOL:
@@ -534,10 +536,12 @@ static void summarize(struct ice_manifest_writer *w, const struct ice_partition 
             w->has_null[i] = true;
             continue;
         }
-        const uint8_t *value = p->texts[i] ? (const uint8_t *)p->texts[i] : p->cells[i];
-        size_t len = p->texts[i] ? p->text_lens[i] : p->lens[i];
-        widen(&w->lower[i], &w->spec->fields[i].result, value, len, -1);
-        widen(&w->upper[i], &w->spec->fields[i].result, value, len, 1);
+        const struct lake_type *t = &w->spec->fields[i].result;
+        uint8_t cell[16];
+        const uint8_t *value = p->texts[i] ? (const uint8_t *)p->texts[i] : cell;
+        size_t len = p->texts[i] ? p->text_lens[i] : ice_partition_cell(p, i, t, cell);
+        widen(&w->lower[i], t, value, len, -1);
+        widen(&w->upper[i], t, value, len, 1);
     }
 }
 

@@ -51,6 +51,24 @@ void ice_metadata_first(struct ice_metadata *out, int format_version, const char
     *spec = (struct ice_spec){ 0 };
 }
 
+/* Partition fields have the type that their column has now. */
+static void follow_types(struct ice_metadata *m, const struct ice_schema *schema) {
+    for (uint32_t i = 0; i < m->spec_count; i++) {
+        for (uint32_t k = 0; k < m->specs[i].field_count; k++) {
+            struct ice_part_field *f = &m->specs[i].fields[k];
+            int at = ice_schema_find_id(schema, f->source_id);
+            if (at < 0) {
+                continue;
+            }
+            f->source = schema->fields[at].type;
+            if (f->transform == ICE_IDENTITY || f->transform == ICE_TRUNCATE ||
+                f->transform == ICE_VOID) {
+                f->result = f->source;
+            }
+        }
+    }
+}
+
 int32_t ice_metadata_add_schema(struct ice_metadata *m, struct ice_schema *schema) {
     int32_t id = 0;
     for (uint32_t i = 0; i < m->schema_count; i++) {
@@ -61,6 +79,7 @@ int32_t ice_metadata_add_schema(struct ice_metadata *m, struct ice_schema *schem
     m->schemas = xrealloc(m->schemas, (m->schema_count + 1) * sizeof *m->schemas);
     m->schemas[m->schema_count] = *schema;
     m->schemas[m->schema_count++].id = id;
+    follow_types(m, &m->schemas[m->schema_count - 1]);
     *schema = (struct ice_schema){ 0 };
     m->current_schema_id = id;
     return id;

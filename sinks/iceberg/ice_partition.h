@@ -63,9 +63,9 @@ void ice_partition_of(const struct ice_spec *spec, const struct ice_schema *sche
  * made); returns the width. */
 size_t ice_partition_cell(const struct ice_partition *p, uint32_t field,
                           const struct lake_type *type, uint8_t out[16]);
+/* Both hold across a widening of the column: a value equals itself in the wider type. */
 bool ice_partition_equal(const struct ice_spec *spec, const struct ice_partition *a,
                          const struct ice_partition *b);
-/* Both hold across a widening of the column: a value equals itself in the wider type. */
 uint64_t ice_partition_hash(const struct ice_spec *spec, const struct ice_partition *p);
 /* "created_at_day=2026-01-02/id_bucket=3", each part encoded as URLs encode forms: the folder below
  * data/, empty for the empty spec. Parts longer than 200 bytes are cut and end in a hash: the

@@ -276,6 +276,19 @@ static const void *value_of(const struct ice_partition *p, uint32_t i, size_t *l
     return p->texts[i] ? (const void *)p->texts[i] : p->cells[i];
 }
 
+size_t ice_partition_cell(const struct ice_partition *p, uint32_t field,
+                          const struct lake_type *type, uint8_t out[16]) {
+    size_t width = width_of(type);
+    CHECK(width > 0 && p->lens[field] > 0 && p->lens[field] <= width);
+    if (width == 1) {
+        out[0] = p->cells[field][0];
+        return 1;
+    }
+    int128 v = integer_of(p->cells[field], p->lens[field]);
+    memcpy(out, &v, width);
+    return width;
+}
+
 bool ice_partition_equal(const struct ice_spec *spec, const struct ice_partition *a,
                          const struct ice_partition *b) {
     if (a->nulls != b->nulls) {
@@ -284,9 +297,14 @@ bool ice_partition_equal(const struct ice_spec *spec, const struct ice_partition
     for (uint32_t i = 0; i < spec->field_count; i++) {
         size_t a_len;
         size_t b_len;
-        const void *x = value_of(a, i, &a_len);
-        const void *y = value_of(b, i, &b_len);
-        if (!(a->nulls >> i & 1) && (a_len != b_len || memcmp(x, y, a_len) != 0)) {
+        const uint8_t *x = value_of(a, i, &a_len);
+        const uint8_t *y = value_of(b, i, &b_len);
+        if (a->nulls >> i & 1) {
+            continue;
+        }
+        bool same = a->texts[i] || a_len == 1 ? a_len == b_len && memcmp(x, y, a_len) == 0
+                                              : integer_of(x, a_len) == integer_of(y, b_len);
+        if (!same) {
             return false;
         }
     }
@@ -297,9 +315,15 @@ uint64_t ice_partition_hash(const struct ice_spec *spec, const struct ice_partit
     uint64_t h = p->nulls;
     for (uint32_t i = 0; i < spec->field_count; i++) {
         size_t len;
-        const void *x = value_of(p, i, &len);
-        if (!(p->nulls >> i & 1)) {
+        const uint8_t *x = value_of(p, i, &len);
+        if (p->nulls >> i & 1) {
+            continue;
+        }
+        if (p->texts[i] || len == 1) {
             h = hash_bytes(x, len, h);
+        } else {
+            int128 v = integer_of(x, len);
+            h = hash_bytes(&v, sizeof v, h);
         }
     }
     return h;
