@@ -2,7 +2,8 @@
 #include "sinks/parquet/parquet_stats.h"
 
 static int compare_bytes(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len) {
-    int c = memcmp(a, b, a_len < b_len ? a_len : b_len);
+    size_t both = a_len < b_len ? a_len : b_len;
+    int c = both > 0 ? memcmp(a, b, both) : 0;
     return c != 0 ? c : (a_len > b_len) - (a_len < b_len);
 }
 

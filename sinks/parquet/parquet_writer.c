@@ -295,7 +295,9 @@ int parquet_writer_flush(struct parquet_writer *w, struct err *err) {
  * can be. */
 static uint8_t *take_bound(const struct chunk_shape *shape, struct buf *plain, size_t *len) {
     uint8_t *bytes = xmalloc(plain->len + 1);
-    memcpy(bytes, plain->data, plain->len);
+    if (plain->len > 0) {
+        memcpy(bytes, plain->data, plain->len);
+    }
     *len = plain->len;
     if (shape->kind != LAKE_DECIMAL) {
         return bytes;
