@@ -16,7 +16,7 @@ enum {
     ORDER_BITS = 11,
     ORDER_FROM = 256, /* fewer hashes stay in the order in which they came */
     AHEAD = 12,       /* slots asked for before they are looked at */
-    FIXED_BYTES = 4 << 20,
+    FIXED_BYTES = 6 << 20,
     DROPPED_MAX = 1024,
     LIST_BYTES_MAX = 16 << 20,
 };
@@ -30,9 +30,10 @@ static struct key_index *index_new(const struct key_index_config *config) {
     ix->config = *config;
     ix->dir = xstrdup(config->dir);
     ix->config.dir = ix->dir;
-    /* While it grows the table exists one and a half times. */
     uint64_t bytes = config->memory_bytes > FIXED_BYTES ? config->memory_bytes - FIXED_BYTES : 0;
-    key_table_init(&ix->table, bytes / 3 * 2);
+    key_table_init(&ix->table, bytes / 5 * 4);
+    ix->probes = xmalloc(KEY_FIND_PIECE * sizeof *ix->probes);
+    ix->entries = xmalloc(KEY_FIND_PIECE * sizeof *ix->entries);
     ix->groups = map_new();
     ix->paths = map_new();
     ix->numbers = map_new();
@@ -68,6 +69,7 @@ void key_index_close(struct key_index *ix) {
     key_numbers_release(&ix->asked);
     free(ix->dropped);
     free(ix->probes);
+    free(ix->entries);
     free(ix->dir);
     free(ix);
 }
@@ -425,7 +427,7 @@ void key_index_size(const struct key_index *ix, struct key_index_size *out) {
         .keys = ix->table.count,
         .memory_bytes = ix->table.room * sizeof *ix->table.slots + map_bytes(ix->groups) +
                         map_bytes(ix->paths) + map_bytes(ix->numbers) +
-                        (ix->probes ? KEY_FIND_PIECE * sizeof *ix->probes : 0) +
+                        KEY_FIND_PIECE * (sizeof *ix->probes + sizeof *ix->entries) +
                         (ix->doubts.cap + ix->asked.cap + ix->garbage.cap) * sizeof(uint64_t),
         .collisions = map_count(ix->groups),
         .runs = ix->run_count,
@@ -440,35 +442,63 @@ void key_index_size(const struct key_index *ix, struct key_index_size *out) {
 
 /* ---- finding ---- */
 
-/* The hashes as probes, ordered by their top bits. Returns how many: those that collide are
- * answered. */
-static uint32_t order(struct key_index *ix, const uint64_t *hashes, uint32_t count,
-                      uint64_t *locs) {
-    uint32_t first[(1 << ORDER_BITS) + 1] = { 0 };
-    struct key_probe *p = ix->probes;
-    bool groups = map_count(ix->groups) > 0;
-    if (count < ORDER_FROM || UNLIKELY(groups)) {
-        uint32_t left = 0;
-        for (uint32_t i = 0; i < count; i++) {
-            if (groups && key_index_group(ix, hashes[i])) {
-                locs[i] = KEY_LOC_ASK;
-            } else {
-                p[left++] = (struct key_probe){ .hash = hashes[i], .at = i };
-            }
-        }
-        return left;
-    }
+/* For a counting sort by the hashes' top bits: where each of their values begins. */
+static void order_firsts(const uint64_t *hashes, uint32_t count, uint32_t *first) {
     for (uint32_t i = 0; i < count; i++) {
         first[(hashes[i] >> (64 - ORDER_BITS)) + 1]++;
     }
     for (uint32_t b = 0; b < 1 << ORDER_BITS; b++) {
         first[b + 1] += first[b];
     }
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t *at = &first[hashes[i] >> (64 - ORDER_BITS)];
-        p[(*at)++] = (struct key_probe){ .hash = hashes[i], .at = i };
+}
+
+static inline uint32_t order_next(uint64_t hash, uint32_t *first) {
+    return first[hash >> (64 - ORDER_BITS)]++;
+}
+
+/* The hashes as probes, ordered by their top bits; few are left as they came. */
+static void order_probes(struct key_index *ix, const uint64_t *hashes, uint32_t count) {
+    uint32_t first[(1 << ORDER_BITS) + 1] = { 0 };
+    struct key_probe *p = ix->probes;
+    if (count < ORDER_FROM) {
+        for (uint32_t i = 0; i < count; i++) {
+            p[i] = (struct key_probe){ .hash = hashes[i], .at = i };
+        }
+        return;
     }
-    return count;
+    order_firsts(hashes, count, first);
+    for (uint32_t i = 0; i < count; i++) {
+        p[order_next(hashes[i], first)] = (struct key_probe){ .hash = hashes[i], .at = i };
+    }
+}
+
+/* The same with locations, for the memory tier; equal hashes stay in their order. */
+static void order_entries(struct key_index *ix, const uint64_t *hashes, const uint64_t *locs,
+                          uint32_t count) {
+    uint32_t first[(1 << ORDER_BITS) + 1] = { 0 };
+    struct key_entry *e = ix->entries;
+    order_firsts(hashes, count, first);
+    for (uint32_t i = 0; i < count; i++) {
+        CHECK(locs[i] < KEY_LOC_END);
+        e[order_next(hashes[i], first)] = (struct key_entry){ hashes[i], key_value(locs[i]) };
+    }
+}
+
+/* Answers those that collide. Returns how many are left. */
+static uint32_t find_in_groups(struct key_index *ix, uint32_t count, uint64_t *locs) {
+    struct key_probe *p = ix->probes;
+    uint32_t left = 0;
+    if (LIKELY(!map_count(ix->groups))) {
+        return count;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (key_index_group(ix, p[i].hash)) {
+            locs[p[i].at] = KEY_LOC_ASK;
+        } else {
+            p[left++] = p[i];
+        }
+    }
+    return left;
 }
 
 /* What one tier says of a probe: whether that is the answer. */
@@ -540,7 +570,8 @@ static int find_in_run(struct key_index *ix, struct key_run *run, uint32_t *coun
 static int find_piece(struct key_index *ix, const uint64_t *hashes, uint32_t count, uint64_t *locs,
                       struct err *err) {
     ix->asked.count = 0;
-    uint32_t left = order(ix, hashes, count, locs);
+    order_probes(ix, hashes, count);
+    uint32_t left = find_in_groups(ix, count, locs);
     if (ix->table.count) {
         left = find_in_table(ix, left, locs);
     }
@@ -568,9 +599,6 @@ int key_index_find(struct key_index *ix, const uint64_t *hashes, uint32_t count,
                    struct err *err) {
     if (usable(ix, err)) {
         return -1;
-    }
-    if (!ix->probes) {
-        ix->probes = xmalloc(KEY_FIND_PIECE * sizeof *ix->probes);
     }
     for (uint32_t from = 0; from < count;) {
         uint32_t n = count - from < KEY_FIND_PIECE ? count - from : KEY_FIND_PIECE;
@@ -616,48 +644,60 @@ int key_index_set(struct key_index *ix, uint64_t hash, uint64_t value, struct er
     return 0;
 }
 
-int key_index_put(struct key_index *ix, const uint64_t *hashes, const uint64_t *locs,
-                  uint32_t count, struct err *err) {
-    if (usable(ix, err)) {
-        return -1;
+static inline int put_one(struct key_index *ix, uint64_t hash, uint64_t value, bool appended,
+                          struct err *err) {
+    struct key_group *g = key_index_group(ix, hash);
+    if (UNLIKELY(g != NULL)) {
+        key_group_add_unknown(g, key_value_loc(value));
+        return 0;
     }
-    for (uint32_t i = 0; i < count; i++) {
-        if (i + AHEAD < count) {
-            key_table_prefetch(&ix->table, hashes[i + AHEAD]);
-        }
-        CHECK(locs[i] < KEY_LOC_END);
-        struct key_group *g = key_index_group(ix, hashes[i]);
-        if (UNLIKELY(g != NULL)) {
-            key_group_add_unknown(g, locs[i]);
-        } else if (key_index_set(ix, hashes[i], key_value(locs[i]), err)) {
+    while (UNLIKELY(!(appended ? key_table_append(&ix->table, hash, value)
+                               : key_table_set(&ix->table, hash, value)))) {
+        if (key_index_make_room(ix, err)) {
             return -1;
         }
     }
     return 0;
 }
 
-int key_index_append(struct key_index *ix, const uint64_t *hashes, const uint64_t *locs,
-                     uint32_t count, struct err *err) {
+static int put_all(struct key_index *ix, const uint64_t *hashes, const uint64_t *locs,
+                   uint32_t count, bool appended, struct err *err) {
     if (usable(ix, err)) {
         return -1;
     }
-    for (uint32_t i = 0; i < count; i++) {
-        if (i + AHEAD < count) {
-            key_table_prefetch(&ix->table, hashes[i + AHEAD]);
+    if (count < ORDER_FROM) {
+        for (uint32_t i = 0; i < count; i++) {
+            CHECK(locs[i] < KEY_LOC_END);
+            if (put_one(ix, hashes[i], key_value(locs[i]), appended, err)) {
+                return -1;
+            }
         }
-        CHECK(locs[i] < KEY_LOC_END);
-        struct key_group *g = key_index_group(ix, hashes[i]);
-        if (UNLIKELY(g != NULL)) {
-            key_group_add_unknown(g, locs[i]);
-            continue;
-        }
-        while (UNLIKELY(!key_table_append(&ix->table, hashes[i], key_value(locs[i])))) {
-            if (key_index_make_room(ix, err)) {
+        return 0;
+    }
+    for (uint32_t from = 0; from < count; from += KEY_FIND_PIECE) {
+        uint32_t n = count - from < KEY_FIND_PIECE ? count - from : KEY_FIND_PIECE;
+        order_entries(ix, hashes + from, locs + from, n);
+        for (uint32_t i = 0; i < n; i++) {
+            const struct key_entry *e = &ix->entries[i];
+            if (i + AHEAD < n) {
+                key_table_prefetch(&ix->table, e[AHEAD].hash);
+            }
+            if (put_one(ix, e->hash, e->value, appended, err)) {
                 return -1;
             }
         }
     }
     return 0;
+}
+
+int key_index_put(struct key_index *ix, const uint64_t *hashes, const uint64_t *locs,
+                  uint32_t count, struct err *err) {
+    return put_all(ix, hashes, locs, count, false, err);
+}
+
+int key_index_append(struct key_index *ix, const uint64_t *hashes, const uint64_t *locs,
+                     uint32_t count, struct err *err) {
+    return put_all(ix, hashes, locs, count, true, err);
 }
 
 int key_index_remove(struct key_index *ix, const uint64_t *hashes, uint32_t count,

@@ -42,7 +42,7 @@ struct key_index_config {
     struct files *files;
     const char *dir;       /* the table's own folder of the cache; made if absent */
     uint64_t memory_bytes; /* anonymous memory of all tiers, merging and rebuilding included,
-                              besides file names and collisions; some 4 MiB is the least */
+                              besides file names and collisions; some 6 MiB are the least */
     /* Puts the encoded key of the row at loc; out is empty. Called from any function below that
      * takes an err, but only for rows whose hashes are equal, so next to never. A row that cannot
      * be read yet (its file is still open): end that file first, or fail: the failed call may be

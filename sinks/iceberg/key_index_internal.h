@@ -39,9 +39,13 @@ struct key_table {
     struct key_entry *slots; /* homes + slack; the last one is always empty */
     uint64_t homes, room;
     uint64_t homes_max;
+    unsigned shift; /* homes = homes_max >> shift: it grows four times at a time */
     uint64_t count;
     uint64_t twins; /* entries that stand behind another of their hash */
+    /* Of all locations that were put since it was clear. */
+    uint64_t loc_low, loc_high, loc_or;
 };
+/* While it grows it takes a quarter more than bytes_max. */
 void key_table_init(struct key_table *t, uint64_t bytes_max);
 void key_table_release(struct key_table *t);
 static inline void key_table_prefetch(const struct key_table *t, uint64_t hash) {
@@ -203,8 +207,9 @@ struct key_index {
     struct map *numbers; /* path -> number + 1 */
     uint32_t next_file;
     char *tag;
-    struct key_probe *probes; /* of one piece of a find */
-    struct key_numbers asked; /* of one piece: those of which more than one may live */
+    struct key_probe *probes;  /* of one piece of a find */
+    struct key_entry *entries; /* of one piece of a put */
+    struct key_numbers asked;  /* of one piece: those of which more than one may live */
 };
 enum { KEY_FIND_PIECE = 32768 };
 /* Puts into the memory tier, making room where there is none. */

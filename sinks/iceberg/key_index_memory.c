@@ -9,7 +9,7 @@
 
 #include "sinks/iceberg/key_index_internal.h"
 
-enum { HOMES_FIRST = 1024, SLACK = 1024 };
+enum { HOMES_FIRST = 1024, SLACK = 1024, GROW_SHIFT = 2 };
 
 void key_numbers_add(struct key_numbers *n, uint64_t number) {
     if (n->count == n->cap) {
@@ -34,7 +34,11 @@ void key_table_init(struct key_table *t, uint64_t bytes_max) {
     uint64_t most = bytes_max / sizeof *t->slots;
     *t = (struct key_table){ 0 };
     t->homes_max = most < HOMES_FIRST + SLACK ? HOMES_FIRST : most - SLACK;
-    table_alloc(t, HOMES_FIRST);
+    while (t->homes_max >> (t->shift + GROW_SHIFT) >= HOMES_FIRST) {
+        t->shift += GROW_SHIFT;
+    }
+    table_alloc(t, t->homes_max >> t->shift);
+    t->loc_low = UINT64_MAX;
 }
 
 void key_table_release(struct key_table *t) {
@@ -46,6 +50,17 @@ void key_table_clear(struct key_table *t) {
     memset(t->slots, 0, t->room * sizeof *t->slots);
     t->count = 0;
     t->twins = 0;
+    t->loc_low = UINT64_MAX;
+    t->loc_high = t->loc_or = 0;
+}
+
+static inline void note_loc(struct key_table *t, uint64_t value) {
+    if (LIKELY(value != VALUE_TOMB)) {
+        uint64_t loc = key_value_loc(value);
+        t->loc_low = loc < t->loc_low ? loc : t->loc_low;
+        t->loc_high = loc > t->loc_high ? loc : t->loc_high;
+        t->loc_or |= loc;
+    }
 }
 
 uint64_t key_table_newest(const struct key_table *t, uint64_t hash) {
@@ -59,10 +74,11 @@ uint64_t key_table_newest(const struct key_table *t, uint64_t hash) {
     return s->value;
 }
 
-/* Twice the homes, or as many as there may be; false when the entries do not fit its slack. */
+/* False when the entries do not fit the slack of the larger table. */
 static bool grow(struct key_table *t) {
     struct key_table bigger = *t;
-    table_alloc(&bigger, t->homes > t->homes_max / 2 ? t->homes_max : t->homes * 2);
+    bigger.shift -= GROW_SHIFT;
+    table_alloc(&bigger, t->homes_max >> bigger.shift);
     uint64_t free_at = 0;
     for (uint64_t i = 0; i < t->room; i++) {
         if (!t->slots[i].value) {
@@ -102,11 +118,12 @@ static bool has_room(struct key_table *t) {
     if (LIKELY(t->count < t->homes - t->homes / 4)) {
         return true;
     }
-    return t->homes < t->homes_max && grow(t);
+    return t->shift && grow(t);
 }
 
 bool key_table_set(struct key_table *t, uint64_t hash, uint64_t value) {
     struct key_entry *s = key_table_seek(t, hash);
+    note_loc(t, value);
     if (key_slot_is(s, hash)) {
         while (UNLIKELY(t->twins) && key_slot_is(s + 1, hash)) {
             key_table_erase_at(t, s + 1);
@@ -125,6 +142,7 @@ bool key_table_append(struct key_table *t, uint64_t hash, uint64_t value) {
         return false;
     }
     struct key_entry *s = key_table_seek(t, hash);
+    note_loc(t, value);
     if (LIKELY(!key_slot_is(s, hash))) {
         return insert_at(t, s, hash, value | VALUE_APPENDED);
     }

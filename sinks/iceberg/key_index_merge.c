@@ -197,16 +197,11 @@ static void bounds_add(struct key_shape *b, uint64_t file_low, uint64_t file_hig
 }
 
 static struct key_shape table_bounds(const struct key_table *t) {
-    struct key_shape b = { .file_low = UINT64_MAX };
-    for (uint64_t i = 0; i < t->room; i++) {
-        uint64_t value = t->slots[i].value;
-        if (key_value_lives(value)) {
-            uint64_t loc = key_value_loc(value);
-            bounds_add(&b, KEY_LOC_FILE(loc), KEY_LOC_FILE(loc), KEY_LOC_POS(loc));
-        }
-    }
-    if (b.file_low > b.file_high) {
-        b.file_low = 0;
+    struct key_shape b = { 0 };
+    if (t->loc_low <= t->loc_high) {
+        b.file_low = KEY_LOC_FILE(t->loc_low);
+        b.file_high = KEY_LOC_FILE(t->loc_high);
+        b.pos_high = KEY_LOC_POS(t->loc_or); /* as many bits as the highest */
     }
     return b;
 }
