@@ -23,6 +23,7 @@ struct ice_live_file {
     int32_t spec_id;
     struct ice_partition partition; /* borrowed texts */
     uint32_t manifest;
+    bool gone; /* leaves the table in the commit that is being prepared; for its maker only */
     struct ice_live_delete *dead; /* NULL = no row is */
     struct ice_live_delete
         *dead_too; /* a v2 delete file left beside a vector (upgraded tables); NULL */
