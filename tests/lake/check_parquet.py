@@ -293,10 +293,6 @@ class File:
         return out
 
 
-def page_rows(leaf, cells, first, end):
-    return cells[first:end]
-
-
 def check_pages(file, leaf, chunk, cells, profile):
     """The pages of one chunk: headers, offsets, index. Returns what is wrong."""
     meta = chunk[3]
