@@ -140,5 +140,6 @@ void fault_moment(enum fault_moment moment) {
                sched_suspended(zombie.group)) {
         zombie.suspended = false;
         sched_resume(zombie.group);
+        pause_some(); /* it has time to do its worst */
     }
 }

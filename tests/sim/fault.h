@@ -66,7 +66,7 @@ bool fault_mute(struct err *err);
 bool fault_is_mute(void);
 
 /* A zombie at the worst moment: the group is suspended before its n-th rename that must not
- * replace, and goes on when another one, which has claimed the target since, removes files. */
+ * replace, and goes on before another one, which has claimed the target since, removes files. */
 void fault_suspend_at_rename(unsigned group, unsigned n);
 enum fault_moment { MOMENT_RENAME, MOMENT_UNLINK };
 void fault_moment(enum fault_moment moment);

@@ -8,8 +8,9 @@
 
 extern const struct source_ops faulty_source_ops;            /* over sim_source_ops */
 const struct sink_ops *faulty_sink_ops(enum sink_kind kind); /* over sim_sink_ops(kind) */
-/* This instance is told a damaged position from now on; and what it was told ("" = nothing yet). */
-void faulty_sink_damage(unsigned group);
+/* This instance is told a damaged position from now on, or no more; and what it was told ("" =
+ * nothing yet). */
+void faulty_sink_damage(unsigned group, bool on);
 const char *faulty_sink_damaged(unsigned group);
 struct files *faulty_files(struct disk *disk, unsigned group); /* over disk_files() */
 bool faulty_files_left(unsigned group); /* files that it could not remove, or does not know */

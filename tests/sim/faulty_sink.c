@@ -28,7 +28,9 @@ static struct {
     char what[80];
 } damaged[SIM_GROUPS];
 
-void faulty_sink_damage(unsigned group) { damaged[group].on = true; }
+void faulty_sink_damage(unsigned group, bool on) {
+    damaged[group].on = on || *damaged[group].what; /* who was told once is told again */
+}
 const char *faulty_sink_damaged(unsigned group) { return damaged[group].what; }
 
 static int enter(struct fault *f, const char *call, struct err *err) {

@@ -609,10 +609,14 @@ static void check_whole(const struct oracle_commit *c, uint64_t before) {
 }
 
 bool oracle_rewritten(void) {
-    for (unsigned t = 0; t < o.db->table_count; t++) {
-        unsigned known = o.known[t] ? o.storage[t] : 1; /* that which it was created with */
-        if (o.db->now[t].exists && known != o.db->now[t].storage) {
-            return true;
+    for (unsigned i = 0; i < o.db->log_count; i++) {
+        const struct db_tx *tx = &o.db->txs[o.db->log[i]];
+        for (unsigned n = 0; tx->ddl && n < tx->op_count; n++) {
+            const struct db_op *op = &tx->ops[n];
+            unsigned known = o.known[op->table] ? o.storage[op->table] : 1; /* as it was created */
+            if (op->kind != OP_CREATE && op->kind != OP_DROP && op->storage > known) {
+                return true;
+            }
         }
     }
     return false;

@@ -118,7 +118,7 @@ static void draw_kind(struct instance *i) {
     i->damaged = w.damages && !w.quiet && oracle_seq() && below(2);
     if (i->damaged) {
         w.damages--;
-        faulty_sink_damage(i->group);
+        faulty_sink_damage(i->group, true);
     }
     i->config.rewrite_stops = w.s->rewrite_stops && !w.resnapshot && !w.quiet;
     if (i->config.rewrite_stops) {
@@ -506,6 +506,7 @@ static void end_load(void) {
     for (unsigned i = 0; i < w.count; i++) {
         sched_kill_at(w.instances[i]->group, 0);
         sched_suspend_at(w.instances[i]->group, 0);
+        faulty_sink_damage(w.instances[i]->group, false);
     }
     w.quiet = true;
 }
@@ -581,16 +582,21 @@ static void judge_spill(const struct instance *last) {
     buf_release(&names);
 }
 
+/* It was told to stop, or what it must refuse. */
+static bool is_ending(const struct instance *i) {
+    return i && (i->stop_us || *faulty_sink_damaged(i->group));
+}
+
 /* Everything works: the target must catch up, and the job must end when it is told to. */
 static void quiet_time(void) {
     int64_t deadline = clock_mono_us() + QUIET_US;
     const char *behind = "";
     end_load();
-    while (*(behind = oracle_behind()) || running() > 1 || (survivor() && survivor()->stop_us)) {
+    while (*(behind = oracle_behind()) || running() > 1 || is_ending(survivor())) {
         if (clock_mono_us() >= deadline) {
             sim_fail("liveness", "after %lld s without faults: %s",
                      (long long)(QUIET_US / US_PER_S),
-                     *behind ? behind : "two instances run, or one that was stopped");
+                     *behind ? behind : "two instances run, or one that must end");
         }
         watch();
         sched_pause_us(200 * US_PER_MS);
@@ -614,7 +620,7 @@ static void quiet_time(void) {
         if (!faulty_files_left(last->group)) {
             judge_spill(last);
         }
-    } else if (last) {
+    } else if (last && !last->rival) { /* a rival's end was judged */
         sim_fail("exit", "the job ended with %d %s", last->code, last->err.code);
     }
     if (*(behind = oracle_behind())) {
