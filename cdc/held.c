@@ -22,7 +22,7 @@ void held_release(struct held *h) {
 }
 
 uint32_t held_add(struct held *h, struct batch *take_batch) {
-    CHECK(take_batch->sealed);
+    CHECK(take_batch->sealed && take_batch->txs);
     if (h->count == h->cap) {
         h->cap = h->cap ? h->cap * 2 : 8;
         h->slots = xrealloc(h->slots, h->cap * sizeof(*h->slots));
@@ -30,11 +30,10 @@ uint32_t held_add(struct held *h, struct batch *take_batch) {
     h->slots[h->count] = (struct held_slot){
         .batch = take_batch,
         .schema = schema_ref(take_batch->schema),
-        .txs = take_batch->txs ? txlist_ref(take_batch->txs) : NULL,
+        .txs = txlist_ref(take_batch->txs),
     };
     h->bytes += take_batch->bytes;
-    h->kept += sizeof(struct held_slot);
-    h->kept += take_batch->txs ? take_batch->txs->count * sizeof(struct tx) : 0;
+    h->kept += sizeof(struct held_slot) + take_batch->txs->count * sizeof(struct tx);
     return h->count++;
 }
 

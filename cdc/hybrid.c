@@ -30,16 +30,20 @@
 
 #include <stdlib.h>
 
+void loose_put(struct hybrid *h, uint64_t tx) {
+    if (h->loose_count == h->loose_cap) {
+        h->loose_cap = h->loose_cap ? h->loose_cap * 2 : 256;
+        h->loose = xrealloc(h->loose, h->loose_cap * sizeof(*h->loose));
+    }
+    h->loose[h->loose_count++] = tx;
+}
+
 static void loose_add(struct hybrid *h, const struct txlist *txs) {
     for (uint32_t i = 0; txs && i < txs->count; i++) {
         if (h->loose_count && h->loose[h->loose_count - 1] == txs->at[i].id) {
             continue; /* the transaction that the last segment ended in */
         }
-        if (h->loose_count == h->loose_cap) {
-            h->loose_cap = h->loose_cap ? h->loose_cap * 2 : 256;
-            h->loose = xrealloc(h->loose, h->loose_cap * sizeof(*h->loose));
-        }
-        h->loose[h->loose_count++] = txs->at[i].id;
+        loose_put(h, txs->at[i].id);
     }
     metric_set(h->config.metrics, METRIC_LOOSE, h->loose_count);
 }

@@ -55,7 +55,7 @@ int hybrid_restore(struct hybrid *h, struct logpos applied, struct logpos resume
                    struct err *err);
 /* The catalogue as of W: new tables begin, vanished ones end, rewritten ones begin a new
  * generation, or are an error (FATAL "table_rewritten") where rewrite_stops. First call before the
- * first segment, again whenever it was read anew. */
+ * first segment, again whenever it was read anew. Its entries are usable. */
 int hybrid_catalogue(struct hybrid *h, const struct source_catalogue *catalogue, struct err *err);
 /* Ids of tables that are known and not yet brought into the log by source_ops.capture, and the
  * answer to it. */

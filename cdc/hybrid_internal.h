@@ -105,8 +105,7 @@ void table_start_showing(struct hybrid *h, struct table *t);
 void table_check_complete(struct hybrid *h, struct table *t);
 void table_add_hole(struct hybrid *h, struct table *t, const void *key, size_t len);
 void table_drop_hole(struct hybrid *h, struct table *t, const void *key, size_t len);
-void table_drop_holes(struct hybrid *h, struct table *t, const struct buf *lo,
-                      const struct buf *hi);
+void table_drop_holes(struct hybrid *h, struct table *t); /* all, and the chunks of them */
 
 /* hybrid_lanes.c */
 struct hybrid_chunk *chunk_find(struct hybrid *h, uint64_t id);
@@ -129,3 +128,4 @@ int chunk_emit_rows(struct hybrid *h, struct hybrid_chunk *c, struct batch *take
 
 /* hybrid.c */
 bool held_is_full(const struct hybrid *h); /* and what is held cannot be made less by spilling */
+void loose_put(struct hybrid *h, uint64_t tx);

@@ -7,10 +7,7 @@
 static void emit_snapshot_rows(struct hybrid *h, const struct hybrid_chunk *c,
                                struct batch *take_batch) {
     struct table *t = c->table;
-    if (take_batch->rows == 0) {
-        batch_unref(take_batch);
-        return;
-    }
+    CHECK(take_batch->rows > 0);
     batch_adopt_schema(take_batch, t->current);
     take_batch->generation = t->generation;
     take_batch->backfill = t->generation > 1;
@@ -168,13 +165,13 @@ static int join_range(struct hybrid *h, struct hybrid_chunk *c, struct err *err)
         spans_add(&t->joined, &c->lo, &c->hi);
         spans_remove(&t->again, &c->lo, &c->hi);
     }
+    uint64_t id = c->id, rows = c->row_count;
     if (finish_rows(h, c, was_again, err)) {
         return -1;
     }
-    t->rows_read += c->row_count;
     metric_add(h->config.metrics, METRIC_CHUNKS_JOINED, 1);
-    uint64_t id = c->id;
-    if (chunk_find(h, id)) { /* a hole too many may have restarted the table */
+    if (chunk_find(h, id)) { /* else: a hole restarted the table */
+        t->rows_read += rows;
         chunk_remove(h, c);
     }
     table_check_complete(h, t);

@@ -71,16 +71,15 @@ static void chunk_free(struct hybrid_chunk *c) {
 }
 
 void chunk_remove(struct hybrid *h, struct hybrid_chunk *c) {
-    for (uint32_t i = 0; i < h->chunk_count; i++) {
-        if (h->chunks[i] == c) {
-            memmove(h->chunks + i, h->chunks + i + 1,
-                    (h->chunk_count - i - 1) * sizeof(struct hybrid_chunk *));
-            h->chunk_count--;
-            chunk_free(c);
-            return;
-        }
+    uint32_t i = 0;
+    while (h->chunks[i] != c) {
+        i++;
+        CHECK(i < h->chunk_count);
     }
-    CHECK(!"the chunk is open");
+    memmove(h->chunks + i, h->chunks + i + 1,
+            (h->chunk_count - i - 1) * sizeof(struct hybrid_chunk *));
+    h->chunk_count--;
+    chunk_free(c);
 }
 
 void chunk_give_up(struct hybrid *h, struct hybrid_chunk *c) {
@@ -165,7 +164,7 @@ static void order_init(struct chunk_order *o, uint64_t id, struct table *t) {
 static uint32_t rows_goal(const struct hybrid *h, const struct table *t) {
     uint64_t row_bytes =
         t->rows_estimate ? t->bytes_estimate / t->rows_estimate + 1 : ROW_BYTES_GUESS;
-    uint64_t rows = h->config.chunk_bytes / (row_bytes ? row_bytes : 1);
+    uint64_t rows = h->config.chunk_bytes / row_bytes;
     if (rows > h->config.chunk_rows) {
         rows = h->config.chunk_rows;
     }
@@ -287,9 +286,10 @@ static void order_piece(struct hybrid_chunk *c, struct chunk_order *out) {
 static bool next_whole(struct hybrid *h, struct table *t, struct chunk_order *out) {
     for (uint32_t i = 0; i < h->chunk_count; i++) {
         struct hybrid_chunk *c = h->chunks[i];
-        if (c->table != t || c->kind != KIND_WHOLE) {
+        if (c->table != t) {
             continue;
         }
+        CHECK(c->kind == KIND_WHOLE); /* its holes wait until it is complete */
         if (c->phase != PHASE_FLOWING || c->pieces_taken == c->pieces || !c->export_name[0]) {
             return false;
         }
@@ -407,9 +407,10 @@ enum chunk_verdict hybrid_view(struct hybrid *h, uint64_t id, struct chunk_view 
                                uint32_t pieces) {
     struct hybrid_chunk *c = chunk_find(h, id);
     enum chunk_verdict verdict = CHUNK_DROP;
-    if (!c || c->phase != PHASE_OPEN) {
+    if (!c) {
         goto out;
     }
+    CHECK(c->phase == PHASE_OPEN); /* one lane has it, and it asks until it is told */
     if (take_view->gone) {
         c->table->captured =
             false; /* not opened again before the catalogue says what became of it */
@@ -434,7 +435,7 @@ enum chunk_verdict hybrid_view(struct hybrid *h, uint64_t id, struct chunk_view 
         CHECK(pieces > 0);
         c->pieces = pieces;
         buf_put(&c->bounds, bounds, bounds_len);
-        snprintf(c->export_name, sizeof(c->export_name), "%s", export_name ? export_name : "");
+        snprintf(c->export_name, sizeof(c->export_name), "%s", export_name);
         struct err err = ERR_INIT;
         if (c->table->current->key_count == 0 && drop_seen_later(c, &err)) {
             chunk_give_up(
@@ -451,8 +452,8 @@ out:
 
 enum piece_answer hybrid_piece(struct hybrid *h, uint64_t id, struct chunk_order *out) {
     struct hybrid_chunk *c = chunk_find(h, id);
-    if (!c || c->kind != KIND_WHOLE ||
-        (c->phase == PHASE_FLOWING && c->pieces_taken == c->pieces)) {
+    CHECK(!c || c->kind == KIND_WHOLE);
+    if (!c || (c->phase == PHASE_FLOWING && c->pieces_taken == c->pieces)) {
         return PIECE_NONE;
     }
     if (c->phase != PHASE_FLOWING) {
@@ -469,15 +470,13 @@ bool hybrid_pieces_done(const struct hybrid *h, uint64_t id) {
 
 /* The key of row number `from_end` counted from the last one of the chunk. */
 static void key_from_end(const struct hybrid_chunk *c, uint32_t from_end, struct buf *key) {
-    for (uint32_t i = c->row_batches; i-- > 0;) {
-        if (from_end < c->rows[i]->rows) {
-            int rc = key_put(key, c->rows[i], c->rows[i]->rows - 1 - from_end);
-            CHECK(rc == 0);
-            return;
-        }
+    CHECK(from_end < c->row_count);
+    uint32_t i = c->row_batches - 1;
+    for (; from_end >= c->rows[i]->rows; i--) {
         from_end -= c->rows[i]->rows;
     }
-    CHECK(!"the chunk has so many rows");
+    int rc = key_put(key, c->rows[i], c->rows[i]->rows - 1 - from_end);
+    CHECK(rc == 0);
 }
 
 /* The server must give rows in the order that our encoding has, or a range would miss some. */
@@ -539,10 +538,11 @@ static void keep_rows(struct hybrid_chunk *c, struct batch *take_batch) {
 enum chunk_verdict hybrid_rows(struct hybrid *h, uint64_t id, struct batch *take_batch,
                                struct err *err) {
     struct hybrid_chunk *c = chunk_find(h, id);
-    if (!c || c->phase == PHASE_OPEN || c->phase == PHASE_READ || take_batch->rows == 0) {
+    if (!c) {
         batch_unref(take_batch);
-        return c ? CHUNK_GO : CHUNK_DROP;
+        return CHUNK_DROP;
     }
+    CHECK(c->phase == PHASE_READING || c->phase == PHASE_FLOWING);
     if (c->kind == KIND_WHOLE) {
         c->table->rows_read += take_batch->rows;
         if (chunk_emit_rows(h, c, take_batch, err)) {
@@ -568,9 +568,6 @@ enum chunk_verdict hybrid_rows(struct hybrid *h, uint64_t id, struct batch *take
 
 static void drop_last_row(struct hybrid_chunk *c) {
     uint32_t last = c->row_batches - 1;
-    while (c->rows[last]->rows == 0) {
-        last--;
-    }
     struct batch *b = c->rows[last];
     uint8_t *keep = xcalloc(1, b->rows / 8 + 1);
     for (uint32_t r = 0; r + 1 < b->rows; r++) {
@@ -615,14 +612,9 @@ int hybrid_end(struct hybrid *h, uint64_t id, bool complete, struct err *err) {
         c->pieces_read++;
         return hybrid_join_ready(h, err);
     }
-    if (c->phase != PHASE_READING) {
-        return 0;
-    }
-    if (!complete && c->kind == KIND_RANGE && c->row_count < ROWS_MIN) {
-        chunk_give_up(h, c); /* stopped without rows: nothing can be said of the range */
-        return 0;
-    }
+    CHECK(c->phase == PHASE_READING);
     if (!complete && c->kind == KIND_RANGE) {
+        CHECK(c->row_count >= ROWS_MIN); /* lanes stop for no other reason than these rows */
         end_early(c);
     }
     c->phase = PHASE_READ;

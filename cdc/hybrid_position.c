@@ -66,9 +66,7 @@ static bool is_plain(const struct table *t) {
 }
 
 /* Says nothing beyond "unread". */
-static bool is_unread(const struct table *t) {
-    return t->generation == 1 && !t->begun && !t->gone && t->joined.count == 0;
-}
+static bool is_unread(const struct table *t) { return t->generation == 1 && !t->begun && !t->gone; }
 
 /* What is said of it needs no spans and no keys: one that is gone is read anew if it comes back. */
 static bool is_short(const struct table *t) {
@@ -205,6 +203,25 @@ static int take_u64(const json_t *v, uint64_t *out) {
     return *end ? -1 : 0;
 }
 
+/* The next number of a list of differences, above the last one; *text goes on behind its comma. */
+static int take_step(const char **text, uint64_t *number) {
+    char *end;
+    uint64_t step = **text >= '1' && **text <= '9' ? strtoull(*text, &end, 10) : 0;
+    if (step == 0 || step > UINT64_MAX - *number) {
+        return -1;
+    }
+    *number += step;
+    *text = end + (*end == ',');
+    return *end == ',' ? (**text ? 0 : -1) : (*end ? -1 : 0);
+}
+
+/* True or left out. */
+static int take_flag(const json_t *entry, const char *name, bool *out) {
+    const json_t *v = json_object_get(entry, name);
+    *out = json_is_true(v);
+    return v && !*out ? -1 : 0;
+}
+
 static int nibble(char c) {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
@@ -227,10 +244,13 @@ static int take_hex(const json_t *v, struct buf *out) {
 }
 
 static int take_spans(const json_t *list, struct spans *out) {
+    if (!list) {
+        return 0;
+    }
     struct buf lo, hi;
     buf_init(&lo, KEY_BYTES_MAX);
     buf_init(&hi, KEY_BYTES_MAX);
-    int rc = list && !json_is_array(list) ? -1 : 0;
+    int rc = json_typeof(list) != JSON_ARRAY;
     for (size_t i = 0; rc == 0 && i < json_array_size(list); i++) {
         const json_t *pair = json_array_get(list, i);
         rc = json_array_size(pair) != 2 || take_hex(json_array_get(pair, 0), &lo) ||
@@ -244,12 +264,32 @@ static int take_spans(const json_t *list, struct spans *out) {
     return rc ? -1 : 0;
 }
 
+/* The bounds and keys of a position lie in the key's encoding: they must read back, or they were
+ * written for another key. How many cells it has; -1 = it does not read back. A bound may have
+ * fewer than a key, a hole has all. */
+static int key_cells(const struct schema *s, const struct buf *key) {
+    struct view v = view_of(key->data, key->len);
+    struct buf cell;
+    buf_init(&cell, KEY_BYTES_MAX);
+    int cells = 0;
+    for (uint16_t k = 0; cells >= 0 && k < s->key_count && view_left(&v); k++) {
+        buf_clear(&cell);
+        cells = key_take_cell(&v, &s->columns[s->key[k]].type, &cell) ? -1 : cells + 1;
+    }
+    buf_release(&cell);
+    return view_left(&v) ? -1 : cells;
+}
+
 static int take_holes(struct hybrid *h, struct table *t, const json_t *list) {
+    if (!list) {
+        return 0;
+    }
     struct buf key;
     buf_init(&key, KEY_BYTES_MAX);
-    int rc = list && !json_is_array(list) ? -1 : 0;
+    int rc = json_typeof(list) != JSON_ARRAY;
     for (size_t i = 0; rc == 0 && i < json_array_size(list); i++) {
-        rc = take_hex(json_array_get(list, i), &key);
+        rc = take_hex(json_array_get(list, i), &key) ||
+             key_cells(t->current, &key) != t->current->key_count;
         if (rc == 0) {
             table_add_hole(h, t, key.data, key.len);
         }
@@ -258,25 +298,9 @@ static int take_holes(struct hybrid *h, struct table *t, const json_t *list) {
     return rc;
 }
 
-/* The bounds and keys of a position lie in the key's encoding: they must read back, or they were
- * written for another key. */
-static bool bound_reads(const struct schema *s, const struct buf *bound) {
-    struct view v = view_of(bound->data, bound->len);
-    struct buf cell;
-    buf_init(&cell, KEY_BYTES_MAX);
-    bool good = true;
-    for (uint16_t k = 0; good && k < s->key_count && view_left(&v); k++) {
-        buf_clear(&cell);
-        good = key_take_cell(&v, &s->columns[s->key[k]].type, &cell) == 0;
-    }
-    good = good && view_left(&v) == 0;
-    buf_release(&cell);
-    return good;
-}
-
 static bool spans_read(const struct schema *s, const struct spans *spans) {
     for (uint32_t i = 0; i < spans->count; i++) {
-        if (!bound_reads(s, &spans->at[i].lo) || !bound_reads(s, &spans->at[i].hi)) {
+        if (key_cells(s, &spans->at[i].lo) < 0 || key_cells(s, &spans->at[i].hi) < 0) {
             return false;
         }
     }
@@ -303,13 +327,15 @@ static int restore_table(struct hybrid *h, uint64_t id, const json_t *entry, str
     t->complete = t->begun = false;
     spans_clear(&t->joined);
     t->generation = (uint32_t)json_integer_value(gen);
-    t->begun = json_is_true(json_object_get(entry, "begun"));
-    t->gone = json_is_true(json_object_get(entry, "gone"));
+    bool all, anew = false;
+    if (take_flag(entry, "begun", &t->begun) || take_flag(entry, "gone", &t->gone) ||
+        take_flag(entry, "all", &all)) {
+        return malformed(err, "tables.except.all, gone or begun");
+    }
     if (t->gone) {
         return 0;
     }
-    bool anew = false;
-    if (json_is_true(json_object_get(entry, "all"))) {
+    if (all) {
         joined_all(t);
     } else if (take_spans(json_object_get(entry, "joined"), &t->joined) ||
                take_spans(json_object_get(entry, "again"), &t->again)) {
@@ -320,9 +346,10 @@ static int restore_table(struct hybrid *h, uint64_t id, const json_t *entry, str
     } else if (!spans_read(t->current, &t->joined) || !spans_read(t->current, &t->again)) {
         return malformed(err, "tables.except.joined is not of this key");
     }
-    return !anew && take_holes(h, t, json_object_get(entry, "holes"))
-               ? malformed(err, "tables.except.holes")
-               : 0;
+    if (!anew && take_holes(h, t, json_object_get(entry, "holes"))) {
+        return malformed(err, "tables.except.holes");
+    }
+    return 0;
 }
 
 /* One table, or all of "ids". */
@@ -333,18 +360,14 @@ static int restore_entry(struct hybrid *h, const json_t *entry, struct err *err)
         return take_u64(json_object_get(entry, "id"), &id) ? malformed(err, "tables.except.id")
                                                            : restore_table(h, id, entry, err);
     }
-    while (*text) {
-        char *end = NULL;
-        uint64_t step = *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
-        if (!end || (*end && *end != ',') || step == 0) {
+    do {
+        if (take_step(&text, &id)) {
             return malformed(err, "tables.except.ids");
         }
-        id += step;
         if (restore_table(h, id, entry, err)) {
             return -1;
         }
-        text = *end ? end + 1 : end;
-    }
+    } while (*text);
     return 0;
 }
 
@@ -364,18 +387,10 @@ static void plan_reading(struct table *t) {
 static int restore_loose(struct hybrid *h, const char *text, struct err *err) {
     uint64_t last = 0;
     while (text && *text) {
-        char *end = NULL;
-        uint64_t step = *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
-        if (!end || (*end && *end != ',') || step == 0) {
+        if (take_step(&text, &last)) {
             return malformed(err, "loose");
         }
-        last += step;
-        if (h->loose_count == h->loose_cap) {
-            h->loose_cap = h->loose_cap ? h->loose_cap * 2 : 256;
-            h->loose = xrealloc(h->loose, h->loose_cap * sizeof(*h->loose));
-        }
-        h->loose[h->loose_count++] = last;
-        text = *end ? end + 1 : end;
+        loose_put(h, last);
     }
     return text ? 0 : malformed(err, "loose");
 }
@@ -395,10 +410,10 @@ int hybrid_restore(struct hybrid *h, struct logpos applied, struct logpos resume
     const json_t *tables = json_object_get(root, "tables");
     const json_t *except = json_object_get(tables, "except");
     uint64_t through = 0;
-    int rc =
-        !root || !json_is_array(except) || take_u64(json_object_get(tables, "through"), &through)
-            ? malformed(err, "tables")
-            : 0;
+    int rc = 0;
+    if (!root || !json_is_array(except) || take_u64(json_object_get(tables, "through"), &through)) {
+        rc = malformed(err, "tables");
+    }
     for (uint32_t i = 0; rc == 0 && i < schema_count; i++) {
         if (table_find(h, schemas[i]->table_id)) {
             rc = malformed(err, "two schemas of one table");
@@ -408,6 +423,9 @@ int hybrid_restore(struct hybrid *h, struct logpos applied, struct logpos resume
         if (t->id <= through) {
             joined_all(t);
         }
+    }
+    if (rc == 0 && through && !table_find(h, through)) {
+        rc = malformed(err, "tables.through is in no stored schema");
     }
     for (size_t i = 0; rc == 0 && i < json_array_size(except); i++) {
         rc = restore_entry(h, json_array_get(except, i), err);

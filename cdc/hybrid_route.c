@@ -143,12 +143,12 @@ static enum act route_truncate(struct routing *x) {
     struct table *t = x->t;
     for (uint32_t i = 0; i < x->h->chunk_count; i++) {
         struct hybrid_chunk *c = x->h->chunks[i];
-        if (c->table == t && c->overlay) {
+        if (c->table == t) {
             overlay_truncate(c->overlay);
         }
     }
     bool shown = t->joined.count > 0 || t->again.count > 0;
-    table_drop_holes(x->h, t, &(struct buf){ 0 }, &(struct buf){ 0 });
+    table_drop_holes(x->h, t);
     spans_clear(&t->again);
     return shown ? ACT_KEEP : ACT_DROP;
 }
@@ -249,8 +249,7 @@ static void check_shape(struct hybrid *h, struct table *t, const struct batch *b
         const struct schema *expected = c->schema    ? c->schema
                                         : c->overlay ? overlay_schema(c->overlay)
                                                      : NULL;
-        bool other_rows =
-            expected && expected != b->schema && !schema_same_rows(expected, b->schema);
+        bool other_rows = expected && !schema_same_rows(expected, b->schema);
         bool other_kind = (c->overlay == NULL) != (b->schema->key_count == 0);
         if (c->table == t && (other_rows || other_kind)) {
             h->wants_catalogue = true;
@@ -268,7 +267,7 @@ int hybrid_route(struct hybrid *h, struct batch *take_batch, struct batch **out,
     struct table *t = table_find(h, b->schema->table_id);
     *out = NULL;
     int rc = 0;
-    if (!t || t->gone || b->rows == 0) {
+    if (!t || t->gone) {
         batch_unref(b);
         return 0;
     }
@@ -276,7 +275,7 @@ int hybrid_route(struct hybrid *h, struct batch *take_batch, struct batch **out,
         check_shape(h, t, b);
     }
     if (t->seen != b->schema && !schema_same_rows(t->current, b->schema)) {
-        if (t->begun || t->complete) {
+        if (t->begun) {
             t->unverified = true;
             h->shape_changed = true;
         }
@@ -303,7 +302,7 @@ int hybrid_route(struct hybrid *h, struct batch *take_batch, struct batch **out,
         rc = route_partial(h, t, b, out, err);
         batch_unref(b);
     }
-    if (rc == 0 && *out) {
+    if (*out) {
         batch_adopt_schema(*out, t->current);
         (*out)->generation = generation;
     }

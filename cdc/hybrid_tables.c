@@ -59,18 +59,16 @@ struct table *table_find(struct hybrid *h, uint64_t id) {
     return lo < h->table_count && h->tables[lo]->id == id ? h->tables[lo] : NULL;
 }
 
-/* What is not joined is to be read. */
+/* Nothing is joined: all is to be read. */
 static void todo_rebuild(struct table *t) {
+    CHECK(t->joined.count == 0);
     spans_clear(&t->todo);
     spans_add(&t->todo, &(struct buf){ 0 }, &(struct buf){ 0 });
-    for (uint32_t i = 0; i < t->joined.count; i++) {
-        spans_remove(&t->todo, &t->joined.at[i].lo, &t->joined.at[i].hi);
-    }
     t->cut_asked = t->cut_done = false;
 }
 
 static void take_shape(struct table *t) {
-    t->whole = !t->definition->key_orderable || t->definition->key_count == 0;
+    t->whole = !t->definition->key_orderable; /* without a key it is not */
 }
 
 struct table *table_add(struct hybrid *h, struct schema *definition) {
@@ -122,7 +120,7 @@ void table_restart(struct hybrid *h, struct table *t) {
     t->rows_read = 0;
     spans_clear(&t->joined);
     spans_clear(&t->again);
-    table_drop_holes(h, t, &(struct buf){ 0 }, &(struct buf){ 0 });
+    table_drop_holes(h, t);
     todo_rebuild(t);
     h->shape_changed = true;
 }
@@ -238,7 +236,7 @@ static void too_many_holes(struct hybrid *h, struct table *t) {
     buf_release(&lo);
     t->complete = false;
     t->cut_done = true;
-    table_drop_holes(h, t, &(struct buf){ 0 }, &(struct buf){ 0 });
+    table_drop_holes(h, t);
     h->shape_changed = true;
 }
 
@@ -274,29 +272,24 @@ void table_add_hole(struct hybrid *h, struct table *t, const void *key, size_t l
 }
 
 void table_drop_hole(struct hybrid *h, struct table *t, const void *key, size_t len) {
-    if (map_remove(t->holes, key, len)) {
-        t->hole_bytes -= len;
-        h->holes--;
-        h->hole_bytes -= len;
-        metric_set(h->config.metrics, METRIC_HOLES, h->holes);
-    }
+    void *was = map_remove(t->holes, key, len);
+    CHECK(was);
+    t->hole_bytes -= len;
+    h->holes--;
+    h->hole_bytes -= len;
+    metric_set(h->config.metrics, METRIC_HOLES, h->holes);
 }
 
-void table_drop_holes(struct hybrid *h, struct table *t, const struct buf *lo,
-                      const struct buf *hi) {
+void table_drop_holes(struct hybrid *h, struct table *t) {
+    for (uint32_t i = h->chunk_count; i-- > 0;) {
+        if (h->chunks[i]->table == t && h->chunks[i]->kind == KIND_EXACT) {
+            chunk_remove(h, h->chunks[i]);
+        }
+    }
     const void *key;
     size_t len;
     for (size_t at = 0; map_next(t->holes, &at, &key, &len, NULL);) {
-        if (span_holds(lo, hi, key, len)) {
-            for (uint32_t i = h->chunk_count; i-- > 0;) {
-                struct hybrid_chunk *c = h->chunks[i];
-                if (c->table == t && c->kind == KIND_EXACT &&
-                    key_cmp(c->lo.data, c->lo.len, key, len) == 0) {
-                    chunk_remove(h, c);
-                }
-            }
-            table_drop_hole(h, t, key, len);
-        }
+        table_drop_hole(h, t, key, len);
     }
 }
 
@@ -316,7 +309,7 @@ static struct table *namesake(struct hybrid *h, const struct schema *s) {
 
 static void table_end(struct hybrid *h, struct table *t) {
     end_chunks(h, t);
-    table_drop_holes(h, t, &(struct buf){ 0 }, &(struct buf){ 0 });
+    table_drop_holes(h, t);
     t->gone = true;
     h->shape_changed = true;
     h->schemas_changed = true;
@@ -440,7 +433,7 @@ static bool in_catalogue(const struct source_catalogue *c, uint64_t id) {
             hi = mid;
         }
     }
-    return lo < c->count && c->tables[lo].schema->table_id == id && c->tables[lo].usable;
+    return lo < c->count && c->tables[lo].schema->table_id == id;
 }
 
 int hybrid_catalogue(struct hybrid *h, const struct source_catalogue *catalogue, struct err *err) {
@@ -457,9 +450,7 @@ int hybrid_catalogue(struct hybrid *h, const struct source_catalogue *catalogue,
     tables_end(h);
     for (uint32_t k = 0; k < catalogue->count; k++) {
         const struct source_table *entry = &catalogue->tables[k];
-        if (!entry->usable) {
-            continue;
-        }
+        CHECK(entry->usable); /* control leaves the others out */
         struct table *t = table_find(h, entry->schema->table_id);
         if (t) {
             if (table_known(h, t, entry, catalogue->defined_at, err)) {
@@ -490,11 +481,10 @@ void hybrid_captured(struct hybrid *h, const uint64_t *ids, uint32_t count, uint
                      struct logpos from) {
     for (uint32_t i = 0; i < count; i++) {
         struct table *t = table_find(h, ids[i]);
-        if (t && !t->captured) {
-            t->captured = true;
-            t->see_from_tx = see_from_tx;
-            t->captured_from = from;
-        }
+        CHECK(t);
+        t->captured = true;
+        t->see_from_tx = see_from_tx;
+        t->captured_from = from;
     }
 }
 

@@ -154,7 +154,7 @@ void overlay_truncate(struct overlay *o) {
 void overlay_cut(struct overlay *o, const struct buf *hi) {
     const void *key;
     size_t len;
-    for (size_t at = 0; hi->len && map_next(o->entries, &at, &key, &len, NULL);) {
+    for (size_t at = 0; map_next(o->entries, &at, &key, &len, NULL);) {
         if (key_cmp(key, len, hi->data, hi->len) >= 0) {
             map_remove(o->entries, key, len);
         }

@@ -153,12 +153,9 @@ bool spans_all(const struct spans *s) {
     return s->count == 1 && s->at[0].lo.len == 0 && s->at[0].hi.len == 0;
 }
 
-bool spans_take_first(struct spans *s, struct buf *lo, struct buf *hi) {
-    if (s->count == 0) {
-        return false;
-    }
+void spans_take_first(struct spans *s, struct buf *lo, struct buf *hi) {
+    CHECK(s->count > 0);
     span_copy_bound(lo, &s->at[0].lo);
     span_copy_bound(hi, &s->at[0].hi);
     erase_at(s, 0);
-    return true;
 }

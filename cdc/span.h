@@ -25,8 +25,8 @@ void spans_copy(struct spans *dst, const struct spans *src);
 /* The range that holds the key, or NULL. */
 const struct span *spans_find(const struct spans *s, const void *key, size_t len);
 bool spans_all(const struct spans *s); /* one range without ends */
-/* Takes the first range out; false if there is none. lo and hi are initialised by the callee. */
-bool spans_take_first(struct spans *s, struct buf *lo, struct buf *hi);
+/* Takes the first range out; there is one. lo and hi are initialised by the callee. */
+void spans_take_first(struct spans *s, struct buf *lo, struct buf *hi);
 
 /* Is lo <= key < hi? */
 bool span_holds(const struct buf *lo, const struct buf *hi, const void *key, size_t len);

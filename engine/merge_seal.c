@@ -88,14 +88,9 @@ static int build_position(struct merge *m, struct buf *to, struct err *err) {
                       hybrid_resume(m->h), run->see_from_tx, err)) {
         return -1;
     }
-    size_t comma = to->len;
     buf_putc(to, ',');
-    size_t before = to->len;
-    if (hybrid_put_position(m->h, to, POSITION_BYTES_MAX - before - 1)) {
+    if (hybrid_put_position(m->h, to, POSITION_BYTES_MAX - to->len - 1)) {
         return 1;
-    }
-    if (to->len == before) {
-        to->len = comma;
     }
     position_close(to);
     return 0;

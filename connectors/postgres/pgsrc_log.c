@@ -290,6 +290,7 @@ static int open_stream(struct pgsrc_log *log, struct err *err) {
     struct pgsrc_pgoutput_calls calls;
     pgsrc_relations_calls(log->relations, &calls);
     log->decoder = pgsrc_pgoutput_new(&calls);
+    pgsrc_pgoutput_row_max(log->decoder, (size_t)s->env->row_bytes_max);
     pgsrc_pgoutput_widen_from(log->decoder, now.xmax);
     /* A slot's first keep-alives may name its restart_lsn, which lies below. */
     pgsrc_pgoutput_progress(log->decoder, log->from);
@@ -298,7 +299,7 @@ static int open_stream(struct pgsrc_log *log, struct err *err) {
     bool binary = strcmp(opts_text(s->addr.opts, "binary"), "off") != 0 &&
                   pgsrc_relations_binary(log->relations);
     pgsrc_relations_expect_binary(log->relations, binary);
-    /* A change with identity FULL carries two rows. */
+    /* A change with identity FULL carries two rows, each of which the decoder measures. */
     log->wire = pgsrc_wire_new(log->session, 2 * (size_t)s->env->row_bytes_max + ROW_SLACK);
     if (take_slot(log, binary, timeout, err)) {
         return -1;

@@ -35,6 +35,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     pgk_add_type(&k, 20001, 'd', 1700, (10 << 16 | 2) + 4, 0, '-');
     buf_init(&out, SIZE_MAX);
     struct pgsrc_pgoutput *d = pgsrc_pgoutput_new(&calls);
+    if (mode & 4) {
+        pgsrc_pgoutput_row_max(d, 64);
+    }
     uint16_t len;
     const uint8_t *p;
     while (take_u16be(&in, &len) == 0 && take_bytes(&in, len, &p) == 0) {

@@ -10,6 +10,8 @@ from type_values import BINARY, SETUP, TEXT
 from values import PINNED, FormError, changelog_lines, server_text
 
 TIMEOUT = 240
+SCALES_OF_15 = ("numeric(3,-2)", "numeric(3,5)")  # 14 knows no scale below 0 or above the precision
+INTERVAL_OF_15 = "2562047788"  # hours that 14 does not read
 
 
 def truth(session, table, out, order="id"):
@@ -89,7 +91,7 @@ def phases(t, types, runs):
         t.equal("%s %s stop" % (pg(t), run), job.terminate(), 0)
         t.equal("%s %s catches up" % (pg(t), run), t.once(url(database, **runs[run]), folder.sink + "?job=types_" + run).code, 0)
         said = job.stderr_text()
-        t.check("%s %s form of the log" % (pg(t), run), ("values=binary" if run == "stream" and types is BINARY else
+        t.check("%s %s form of the log" % (pg(t), run), ("values=binary" if run == "stream" and types is not TEXT else
             "values=text") in said, said[:600])
         tables_lines = changelog_lines(folder)
         for table, entry, first, late, new in zip(tables, types, before, inserted, updated):
@@ -108,7 +110,11 @@ def pg(t):
 
 
 def case_binary(t):
-    phases(t, BINARY, {"stream": {}, "stream_text": {"binary": "off"}})
+    types = BINARY
+    if t.server.version() < 15:
+        types = [entry[:4] + ([value for value in entry[4] if INTERVAL_OF_15 not in value],) for entry in BINARY
+                 if entry[2] not in SCALES_OF_15]
+    phases(t, types, {"stream": {}, "stream_text": {"binary": "off"}})
 
 
 def case_text(t):

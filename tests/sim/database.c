@@ -12,9 +12,11 @@
 
 void db_init(struct db *db, enum db_flavour flavour, unsigned keys) {
     CHECK(keys <= DB_KEYS);
-    *db = (struct db){
-        .flavour = flavour, .keys = keys, .next_xid = 700, .end = 1000, .flushed = 1000
-    };
+    memset(db, 0, sizeof *db); /* too large for a compound literal on a fiber's stack */
+    db->flavour = flavour;
+    db->keys = keys;
+    db->next_xid = 700;
+    db->end = db->flushed = 1000;
 }
 
 static uint64_t advance(struct db *db) {
@@ -433,6 +435,12 @@ void db_state_seen(const struct db *db, unsigned table, const struct snapshot *s
     }
 }
 
+bool db_carried(const struct db *db, const struct db_op *op) {
+    const struct db_table *t = &db->tables[op->table];
+    return op->kind <= OP_TRUNCATE &&
+           (db->flavour != DB_XID || (t->captured && op->pos >= t->captured_from));
+}
+
 int db_find_table(const struct db *db, uint64_t id) {
     for (unsigned t = 0; t < db->table_count; t++) {
         if (db->tables[t].id == id) {
@@ -489,15 +497,16 @@ size_t db_key_text(const struct db *db, unsigned table, int32_t k, char *out, si
         return 0;
     }
     size_t len = (size_t)snprintf(out, max, "%04d", k);
-    memset(out + len, '.', DB_KEY_MAX - len);
-    return DB_KEY_MAX;
+    memset(out + len, '.', db->tables[table].long_keys - len);
+    return db->tables[table].long_keys;
 }
 
 size_t db_text(const struct db *db, int32_t v, char *out, size_t max) {
     size_t len = (size_t)snprintf(out, max, "%d", v);
     if (db->fat && v % 3 != 0) {
-        memset(out + len, '.', max - len);
-        len = max;
+        CHECK(db->fat <= max);
+        memset(out + len, '.', db->fat - len);
+        len = db->fat;
     }
     return len;
 }

@@ -13,7 +13,7 @@
 #include "cdc/position.h"
 #include "cdc/schema.h"
 
-#define DB_TABLES 12u
+#define DB_TABLES 24u
 #define DB_KEYS 160u  /* room; db->keys are in use */
 #define DB_COLUMNS 7u /* k a t b1..b4 */
 #define DB_OPS 90u
@@ -63,7 +63,9 @@ struct db_table {
     char name[16];
     enum db_kind kind;
     bool full, bank;
-    bool long_keys; /* text in byte order: a few of them fill a position */
+    unsigned
+        long_keys; /* bytes of a text in byte order: a few of them fill a position; 0 = integers
+                    */
     bool captured;
     uint64_t captured_from;
 };
@@ -89,7 +91,7 @@ struct db {
     unsigned readers[DB_TABLES];           /* lanes that hold the lock of a SELECT */
     int32_t serial;
     unsigned keys;
-    bool fat; /* long texts */
+    size_t fat; /* bytes of a long text; 0 = there are none */
 };
 
 void db_init(struct db *db, enum db_flavour flavour, unsigned keys);
@@ -123,7 +125,8 @@ bool db_prepared_pending(
 void db_state_at(const struct db *db, unsigned table, uint64_t offset, struct db_state *out);
 void db_state_seen(const struct db *db, unsigned table, const struct snapshot *s,
                    struct db_state *out);
-int db_find_table(const struct db *db, uint64_t id); /* -1: none */
+bool db_carried(const struct db *db, const struct db_op *op); /* is it in the log? */
+int db_find_table(const struct db *db, uint64_t id);          /* -1: none */
 bool db_can_ddl(const struct db *db, unsigned table, const struct db_tx *tx);
 
 /* Offsets and positions. */
@@ -136,5 +139,5 @@ struct schema *db_schema(const struct db *db, unsigned table, uint8_t columns, u
 size_t db_text(const struct db *db, int32_t v, char *out, size_t max);
 /* Text of a key, or 0 where keys are integers. */
 size_t db_key_text(const struct db *db, unsigned table, int32_t k, char *out, size_t max);
-#define DB_KEY_MAX 600u
+#define DB_KEY_MAX 1500u
 #define DB_TEXT_MAX (400u << 10)

@@ -9,6 +9,11 @@ static struct fault_plan plan;
 static unsigned count;
 static unsigned long calls;
 static bool on;
+static int64_t mute_until_us;
+static struct {
+    unsigned group, renames; /* 0 = nobody */
+    bool suspended;
+} zombie;
 
 void fault_plan(const struct fault_plan *p) {
     plan = *p;
@@ -29,9 +34,9 @@ static bool is_slow(void) { return on && sim_chance(STREAM_FAULT, plan.delay_per
 static void pause_some(void) { sched_pause_us(1000 + sim_below(STREAM_FAULT, 3000000)); }
 
 static enum fault_kind one_of(unsigned kinds) {
-    enum fault_kind found[8];
+    enum fault_kind found[9];
     unsigned n = 0;
-    for (unsigned bit = 1; bit <= FAULT_CONFLICT; bit *= 2) {
+    for (unsigned bit = 1; bit <= FAULT_ROT; bit *= 2) {
         if (kinds & bit) {
             found[n++] = (enum fault_kind)bit;
         }
@@ -55,6 +60,8 @@ static int fail(const struct fault *f, struct err *err) {
         return err_set(err, ERR_RETRY, "disk_full", "%s: injected", f->call);
     case FAULT_STUCK:
         return err_set(err, ERR_REWIND, "disk_full", "%s: injected", f->call);
+    case FAULT_ROT:
+        return 0;
     case FAULT_IO:
         break;
     }
@@ -100,5 +107,39 @@ void fault_slow(const char *call) {
     sched_yield(call);
     if (is_slow()) {
         pause_some();
+    }
+}
+
+bool fault_mute(struct err *err) {
+    if (!on || !plan.mutes || sim_below(STREAM_FAULT, 4)) {
+        return false;
+    }
+    plan.mutes--;
+    count++;
+    mute_until_us = clock_mono_us() + (30 + sim_below(STREAM_FAULT, 150)) * US_PER_S;
+    sim_note("the target is mute");
+    err_set(err, ERR_RETRY, "answer_lost", "commit: injected");
+    return true;
+}
+
+bool fault_is_mute(void) { return on && clock_mono_us() < mute_until_us; }
+
+void fault_suspend_at_rename(unsigned group, unsigned n) {
+    zombie.group = group;
+    zombie.renames = n;
+    zombie.suspended = false;
+}
+
+void fault_moment(enum fault_moment moment) {
+    unsigned group = sched_group();
+    if (moment == MOMENT_RENAME && on && group == zombie.group && zombie.renames &&
+        --zombie.renames == 0) {
+        sched_suspend_at(group, 1); /* that is, at its next yield */
+        zombie.suspended = true;
+    } else if (moment == MOMENT_UNLINK && zombie.suspended && group != zombie.group &&
+               sched_suspended(zombie.group)) {
+        zombie.suspended = false;
+        sched_resume(zombie.group);
+        pause_some(); /* it has time to do its worst */
     }
 }

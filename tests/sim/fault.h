@@ -27,6 +27,7 @@ enum fault_kind {
     FAULT_IO = 32,        /* io_error */
     FAULT_LATE = 64,      /* of a commit: answered UNKNOWN, and under way for longer */
     FAULT_CONFLICT = 128, /* of a commit: the target says that it stands elsewhere */
+    FAULT_ROT = 256,      /* of a read: it works, and a byte is not the one that was written */
 };
 #define FAULT_SESSION ((unsigned)FAULT_RETRY | FAULT_REWIND)
 
@@ -43,6 +44,7 @@ struct fault_plan {
     unsigned max;     /* faults in all */
     unsigned long at; /* only this call of any door, 0 = by probability */
     unsigned delay_permille;
+    unsigned mutes;
 };
 void fault_plan(const struct fault_plan *plan);
 void fault_stop(void); /* from now on everything works */
@@ -59,3 +61,12 @@ int fault_leave(struct fault *f, int rc, struct err *err);
 bool fault_lost(enum fault_door door, const char *call, bool may_be_lost);
 /* A yield point within a call, perhaps a long one. */
 void fault_slow(const char *call);
+/* A commit's answer is lost, and for a minute or three the target cannot say whether it has it. */
+bool fault_mute(struct err *err);
+bool fault_is_mute(void);
+
+/* A zombie at the worst moment: the group is suspended before its n-th rename that must not
+ * replace, and goes on before another one, which has claimed the target since, removes files. */
+void fault_suspend_at_rename(unsigned group, unsigned n);
+enum fault_moment { MOMENT_RENAME, MOMENT_UNLINK };
+void fault_moment(enum fault_moment moment);

@@ -17,7 +17,12 @@ struct faulty_files {
 struct faulty_file {
     struct file base;
     struct file *inner;
+    bool spool; /* of a spill file: it knows its bytes by their hash */
 };
+static bool left[SIM_GROUPS];
+
+bool faulty_files_left(unsigned group) { return left[group]; }
+
 static struct files *inner(struct files *f) { return ((struct faulty_files *)f)->inner; }
 static struct file *inner_file(struct file *f) { return ((struct faulty_file *)f)->inner; }
 
@@ -58,9 +63,19 @@ static enum files_result faulty_create_excl(struct files *d, const char *path, s
                                             struct err *err) {
     struct fault f;
     struct file *file = NULL;
-    return enter(&f, "create", DISK, FAULT_IO, err)
-               ? FILES_FAILED
-               : opened(&f, files_create_excl(inner(d), path, &file, err), &file, out, err);
+    enum files_result result =
+        enter(&f, "create", DISK, FAULT_IO, err)
+            ? FILES_FAILED
+            : opened(&f, files_create_excl(inner(d), path, &file, err), &file, out, err);
+    left[sched_group()] = left[sched_group()] || (result == FILES_FAILED && f.after);
+    return result;
+}
+static enum files_result of_spool(const char *path, enum files_result result, struct file **out) {
+    size_t len = strlen(path);
+    if (result == FILES_OK) {
+        ((struct faulty_file *)*out)->spool = len > 6 && strcmp(path + len - 6, ".spool") == 0;
+    }
+    return result;
 }
 static enum files_result faulty_open_read(struct files *d, const char *path, struct file **out,
                                           struct err *err) {
@@ -68,7 +83,9 @@ static enum files_result faulty_open_read(struct files *d, const char *path, str
     struct file *file = NULL;
     return enter(&f, "open", FAULT_IO, FAULT_IO, err)
                ? FILES_FAILED
-               : opened(&f, files_open_read(inner(d), path, &file, err), &file, out, err);
+               : of_spool(path,
+                          opened(&f, files_open_read(inner(d), path, &file, err), &file, out, err),
+                          out);
 }
 static enum files_result faulty_open_lock(struct files *d, const char *path, struct file **out,
                                           struct err *err) {
@@ -95,9 +112,15 @@ static int faulty_write(struct file *file, const void *p, size_t n, struct err *
 static int faulty_read_at(struct file *file, uint64_t off, void *p, size_t n, size_t *got,
                           struct err *err) {
     struct fault f;
-    return enter(&f, "read", FAULT_IO, FAULT_IO, err)
-               ? -1
-               : fault_leave(&f, file_read_at(inner_file(file), off, p, n, got, err), err);
+    unsigned rot = ((struct faulty_file *)file)->spool ? FAULT_ROT : 0;
+    if (enter(&f, "read", FAULT_IO, FAULT_IO | rot, err)) {
+        return -1;
+    }
+    int rc = fault_leave(&f, file_read_at(inner_file(file), off, p, n, got, err), err);
+    if (rc == 0 && f.kind == FAULT_ROT && *got) {
+        ((char *)p)[sim_below(STREAM_FAULT, (unsigned)*got)] ^= 1;
+    }
+    return rc;
 }
 static int faulty_sync(struct file *file, struct err *err) {
     struct fault f;
@@ -122,6 +145,7 @@ static void faulty_close(struct file *file) {
 static enum files_result faulty_rename_new(struct files *d, const char *from, const char *to,
                                            struct err *err) {
     struct fault f;
+    fault_moment(MOMENT_RENAME);
     return enter(&f, "rename_new", FAULT_IO, FAULT_IO, err)
                ? FILES_FAILED
                : leave(&f, files_rename_new(inner(d), from, to, err), err);
@@ -129,15 +153,19 @@ static enum files_result faulty_rename_new(struct files *d, const char *from, co
 static enum files_result faulty_rename_over(struct files *d, const char *from, const char *to,
                                             struct err *err) {
     struct fault f;
+    fault_moment(MOMENT_RENAME);
     return enter(&f, "rename_over", FAULT_IO, FAULT_IO, err)
                ? FILES_FAILED
                : leave(&f, files_rename_over(inner(d), from, to, err), err);
 }
 static enum files_result faulty_unlink(struct files *d, const char *path, struct err *err) {
     struct fault f;
-    return enter(&f, "unlink", FAULT_IO, FAULT_IO, err)
-               ? FILES_FAILED
-               : leave(&f, files_unlink(inner(d), path, err), err);
+    fault_moment(MOMENT_UNLINK);
+    enum files_result result = enter(&f, "unlink", FAULT_IO, FAULT_IO, err)
+                                   ? FILES_FAILED
+                                   : leave(&f, files_unlink(inner(d), path, err), err);
+    left[sched_group()] = left[sched_group()] || result == FILES_FAILED;
+    return result;
 }
 static int faulty_sync_dir(struct files *d, const char *path, struct err *err) {
     struct fault f;

@@ -3,8 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/damage.h"
 #include "tests/sim/fault.h"
 #include "tests/sim/faulty.h"
+#include "tests/sim/oracle.h"
+#include "tests/sim/sched.h"
 
 struct faulty_sink {
     struct sink base;
@@ -20,6 +23,15 @@ static struct sink_writer *inner_writer(struct sink_writer *w) {
 }
 static const struct sink_ops *of; /* the target of this run: one a process */
 static struct sink_ops made;
+static struct {
+    bool on;
+    char what[80];
+} damaged[SIM_GROUPS];
+
+void faulty_sink_damage(unsigned group, bool on) {
+    damaged[group].on = on || *damaged[group].what; /* who was told once is told again */
+}
+const char *faulty_sink_damaged(unsigned group) { return damaged[group].what; }
 
 static int enter(struct fault *f, const char *call, struct err *err) {
     return fault_enter(f, FAULT_SINK, call, FAULT_SESSION, FAULT_SESSION, err);
@@ -64,6 +76,12 @@ static int told(struct fault *f, int rc, struct sink_state *out, struct err *err
         }
         return -1;
     }
+    unsigned group = sched_group();
+    if (damaged[group].on && out->position) {
+        damage_state(out, damaged[group].what, sizeof damaged[group].what);
+        oracle_mistrust(group);
+        sim_note("damaged: %s", damaged[group].what);
+    }
     return 0;
 }
 static int faulty_peek(struct sink *s, struct sink_state *out, struct err *err) {
@@ -97,12 +115,19 @@ static enum commit_outcome faulty_commit(struct sink *s, const struct commit_req
                                                                : COMMIT_FAILED;
     }
     enum commit_outcome outcome = of->commit(inner(s), req, err);
+    if (outcome == COMMITTED && fault_mute(err)) {
+        return COMMIT_UNKNOWN;
+    }
     return fault_leave(&f, outcome, err) == (int)outcome ? outcome : COMMIT_UNKNOWN;
 }
 static enum resolve_outcome faulty_resolve(struct sink *s, const struct commit_request *req,
                                            struct err *err) {
     struct fault f;
     unsigned kinds = FAULT_SESSION | FAULT_UNKNOWN;
+    if (fault_is_mute()) {
+        sched_yield("resolve");
+        return RESOLVE_UNKNOWN;
+    }
     if (fault_enter(&f, FAULT_COMMIT, "resolve", kinds, kinds, err)) {
         return f.kind == FAULT_UNKNOWN ? RESOLVE_UNKNOWN : RESOLVE_FAILED;
     }

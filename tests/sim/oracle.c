@@ -51,6 +51,8 @@ static struct {
     const struct metrics *metrics[SIM_GROUPS];
     size_t budget[SIM_GROUPS];
     bool lenient; /* ranges may be read again: rows arrive as upserts */
+    bool never;   /* nothing is read: rows that were there before arrive when they change */
+    bool mistrusted[SIM_GROUPS], rewrite_stops[SIM_GROUPS];
     char behind[200];
 } o;
 
@@ -65,6 +67,9 @@ void oracle_watch_channels(unsigned group, const struct metrics *metrics, size_t
 }
 
 uint64_t oracle_applied(void) { return o.applied; }
+void oracle_mistrust(unsigned group) { o.mistrusted[group] = true; }
+void oracle_rewrite_stops(unsigned group) { o.rewrite_stops[group] = true; }
+void oracle_snapshot_never(void) { o.never = o.lenient = true; }
 
 static struct target_table *table_of(const char *label) {
     for (unsigned i = 0; i < o.count; i++) {
@@ -121,7 +126,7 @@ static void bag_remove(struct target_table *t, const struct event_row *row, cons
             return;
         }
     }
-    if (t->rewritten) {
+    if (t->rewritten || o.never) {
         return;
     }
     sim_fail("doubled", "%s at %llu: a keyless row is taken out that is not there", t->label,
@@ -394,6 +399,19 @@ static bool has_hole(const json_t *holes, const char *key) {
     return false;
 }
 
+/* Is an entry, of one table or of several, of this one too? */
+static bool is_of(const json_t *entry, uint64_t id) {
+    const char *ids = json_string_value(json_object_get(entry, "ids"));
+    uint64_t number = 0;
+    for (char *end; ids && *ids; ids = end + (*end == ',')) {
+        number += strtoull(ids, &end, 10);
+        if (number == id) {
+            return true;
+        }
+    }
+    return !number && strtoull(json_string_value(json_object_get(entry, "id")), NULL, 10) == id;
+}
+
 static struct stored_table stored_of(json_t *position, uint64_t id) {
     json_t *tables = json_object_get(position, "tables"),
            *except = json_object_get(tables, "except");
@@ -403,7 +421,7 @@ static struct stored_table stored_of(json_t *position, uint64_t id) {
     };
     for (size_t i = 0; i < json_array_size(except); i++) {
         json_t *e = json_array_get(except, i);
-        if (strtoull(json_string_value(json_object_get(e, "id")), NULL, 10) == id) {
+        if (is_of(e, id)) {
             s = (struct stored_table){ .listed = true,
                                        .all = json_is_true(json_object_get(e, "all")),
                                        .entry = e,
@@ -440,14 +458,21 @@ static void check_table(unsigned t, const struct oracle_commit *c, json_t *posit
     struct stored_table stored = stored_of(position, table->id);
     struct db_state s;
     db_state_at(o.db, t, o.applied, &s);
-    if (!o.known[t] || stored.gone || !s.exists || !o.db->now[t].exists) {
-        return; /* dropped, now or soon */
-    }
     struct target_table *target = table_of(label);
+    if (stored.gone && target->consistent_id == table->id) {
+        target->consistent = false;
+    }
+    if (!o.known[t] || stored.gone || !s.exists || !o.db->now[t].exists) {
+        return; /* dropped, now or soon, or no longer selected */
+    }
     bool inconsistent = in_list(label, c);
     bool known = storage_known(t, &s);
     bool in_target = stored.generation == target->generation;
-    if (table->kind == DB_KEYLESS) {
+    if (o.never && inconsistent) {
+        sim_fail("state", "%s is inconsistent, and nothing is read", target->label);
+    } else if (o.never) {
+        known = false; /* only its history is */
+    } else if (table->kind == DB_KEYLESS) {
         if (!inconsistent && known) {
             compare_bag(target, &s);
         }
@@ -500,7 +525,8 @@ static void check_history(unsigned t, struct target_table *target, const struct 
             continue;
         }
         for (unsigned op = 0; op < tx->op_count; op++) {
-            if (tx->ops[op].table != t || tx->ops[op].kind > OP_TRUNCATE) {
+            if (tx->ops[op].table != t || tx->ops[op].kind > OP_TRUNCATE ||
+                (o.never && !db_carried(o.db, &tx->ops[op]))) {
                 continue;
             }
             while (at < c->events->count && (strcmp(c->events->at[at].label, target->label) != 0 ||
@@ -531,7 +557,7 @@ static void check_history(unsigned t, struct target_table *target, const struct 
 
 static void check_bank(void) {
     int64_t sum = 0, want = 0;
-    for (unsigned t = 0; t < o.db->table_count; t++) {
+    for (unsigned t = 0; !o.never && t < o.db->table_count; t++) {
         char label[32];
         if (!o.db->tables[t].bank) {
             continue;
@@ -582,12 +608,41 @@ static void check_whole(const struct oracle_commit *c, uint64_t before) {
     }
 }
 
+bool oracle_rewritten(void) {
+    for (unsigned i = 0; i < o.db->log_count; i++) {
+        const struct db_tx *tx = &o.db->txs[o.db->log[i]];
+        for (unsigned n = 0; tx->ddl && n < tx->op_count; n++) {
+            const struct db_op *op = &tx->ops[n];
+            unsigned known = o.known[op->table] ? o.storage[op->table] : 1; /* as it was created */
+            if (op->kind != OP_CREATE && op->kind != OP_DROP && op->storage > known) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool was_consistent(int t) {
+    for (unsigned i = 0; i < o.count; i++) {
+        if (o.tables[i].consistent && o.tables[i].consistent_id == o.db->tables[t].id) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void learn_schemas(const struct oracle_commit *c) {
     for (uint32_t i = 0; i < c->schema_count; i++) {
         int t = db_find_table(o.db, c->schemas[i]->table_id);
         CHECK(t >= 0);
+        unsigned storage = (unsigned)atoi(c->schemas[i]->storage);
+        if (o.rewrite_stops[c->group] && o.known[t] && o.storage[t] != storage &&
+            was_consistent(t)) {
+            sim_fail("rewrite", "%s was rewritten, and with on_rewrite=stop goes on",
+                     o.db->tables[t].name);
+        }
         o.known[t] = true;
-        o.storage[t] = (unsigned)atoi(c->schemas[i]->storage);
+        o.storage[t] = storage;
     }
 }
 
@@ -606,6 +661,10 @@ static void mark_rewritten(bool again) {
 }
 
 static void check_numbers(const struct oracle_commit *c) {
+    if (o.mistrusted[c->group] && !c->found) {
+        sim_fail("damage", "commit %llu builds on a position that was damaged",
+                 (unsigned long long)c->seq);
+    }
     if (o.any && c->seq != o.seq + 1 && c->seq != o.seq) {
         sim_fail("seq", "commit %llu after %llu", (unsigned long long)c->seq,
                  (unsigned long long)o.seq);
@@ -709,6 +768,7 @@ void oracle_recovered(const char *text) {
                                                   .epoch = o.epoch,
                                                   .seq = o.seq,
                                                   .group = oracle_claimer(o.epoch),
+                                                  .found = true,
                                                   .events = &none });
     }
     json_decref(position);

@@ -14,6 +14,8 @@
  *   position    the stored position reads back and never goes back
  *   retry       a commit that is tried again says the same (sinks.c)
  *   token, dedupe, version   what those targets demand (sinks_kinds.c)
+ *   damage      nobody commits who was told a damaged position
+ *   rewrite     with on_rewrite=stop no rewritten table goes on
  *   channels    bytes in channels stay within the budget
  *   durable     what was committed survives any crash
  *
@@ -30,6 +32,7 @@ struct oracle_commit {
     uint32_t schema_count;
     uint64_t epoch, seq;
     unsigned group; /* who committed */
+    bool found;     /* it stood when an instance came: made by an earlier one */
     const struct events *events;
 };
 void oracle_init(struct db *db);
@@ -49,3 +52,11 @@ void oracle_acknowledged(uint64_t offset);
 /* Empty when the target stands at the end of the source's history; else what is missing. */
 const char *oracle_behind(void);
 uint64_t oracle_applied(void);
+/* What this instance was told of the target is damaged: it must not commit. */
+void oracle_mistrust(unsigned group);
+/* snapshot=never: only what the log carries arrives. on_rewrite=stop, of one instance: no rows are
+ * read anew. */
+void oracle_snapshot_never(void);
+void oracle_rewrite_stops(unsigned group);
+/* Does the source have rows that were rewritten, and the target does not know? */
+bool oracle_rewritten(void);

@@ -8,6 +8,44 @@
 
 static unsigned draw(unsigned n) { return sim_below(STREAM_SCRIPT, n); }
 
+/* What few jobs meet. */
+static void draw_rare(struct script *s) {
+    s->damages = draw(3) == 0 ? 1 + draw(3) : 0;
+    s->mutes = draw(6) == 0 ? 1 + draw(2) : 0;
+    s->stops = draw(6) == 0 ? 1 + draw(3) : 0;
+    s->crowd = draw(12) == 0 && s->keys < 60 && !s->fat ? 8 + draw(4) : 0;
+    s->selects = draw(s->crowd ? 2 : 8) == 0 ? 1 + draw(6) : 0;
+    s->rewrite_stops = s->ddl && draw(3) == 0;
+    s->disorders = draw(8) == 0;
+    s->never = draw(25) == 0;
+    s->keyless = draw(6) == 0 && !s->ddl;
+    if (!s->fat && !s->crowd && s->keys < 60 && draw(7) == 0) { /* much is held, and spills */
+        s->fat = 2;
+        s->txs = 60 + draw(60);
+        s->chunk_rows = 4 + draw(30);
+        s->tables = 1 + draw(4);
+        s->delay_permille = 30 + draw(60);
+        s->pace_us = 60000;
+        if (draw(3)) {
+            s->fault_door = 1 + FAULT_FILE;
+            s->fault_permille = 10 + draw(100);
+            s->faults = 5 + draw(60);
+        }
+    }
+    if (s->long_keys) {
+        s->long_keys = draw(2) ? 600 : 1500;
+        s->delay_permille = draw(2) ? 40 + draw(80) : s->delay_permille;
+        s->lanes = 1 + draw(3);
+    }
+    if (s->crowd) {
+        s->chunk_rows = 20 + draw(40);
+        s->txs += 60;
+    }
+    if (s->never) { /* what is read again, or anew, is not what this is about */
+        s->ddl = s->selects = 0;
+    }
+}
+
 void script_draw(struct script *s, uint64_t seed) {
     *s = (struct script){ .seed = seed };
     s->flavour = draw(5) < 3 ? DB_XID : 1 + draw(2);
@@ -45,7 +83,7 @@ void script_draw(struct script *s, uint64_t seed) {
     s->long_keys = draw(8) == 0;
     if (s->keys > 60) {
         s->txs = 60;
-        s->tables = 1;
+        s->tables = 1 + draw(2);
         s->lanes = 1;
         s->pace_us = 200000;
         s->delay_permille = 50 + draw(100);
@@ -63,6 +101,7 @@ void script_draw(struct script *s, uint64_t seed) {
     if (s->zombies && draw(4)) {
         s->sink = SINK_JSONL; /* where nothing but its files fences them */
     }
+    draw_rare(s);
 }
 
 struct number {
@@ -87,6 +126,15 @@ static const struct number numbers[] = {
     NUMBER(long_keys, true),
     NUMBER(power, true),
     NUMBER(once, true),
+    NUMBER(damages, true),
+    NUMBER(mutes, true),
+    NUMBER(stops, true),
+    NUMBER(crowd, true),
+    NUMBER(selects, true),
+    NUMBER(rewrite_stops, true),
+    NUMBER(never, true),
+    NUMBER(disorders, true),
+    NUMBER(keyless, true),
     NUMBER(policy, true),
     NUMBER(flavour, false),
     NUMBER(sink, false),

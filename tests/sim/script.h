@@ -20,6 +20,14 @@ struct script {
     unsigned fault_at; /* only that call; 0 = drawn */
     unsigned fault_permille, delay_permille;
     unsigned fault_door; /* only calls of this one fail (enum fault_door + 1); 0 = any */
+    unsigned damages;    /* instances that are told a damaged position */
+    unsigned mutes;      /* times that the target does not say for long whether it committed */
+    unsigned stops;      /* times that an operator stops the job */
+    unsigned crowd;      /* small tables of which much the same is to be said */
+    unsigned selects; /* times that tables leave the selection, come back or cannot be followed */
+    unsigned rewrite_stops, never; /* on_rewrite=stop, snapshot=never */
+    unsigned keyless;              /* changes that come without their key */
+    unsigned disorders;            /* times that the server gives rows of a key range wrongly */
 };
 void script_draw(struct script *s, uint64_t seed); /* sets the seed's streams to their beginnings */
 /* "txs=20": false if there is no such number. */

@@ -109,7 +109,9 @@ static void put_failure(uint64_t seed, const struct options *o, const struct sim
 static void be_brief(struct options *o, const char *crash, const char *again) {
     static const char *const brief[] = { "txs=6",     "faults=0",    "crashes=1",
                                          "zombies=0", "newcomers=0", "server_crashes=0",
-                                         "keys=8",    "fat=0" };
+                                         "keys=8",    "fat=0",       "damages=0",
+                                         "mutes=0",   "stops=0",     "crowd=0",
+                                         "selects=0", "disorders=0", "keyless=0" };
     for (size_t i = 0; i < ARRAY_COUNT(brief); i++) {
         o->sets[o->set_count++] = brief[i];
     }

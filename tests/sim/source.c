@@ -85,6 +85,17 @@ int session_call(unsigned life, const char *call, struct err *err) {
     return 0;
 }
 
+bool sim_is_being_read(unsigned group, unsigned table, uint64_t offset) {
+    for (unsigned i = 0; i < LANES_MAX; i++) {
+        const struct sim_lane *l = lanes[i];
+        if (l && l->group == group && l->locked && l->table == table && l->viewed &&
+            l->high >= offset) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int session_step(unsigned life, const char *call, struct err *err) {
     fault_slow(call);
     return session_call(life, call, err);
@@ -127,13 +138,18 @@ static int sim_catalogue(struct source *s, struct source_catalogue *out, struct 
     for (unsigned t = 0; t < db->table_count; t++) {
         struct db_state state;
         db_state_seen(db, t, &now, &state);
-        if (state.exists) {
-            out->tables[out->count++] = (struct source_table){
+        if (state.exists && !the_server->hidden[t]) {
+            struct source_table *entry = &out->tables[out->count++];
+            *entry = (struct source_table){
                 .schema = db_schema(db, t, state.columns, state.storage, false),
-                .rows_estimate = DB_KEYS,
+                .rows_estimate = t % 3 ? DB_KEYS : 0, /* 0: never analysed */
                 .bytes_estimate = the_server->big_estimates ? 1u << 30 : 1000,
-                .usable = true
+                .usable = !the_server->unusable[t],
             };
+            if (!entry->usable) {
+                snprintf(entry->why, sizeof entry->why, "it has no identity");
+                the_server->told_unusable[sched_group()] = true;
+            }
         }
     }
     snapshot_release(&now);
@@ -357,12 +373,14 @@ static int take_lock(struct sim_lane *l, unsigned table, struct err *err) {
 }
 
 static int take_snapshot(struct sim_lane *l, struct err *err) {
+    l->viewed = false;
     snapshot_release(&l->snapshot);
     db_snapshot(the_server->db, &l->snapshot, &l->high);
     if (session_step(l->life, "lane_snapshot", err)) {
         return -1;
     }
     l->high = the_server->db->flavour == DB_EXACT ? l->high : the_server->db->end;
+    l->viewed = true;
     return 0;
 }
 
@@ -399,8 +417,8 @@ static int sim_lane_begin(struct source_lane *base, const struct schema *schema,
     out->gone = !seen.exists;
     out->schema =
         seen.exists ? db_schema(db, (unsigned)t, seen.columns, seen.storage, false) : NULL;
-    if (export_name) {
-        export_snapshot(l, export_name);
+    if (export_name && (db->flavour == DB_XID || sim_below(STREAM_DOOR, 2))) {
+        export_snapshot(l, export_name); /* some servers cannot: one lane reads it all */
     }
     sim_note("lane view table=%d xmin=%llu xmax=%llu hidden=%u high=%llu", t,
              (unsigned long long)l->snapshot.xmin, (unsigned long long)l->snapshot.xmax,
@@ -449,6 +467,36 @@ static bool is_asked(const struct sim_lane *l, const struct chunk_read *r, unsig
     return asked;
 }
 
+/* A server that orders keys in another way, or gives rows that nobody asked for. */
+static void spoil_rows(struct sim_lane *l, const struct chunk_read *r) {
+    struct server *v = the_server;
+    if (!v->disorders || r->whole || r->exact || l->row_count < 2) {
+        return;
+    }
+    v->disorders--;
+    v->disordered[l->group] = true;
+    struct db_row *first = &l->rows[0], *last = &l->rows[l->row_count - 1];
+    unsigned how = sim_below(STREAM_DOOR, 6);
+    sim_note("rows of %u are spoilt: %u", l->table, how);
+    if (how == 1 && r->lo_len) {
+        first->v[0] = 0; /* outside: no range begins below the first key */
+    } else if (how == 2 && r->hi_len) {
+        last->v[0] = (int32_t)v->db->keys - 1 + (int32_t)DB_KEYS;
+    } else if (how == 3) {
+        first->null[0] = true;
+    } else if (how == 4) {
+        last->null[0] = true;
+    } else if (how == 5 && l->row_count > LANE_ROWS) {
+        l->rows[LANE_ROWS] = *first; /* the first row once more */
+    } else {
+        struct db_row all[DB_KEYS];
+        memcpy(all, l->rows, sizeof all);
+        for (unsigned i = 0; i < l->row_count; i++) {
+            l->rows[i] = all[l->row_count - 1 - i];
+        }
+    }
+}
+
 static int sim_lane_read(struct source_lane *base, const struct chunk_read *req, struct err *err) {
     struct sim_lane *l = (struct sim_lane *)base;
     if (lane_call(base, "lane_read", err)) {
@@ -456,16 +504,23 @@ static int sim_lane_read(struct source_lane *base, const struct chunk_read *req,
     }
     CHECK(l->locked && req->schema->table_id == the_server->db->tables[l->table].id);
     struct db_state seen;
+    unsigned twin = DB_KEYS; /* equal to the key that is asked for to the server, whose collation
+                                does not look at bytes; at most one of two such keys has a row */
     db_state_seen(the_server->db, l->table, &l->snapshot, &seen);
     schema_unref(l->read_schema);
     l->read_schema = schema_ref(req->schema);
     l->row_count = l->row_at = 0;
+    for (unsigned k = 0; req->exact && k < the_server->db->keys; k++) {
+        bool blind = the_server->db->tables[l->table].kind == DB_WHOLE;
+        twin = blind && !seen.rows[k].there && is_asked(l, req, k) ? k ^ 1 : twin;
+    }
     for (unsigned k = 0; k < the_server->db->keys; k++) {
-        if (seen.rows[k].there && is_asked(l, req, k) &&
+        if (seen.rows[k].there && (is_asked(l, req, k) || k == twin) &&
             (req->whole || req->exact || l->row_count < req->rows_max)) {
             l->rows[l->row_count++] = seen.rows[k];
         }
     }
+    spoil_rows(l, req);
     return 0;
 }
 

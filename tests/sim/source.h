@@ -5,6 +5,7 @@
 #pragma once
 #include "cdc/source.h"
 #include "tests/sim/database.h"
+#include "tests/sim/sched.h"
 
 struct server {
     struct db *db;
@@ -18,6 +19,11 @@ struct server {
     uint64_t wanted;
     bool big_estimates;
     unsigned segment_txs_max, split_permille;
+    bool hidden[DB_TABLES], unusable[DB_TABLES]; /* to the catalogue */
+    bool told_unusable[SIM_GROUPS];              /* by a catalogue */
+    unsigned disorders;                          /* reads to come whose rows are wrong */
+    unsigned keyless;                            /* changes to come whose key is missing */
+    bool disordered[SIM_GROUPS], keyless_told[SIM_GROUPS];
 };
 extern const struct source_ops sim_source_ops;
 struct server *server_new(struct db *db);

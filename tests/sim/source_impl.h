@@ -12,13 +12,15 @@ struct sim_source {
 struct sim_lane {
     struct source_lane base;
     unsigned life, group, table;
-    bool locked;
+    bool locked, viewed; /* the snapshot and its H stand */
     struct snapshot snapshot;
     uint64_t high;
     struct schema *read_schema;
     struct db_row rows[DB_KEYS];
     unsigned row_count, row_at;
 };
+/* Does a lane of this group hold a snapshot of the table whose H is at or above offset? */
+bool sim_is_being_read(unsigned group, unsigned table, uint64_t offset);
 /* A session of an earlier life of the server is lost. */
 int session_call(unsigned life, const char *call, struct err *err);
 /* The same within a call: a yield point, perhaps a slow one. */

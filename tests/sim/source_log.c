@@ -74,12 +74,6 @@ void sim_log_close(struct source_log *base) {
     free(l);
 }
 
-static bool is_carried(const struct db *db, const struct db_op *op) {
-    const struct db_table *t = &db->tables[op->table];
-    return op->kind <= OP_TRUNCATE &&
-           (db->flavour != DB_XID || (t->captured && op->pos >= t->captured_from));
-}
-
 /* Lowest PREPARE below `to` whose end is not. */
 static uint64_t resume_of(const struct db *db, uint64_t to) {
     uint64_t resume = to;
@@ -115,9 +109,16 @@ static struct batch *builder(struct db *db, struct segment *seg, struct batch **
 }
 
 static void put_op(struct db *db, struct segment *seg, struct batch **open, const struct db_op *op,
-                   uint32_t tx, uint32_t n) {
+                   uint32_t tx, uint32_t n, bool keyless) {
     struct batch *b = builder(db, seg, open, op);
     bool full = db->tables[op->table].full;
+    struct db_op spoilt = *op;
+    if (keyless) {
+        bool old = full && op->kind == OP_UPDATE ? sim_below(STREAM_DOOR, 2) : 0;
+        spoilt.old.null[0] = old || op->kind == OP_DELETE;
+        spoilt.new.null[0] = !old;
+        op = &spoilt;
+    }
     switch (op->kind) {
     case OP_INSERT:
         sim_put_row(b, &op->new, false, false, ROW_INSERT, tx, n);
@@ -143,6 +144,20 @@ static void put_op(struct db *db, struct segment *seg, struct batch **open, cons
     }
 }
 
+/* A change whose key is missing (the table's identity was taken away): only where a range of the
+ * table is being read, which cannot join before the change was looked at. */
+static bool is_keyless(const struct sim_log *l, const struct db_tx *tx, const struct db_op *op) {
+    struct server *v = server_now();
+    if (!v->keyless || op->kind > OP_MOVE || v->db->tables[op->table].kind != DB_RANGE ||
+        !sim_is_being_read(l->group, op->table, tx->end)) {
+        return false;
+    }
+    v->keyless--;
+    v->keyless_told[l->group] = true;
+    sim_note("a change of table %u without its key", op->table);
+    return true;
+}
+
 /* Adds the next transaction, or a part of it; false if it could not be whole. */
 static bool add_tx(struct sim_log *l, struct segment *seg, struct batch **open, bool may_split) {
     struct db *db = server_now()->db;
@@ -161,8 +176,9 @@ static bool add_tx(struct sim_log *l, struct segment *seg, struct batch **open, 
         stop = l->op + 1 + sim_below(STREAM_DOOR, tx->op_count - l->op - 1);
     }
     for (; l->op < stop; l->op++) {
-        if (is_carried(db, &tx->ops[l->op])) {
-            put_op(db, seg, open, &tx->ops[l->op], index, l->op);
+        if (db_carried(db, &tx->ops[l->op])) {
+            bool keyless = is_keyless(l, tx, &tx->ops[l->op]);
+            put_op(db, seg, open, &tx->ops[l->op], index, l->op, keyless);
         }
     }
     if (stop < tx->op_count) {

@@ -15,6 +15,7 @@
 #include "tests/sim/script.h"
 #include "tests/sim/source.h"
 
+#define MIDDLING_TEXT (24u << 10) /* a few of them are beyond what is held in memory */
 #define INSTANCES_MAX 120u
 #define QUIET_US (400 * US_PER_S)
 #define STOP_US (60 * US_PER_S)
@@ -33,6 +34,9 @@ struct instance {
     int code;
     struct err err;
     uint64_t log_end; /* at its start */
+    int64_t stop_us;  /* when it was told to stop; 0 = it was not */
+    bool stop_now;
+    bool damaged; /* it is told a damaged position */
 };
 
 static struct {
@@ -43,7 +47,10 @@ static struct {
     struct instance *instances[INSTANCES_MAX];
     unsigned count, machines;
     unsigned crashes, zombies, newcomers, txs;
-    unsigned later[3], later_count; /* tables that are not yet created */
+    unsigned damages, stops, selects;
+    bool resnapshot; /* the next instance runs with on_rewrite=resnapshot */
+    unsigned crowd_from, crowd_to;
+    unsigned later[4], later_count; /* tables that are not yet created */
     struct db_tx *open[4];
     bool quiet;
     int64_t resume_us;
@@ -71,6 +78,14 @@ static bool runs(const struct instance *i) {
     return !i->ended && sched_alive(i->group) && !sched_suspended(i->group);
 }
 
+static struct instance *survivor(void) {
+    struct instance *found = NULL;
+    for (unsigned i = 0; i < w.count; i++) {
+        found = runs(w.instances[i]) ? w.instances[i] : found;
+    }
+    return found;
+}
+
 static unsigned running(void) {
     unsigned n = 0;
     for (unsigned i = 0; i < w.count; i++) {
@@ -90,8 +105,26 @@ static void draw_end(struct instance *i) {
         sched_kill_at(i->group, 1 + below(range));
     } else if (w.zombies) {
         w.zombies--;
-        sched_suspend_at(i->group, 200 + below(4000));
+        if (w.s->sink == SINK_JSONL && below(2)) {
+            fault_suspend_at_rename(i->group, 1 + below(12));
+        } else {
+            sched_suspend_at(i->group, 200 + below(4000));
+        }
     }
+}
+
+/* What the next instance is like: told a damaged position; stopped by a rewrite, or not. */
+static void draw_kind(struct instance *i) {
+    i->damaged = w.damages && !w.quiet && oracle_seq() && below(2);
+    if (i->damaged) {
+        w.damages--;
+        faulty_sink_damage(i->group, true);
+    }
+    i->config.rewrite_stops = w.s->rewrite_stops && !w.resnapshot && !w.quiet;
+    if (i->config.rewrite_stops) {
+        oracle_rewrite_stops(i->group);
+    }
+    w.resnapshot = false;
 }
 
 static void instance_start(unsigned machine) {
@@ -107,8 +140,10 @@ static void instance_start(unsigned machine) {
                            .log = &i->log,
                            .metrics = &i->metrics,
                            .state_dir = i->state_dir,
-                           .memory_bytes = s->chunk_rows % 2 ? 1u << 20 : 32u << 20,
-                           .spill_bytes_max = s->fat ? 6u << 20 : 1u << 30,
+                           .memory_bytes = s->chunk_rows % 2 || s->fat == 2 ? 1u << 20 : 32u << 20,
+                           .spill_bytes_max = s->fat == 2 ? 256u << 10
+                                              : s->fat    ? 6u << 20
+                                                          : 1u << 30,
                            .row_bytes_max = 8u << 20 };
     i->config = (struct job_config){
         .name = "sim",
@@ -118,9 +153,11 @@ static void instance_start(unsigned machine) {
         .lanes = s->lanes,
         .mode = s->once ? JOB_ONCE : JOB_RUN,
         .chunk_rows = s->chunk_rows,
+        .snapshot_never = s->never,
         .sink_address = { .scheme = "sim", .path = SIM_JSONL_DIR, .job = "sim" },
         .source_address = { .scheme = "sim", .job = "sim" }
     };
+    draw_kind(i);
     i->job = job_new(&i->config, &i->env);
     i->rival = running() > 0;
     for (unsigned k = 0; k < w.count; k++) {
@@ -147,6 +184,32 @@ static void on_death(unsigned group) {
     server_process_died(w.server, group);
 }
 
+/* What a job must refuse, and the operator's answer. */
+static bool is_refusal(const struct instance *i) {
+    const char *code = i->err.code;
+    if (i->code == EXIT_ERROR && strcmp(code, "stopped") == 0) {
+        return i->stop_now;
+    }
+    if (i->code == EXIT_ERROR && strcmp(code, "table_rewritten") == 0) {
+        w.resnapshot = true;
+        return i->config.rewrite_stops && (oracle_rewritten() || i->rival);
+    }
+    if (i->code == EXIT_ERROR && strcmp(code, "key_missing") == 0) {
+        return w.server->keyless_told[i->group];
+    }
+    if (i->code == EXIT_ERROR && strcmp(code, "key_order") == 0) {
+        return w.server->disordered[i->group];
+    }
+    if (i->code == EXIT_PLAN && strcmp(code, "table_unusable") == 0) {
+        for (unsigned t = 0; t < DB_TABLES; t++) { /* given an identity, or left out */
+            w.server->hidden[t] = w.server->hidden[t] || (w.server->unusable[t] && below(2));
+            w.server->unusable[t] = false;
+        }
+        return w.server->told_unusable[i->group];
+    }
+    return false;
+}
+
 /* Why may an instance end? */
 static void judge_end(struct instance *i) {
     bool faulty = fault_count() > 0;
@@ -156,8 +219,16 @@ static void judge_end(struct instance *i) {
         sim_fail("leak", "instance %u left %lld bytes in channels", i->group,
                  (long long)metric_get(&i->metrics, METRIC_CHANNEL_BYTES));
     }
+    const char *damage = faulty_sink_damaged(i->group);
+    if (*damage && i->code == EXIT_ERROR && strncmp(code, "position_", 9) == 0) {
+        return;
+    }
     if (i->code == EXIT_DONE) {
-        if (w.s->once && oracle_applied() < i->log_end) {
+        if (*damage && !i->stop_us) {
+            sim_fail("damage", "instance %u ended well with a position damaged by %s", i->group,
+                     damage);
+        }
+        if (w.s->once && !i->stop_us && oracle_applied() < i->log_end) {
             sim_fail("once", "ended at %llu, the log's end was %llu at its start",
                      (unsigned long long)oracle_applied(), (unsigned long long)i->log_end);
         }
@@ -173,11 +244,31 @@ static void judge_end(struct instance *i) {
         (strcmp(code, "io_error") == 0 || strcmp(code, "disk_full") == 0)) {
         return;
     }
-    sim_fail("exit", "instance %u ended with %d %s: %s", i->group, i->code, code, i->err.text);
+    if (is_refusal(i)) {
+        return;
+    }
+    sim_fail("exit", "instance %u ended with %d %s: %s%s%s", i->group, i->code, code, i->err.text,
+             *damage ? "; damaged by " : "", damage);
+}
+
+/* Somebody tells the job to end, and it does, whatever it waits for. */
+static void maybe_stop(void) {
+    struct instance *i = survivor();
+    if (i && w.stops && !w.quiet && !i->stop_us && below(150) == 0) {
+        w.stops--;
+        i->stop_us = clock_mono_us();
+        i->stop_now = below(3) == 0;
+        sim_note("stop %u%s", i->group, i->stop_now ? " now" : "");
+        (i->stop_now ? job_stop_now : job_stop)(i->job);
+    }
+    if (i && i->stop_us && clock_mono_us() - i->stop_us > 2 * STOP_US) {
+        sim_fail("liveness", "instance %u was told to stop and does not", i->group);
+    }
 }
 
 /* The operator: sees who ended, and that somebody runs. */
 static void watch(void) {
+    maybe_stop();
     for (unsigned k = 0; k < w.count; k++) {
         struct instance *i = w.instances[k];
         if (i->ended && !i->seen) {
@@ -249,15 +340,18 @@ static void one_change(struct db_tx *tx) {
     }
 }
 
-/* Wide tables: many rows move at once, without their texts, from high keys to low ones. */
+/* Many rows move at once, without their texts, from high keys to low ones or back. */
 static void move_many(struct db_tx *tx) {
-    unsigned half = w.db->keys / 2;
-    for (unsigned k = half, to = 0; k < w.db->keys; k++) {
-        while (to < half && w.db->now[0].rows[to].there) {
+    struct db *db = w.db;
+    unsigned half = db->keys / 2, t = db->tables[1].kind == DB_WHOLE && db->keys > 60 && below(2);
+    bool down = below(3) > 0;
+    unsigned from = down ? half : 0, end = down ? db->keys : half, to = down ? 0 : half;
+    for (unsigned k = from; k < end; k++) {
+        while (to < db->keys && db->now[t].rows[to].there) {
             to++;
         }
-        if (to < half) {
-            db_change(w.db, tx, OP_MOVE, 0, k, to, true);
+        if (to < (down ? half : db->keys)) {
+            db_change(db, tx, OP_MOVE, t, k, to, true);
         }
     }
 }
@@ -280,7 +374,8 @@ static void one_ddl(void) {
         }
         if (clash) {
             unsigned old = 0;
-            while (strcmp(db->tables[old].name, db->tables[table].name) != 0) {
+            while (strcmp(db->tables[old].name, db->tables[table].name) != 0 ||
+                   !db->now[old].exists) {
                 old++;
             }
             if (!db_change(db, tx, OP_DROP, old, 0, 0, false)) {
@@ -321,7 +416,8 @@ static void begin_or_go_on(void) {
             w.open[slot] = NULL;
         }
     } else if (x < 55) {
-        db->keys > 60 && below(40) == 0 ? move_many(tx) : one_change(tx);
+        bool many = (db->keys > 60 || w.s->long_keys) && below(db->keys > 60 ? 15 : 40) == 0;
+        many ? move_many(tx) : one_change(tx);
     } else if (x < 58) {
         db_abort(db, tx);
         w.open[slot] = NULL;
@@ -346,6 +442,26 @@ static void show_one(bool all) {
     }
 }
 
+/* Tables leave the selection or come back, one or the whole crowd; new ones cannot be followed. */
+static void one_select(void) {
+    struct server *v = w.server;
+    unsigned t = below(w.db->table_count), to = t + 1;
+    bool hide = below(2);
+    if (w.crowd_to > w.crowd_from && below(3)) {
+        t = w.crowd_from;
+        to = w.crowd_to;
+        hide = !v->hidden[t];
+    }
+    for (; t < to; t++) {
+        if (!w.db->now[t].exists || (to - t == 1 && t < w.crowd_from && below(4) == 0)) {
+            v->unusable[t] = !v->unusable[t];
+        } else {
+            v->hidden[t] = hide;
+        }
+    }
+    sim_note("selection of table %u: %d %d", to - 1, v->hidden[to - 1], v->unusable[to - 1]);
+}
+
 static void load_step(void) {
     unsigned x = below(1000);
     if (x < 600) {
@@ -366,6 +482,9 @@ static void load_step(void) {
             w.open[i] = w.open[i] && w.open[i]->state == TX_PREPARED ? w.open[i] : NULL;
         }
         server_crash(w.server);
+    } else if (x >= 993 && w.selects) {
+        w.selects--;
+        one_select();
     }
     server_changed(w.server);
 }
@@ -381,9 +500,13 @@ static void end_load(void) {
     db_flush(w.db);
     server_changed(w.server);
     fault_stop();
+    memset(w.server->hidden, 0, sizeof w.server->hidden);
+    memset(w.server->unusable, 0, sizeof w.server->unusable);
+    w.server->disorders = w.server->keyless = 0;
     for (unsigned i = 0; i < w.count; i++) {
         sched_kill_at(w.instances[i]->group, 0);
         sched_suspend_at(w.instances[i]->group, 0);
+        faulty_sink_damage(w.instances[i]->group, false);
     }
     w.quiet = true;
 }
@@ -394,7 +517,7 @@ static void build(void) {
     const struct script *s = w.s;
     struct db *db = w.db = xcalloc(1, sizeof *db);
     db_init(db, (enum db_flavour)s->flavour, s->keys);
-    db->fat = s->fat;
+    db->fat = s->fat == 2 ? MIDDLING_TEXT : s->fat ? DB_TEXT_MAX : 0;
     db_add_table(db, "r1", DB_RANGE, false, false);
     db->tables[0].long_keys = s->long_keys;
     if (s->tables > 1) {
@@ -410,35 +533,39 @@ static void build(void) {
     if (s->tables > 4) {
         db_add_table(db, "r2", DB_RANGE, true, false);
     }
+    w.crowd_from = w.crowd_to = db->table_count;
+    for (unsigned i = 0; i < s->crowd; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "c%u", i);
+        w.crowd_to = 1 + db_add_table(db, name, i % 4 ? DB_RANGE : DB_WHOLE, i % 2, false);
+    }
     if (s->ddl) {
-        w.later[w.later_count++] = db_declare_table(db, "r1", DB_RANGE, false);
+        w.later[w.later_count++] = db_declare_table(db, "r1", DB_RANGE, true);
         w.later[w.later_count++] = db_declare_table(db, "late", DB_WHOLE, false);
+        w.later[w.later_count++] = db_declare_table(db, "r1", DB_RANGE, false);
     }
     w.server = server_new(db);
     w.server->big_estimates = sim_below(STREAM_WORK, 2);
     w.server->split_permille = 150;
+    w.server->disorders = s->disorders;
+    w.server->keyless = s->keyless;
     w.disk = disk_new();
     sinks_init(db, w.disk, (enum sink_kind)s->sink);
     oracle_init(db);
+    if (s->never) {
+        oracle_snapshot_never();
+    }
 }
 
 static void start_faults(const struct script *s) {
-    struct fault_plan plan = { .max = s->faults,
-                               .at = s->fault_at,
-                               .delay_permille = s->delay_permille };
+    struct fault_plan plan = {
+        .max = s->faults, .at = s->fault_at, .delay_permille = s->delay_permille, .mutes = s->mutes
+    };
     for (unsigned d = 0; d < FAULT_DOORS && s->faults; d++) {
         unsigned drawn = sim_below(STREAM_FAULT, 2) ? s->fault_permille : s->fault_permille / 5;
         plan.permille[d] = !s->fault_door ? drawn : s->fault_door == d + 1 ? s->fault_permille : 0;
     }
     fault_plan(&plan);
-}
-
-static struct instance *survivor(void) {
-    struct instance *found = NULL;
-    for (unsigned i = 0; i < w.count; i++) {
-        found = runs(w.instances[i]) ? w.instances[i] : found;
-    }
-    return found;
 }
 
 /* What waited on disk belongs to a run: nothing of it outlives a clean end, whatever crashed
@@ -455,15 +582,21 @@ static void judge_spill(const struct instance *last) {
     buf_release(&names);
 }
 
+/* It was told to stop, or what it must refuse. */
+static bool is_ending(const struct instance *i) {
+    return i && (i->stop_us || *faulty_sink_damaged(i->group));
+}
+
 /* Everything works: the target must catch up, and the job must end when it is told to. */
 static void quiet_time(void) {
     int64_t deadline = clock_mono_us() + QUIET_US;
     const char *behind = "";
     end_load();
-    while (*(behind = oracle_behind()) || running() > 1) {
+    while (*(behind = oracle_behind()) || running() > 1 || is_ending(survivor())) {
         if (clock_mono_us() >= deadline) {
             sim_fail("liveness", "after %lld s without faults: %s",
-                     (long long)(QUIET_US / US_PER_S), *behind ? behind : "two instances run");
+                     (long long)(QUIET_US / US_PER_S),
+                     *behind ? behind : "two instances run, or one that must end");
         }
         watch();
         sched_pause_us(200 * US_PER_MS);
@@ -484,8 +617,10 @@ static void quiet_time(void) {
         judge_end(last);
     }
     if (last && last->code == EXIT_DONE) {
-        judge_spill(last);
-    } else if (last) {
+        if (!faulty_files_left(last->group)) {
+            judge_spill(last);
+        }
+    } else if (last && !last->rival) { /* a rival's end was judged */
         sim_fail("exit", "the job ended with %d %s", last->code, last->err.code);
     }
     if (*(behind = oracle_behind())) {
@@ -498,6 +633,9 @@ void world_main(void *script) {
     w.crashes = w.s->crashes;
     w.zombies = w.s->zombies;
     w.newcomers = w.s->newcomers;
+    w.damages = w.s->damages;
+    w.stops = w.s->stops;
+    w.selects = w.s->selects;
     w.txs = w.s->txs;
     sched_on_death(on_death);
     build();

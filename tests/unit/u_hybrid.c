@@ -552,7 +552,9 @@ static void lane_rows(struct world *w, int i) {
     }
     batch_seal(b);
     uint64_t id = o->id;
-    if (hybrid_rows(w->h, id, b, &err) == CHUNK_DROP && err.kind) {
+    if (b->rows == 0) {
+        batch_unref(b);
+    } else if (hybrid_rows(w->h, id, b, &err) == CHUNK_DROP && err.kind) {
         fail(w, err.text);
     }
     if (hybrid_end(w->h, id, complete, &err)) {
