@@ -271,7 +271,7 @@ int key_index_checkpoint(struct key_index *ix, const char *tag, bool whole, stru
         return 0;
     }
     if (key_index_settle_all(ix, err) ||
-        (ix->table.count && (key_index_spill(ix, err) || key_index_merge_some(ix, err))) ||
+        (ix->table.count && (key_index_spill(ix, err) || key_index_merge_some(ix, false, err))) ||
         key_index_settle_all(ix, err) || (ix->table.count && key_index_spill(ix, err))) {
         return -1; /* what merging has brought together was settled, too */
     }
@@ -600,6 +600,7 @@ int key_index_find(struct key_index *ix, const uint64_t *hashes, uint32_t count,
     if (usable(ix, err)) {
         return -1;
     }
+    ix->finding = true;
     for (uint32_t from = 0; from < count;) {
         uint32_t n = count - from < KEY_FIND_PIECE ? count - from : KEY_FIND_PIECE;
         if (find_piece(ix, hashes + from, n, locs + from, err)) {
@@ -631,13 +632,15 @@ int key_index_find_key(struct key_index *ix, uint64_t hash, const void *key, siz
 
 /* ---- changing ---- */
 
-int key_index_make_room(struct key_index *ix, struct err *err) {
-    return key_index_spill(ix, err) || key_index_merge_some(ix, err) ? -1 : 0;
+int key_index_make_room(struct key_index *ix, bool appended, struct err *err) {
+    bool bulk = appended && !ix->finding;
+    ix->finding = false;
+    return key_index_spill(ix, err) || key_index_merge_some(ix, bulk, err) ? -1 : 0;
 }
 
 int key_index_set(struct key_index *ix, uint64_t hash, uint64_t value, struct err *err) {
     while (UNLIKELY(!key_table_set(&ix->table, hash, value))) {
-        if (key_index_make_room(ix, err)) {
+        if (key_index_make_room(ix, false, err)) {
             return -1;
         }
     }
@@ -653,7 +656,7 @@ static inline int put_one(struct key_index *ix, uint64_t hash, uint64_t value, b
     }
     while (UNLIKELY(!(appended ? key_table_append(&ix->table, hash, value)
                                : key_table_set(&ix->table, hash, value)))) {
-        if (key_index_make_room(ix, err)) {
+        if (key_index_make_room(ix, appended, err)) {
             return -1;
         }
     }

@@ -197,6 +197,7 @@ struct key_index {
     uint64_t next_run;
     bool unstored;              /* the runs are not what the manifest on disk says */
     bool broken;                /* damage was met */
+    bool finding;               /* somebody asked since the memory tier was last written out */
     struct key_numbers garbage; /* files of runs that only the manifest on disk still names */
     uint64_t garbage_bytes;
     struct key_numbers doubts; /* hashes that have several entries, met when merging */
@@ -214,8 +215,9 @@ struct key_index {
 enum { KEY_FIND_PIECE = 32768 };
 /* Puts into the memory tier, making room where there is none. */
 int key_index_set(struct key_index *ix, uint64_t hash, uint64_t value, struct err *err);
-int key_index_make_room(struct key_index *ix, struct err *err); /* the table is full */
-int key_index_damaged(struct key_index *ix, struct err *err);   /* -1 */
+/* The table is full. appended: by an append. */
+int key_index_make_room(struct key_index *ix, bool appended, struct err *err);
+int key_index_damaged(struct key_index *ix, struct err *err); /* -1 */
 bool key_index_is_dropped(const struct key_index *ix, uint32_t file);
 /* The value less what was dropped: an appended one is then nothing, a put one a tomb. */
 static inline uint64_t key_index_alive(const struct key_index *ix, uint64_t value) {
@@ -228,7 +230,8 @@ static inline uint64_t key_index_alive(const struct key_index *ix, uint64_t valu
 
 /* ---- runs and merging (key_index_merge.c) ---- */
 int key_index_spill(struct key_index *ix, struct err *err); /* the table becomes a run */
-int key_index_merge_some(struct key_index *ix, struct err *err);
+/* bulk: nobody asks, so more runs may stand. */
+int key_index_merge_some(struct key_index *ix, bool bulk, struct err *err);
 int key_index_merge_newest(struct key_index *ix, uint32_t count, struct err *err);
 char *key_index_run_path(const char *dir, uint64_t number); /* to be freed */
 /* Maps a run's file. FILES_ABSENT: absent or damaged. */

@@ -1,7 +1,8 @@
 /* Writing the memory tier out as a run, and merging runs. Only runs that are neighbours in age
  * merge, so that "newer" stays an order of runs. They merge when four of like size (within four
  * times) stand together: each entry is then written some log4(keys / memory tier) times in all, and
- * few runs are left for a find to ask.
+ * few runs are left for a find to ask. While nothing but appending happens nobody asks, and they
+ * pile up to RUNS_HIGH first: a bulk load is written about twice.
  *
  * What happens to the entries of one hash, newest first: a put or a tomb ends them; an appended one
  * that meets a tomb becomes a put; one that meets another living one stays beside it, and the hash
@@ -231,7 +232,7 @@ int key_index_spill(struct key_index *ix, struct err *err) {
     struct output o = { 0 };
     struct key_run *run;
     CHECK(ix->table.count);
-    if (ix->run_count >= RUNS_STOP && key_index_merge_some(ix, err)) {
+    if (ix->run_count >= RUNS_STOP && key_index_merge_some(ix, false, err)) {
         return -1; /* merging failed before: no further runs until it works */
     }
     CHECK(ix->run_count < RUNS_STOP);
@@ -258,42 +259,68 @@ int key_index_spill(struct key_index *ix, struct err *err) {
 
 /* ---- merging ---- */
 
-/* 1 and the newest of the least hashes; 0 at the end; -1. */
-static int next_of(struct key_index *ix, struct key_cursor *cursors, uint32_t *count,
-                   struct key_cursor **out, struct err *err) {
-    struct key_cursor *least = NULL;
-    for (uint32_t i = 0; i < *count; i++) {
-        struct key_cursor *c = &cursors[i];
-        if (UNLIKELY(c->at == c->count)) {
-            if (!c->run) {
-                continue; /* it ended */
-            }
-            if (key_cursor_fill(c)) {
-                return key_index_damaged(ix, err);
-            }
-            if (c->count == 0) {
-                c->run = NULL;
-                continue;
-            }
-        }
-        if (!least || c->entries[c->at].hash < least->entries[least->at].hash) {
-            least = c;
-        }
+/* Cursors that have not ended, newest first, and the hash that each stands at. */
+struct heads {
+    struct key_cursor *at[KEY_RUNS_MAX];
+    uint64_t hashes[KEY_RUNS_MAX];
+    uint32_t count;
+};
+
+/* Reads on where a cursor's entries are used up; at the end it falls out. */
+static TR_MUST_CHECK int heads_fill(struct heads *h, uint32_t i) {
+    struct key_cursor *c = h->at[i];
+    if (key_cursor_fill(c)) {
+        return -1;
     }
-    *out = least;
-    return least != NULL;
+    if (c->count) {
+        h->hashes[i] = c->entries[0].hash;
+        return 0;
+    }
+    for (h->count--; i < h->count; i++) {
+        h->at[i] = h->at[i + 1];
+        h->hashes[i] = h->hashes[i + 1];
+    }
+    return 0;
 }
 
-static int emit_runs(struct emit *e, struct key_cursor *cursors, uint32_t count, struct err *err) {
-    struct key_cursor *c = NULL;
-    int more;
-    while ((more = next_of(e->ix, cursors, &count, &c, err)) > 0) {
-        const struct key_entry *entry = &c->entries[c->at++];
-        if (emit(e, entry->hash, entry->value, err)) {
+/* Of equal hashes the newest comes first. */
+static int emit_runs(struct emit *e, struct heads *h, struct err *err) {
+    while (h->count) {
+        uint32_t least = 0;
+        uint64_t hash = h->hashes[0];
+        for (uint32_t i = 1; i < h->count; i++) {
+            least = h->hashes[i] < hash ? i : least;
+            hash = h->hashes[i] < hash ? h->hashes[i] : hash;
+        }
+        struct key_cursor *c = h->at[least];
+        if (emit(e, hash, c->entries[c->at++].value, err)) {
             return -1;
         }
+        if (LIKELY(c->at < c->count)) {
+            h->hashes[least] = c->entries[c->at].hash;
+        } else if (heads_fill(h, least)) {
+            return key_index_damaged(e->ix, err);
+        }
     }
-    return more < 0 ? -1 : e->open ? emit_pending(e, err) : 0;
+    return e->open ? emit_pending(e, err) : 0;
+}
+
+static int emit_newest(struct emit *e, uint32_t count, struct err *err) {
+    struct key_cursor *cursors = xmalloc(count * sizeof *cursors);
+    struct heads h = { .count = count };
+    int result = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        key_cursor_init(&cursors[i], e->ix->runs[i]);
+        h.at[i] = &cursors[i];
+    }
+    for (uint32_t i = count; i > 0 && result == 0; i--) { /* one that falls out moves later ones */
+        if (heads_fill(&h, i - 1)) {
+            result = key_index_damaged(e->ix, err);
+        }
+    }
+    result = result ? result : emit_runs(e, &h, err);
+    free(cursors);
+    return result;
 }
 
 int key_index_merge_newest(struct key_index *ix, uint32_t count, struct err *err) {
@@ -310,13 +337,8 @@ int key_index_merge_newest(struct key_index *ix, uint32_t count, struct err *err
     if (output_begin(ix, &o, entries, &bounds, err)) {
         return -1;
     }
-    struct key_cursor *cursors = xmalloc(count * sizeof *cursors);
-    for (uint32_t i = 0; i < count; i++) {
-        key_cursor_init(&cursors[i], ix->runs[i]);
-    }
     struct emit e = { .ix = ix, .writer = o.writer, .bottom = count == ix->run_count };
-    bool well = emit_runs(&e, cursors, count, err) == 0;
-    free(cursors);
+    bool well = emit_newest(&e, count, err) == 0;
     if (output_end(ix, &o, well, &run, err)) {
         return -1;
     }
@@ -359,8 +381,11 @@ static uint32_t pick(const struct key_index *ix) {
     return ix->run_count > RUNS_HIGH ? ix->run_count / 2 + 1 : 0;
 }
 
-int key_index_merge_some(struct key_index *ix, struct err *err) {
+int key_index_merge_some(struct key_index *ix, bool bulk, struct err *err) {
     uint32_t n;
+    if (bulk && ix->run_count < RUNS_HIGH) {
+        return 0;
+    }
     while ((n = pick(ix)) > 0) {
         if (key_index_merge_newest(ix, n, err)) {
             return -1;
