@@ -270,7 +270,9 @@ static void close_values(struct parquet_chunk *c, struct chunk_scratch *s) {
         if (encoding == ENCODING_PLAIN && n > 0) {
             if (levels <= PAGE_FRONT) { /* in place */
                 uint8_t *body = chunk_values(c) - levels;
+                if (levels > 0) {
                 memcpy(body, s->body.data, levels);
+            }
                 store(c, s, body, levels + n, encoding, &range);
                 return;
             }
