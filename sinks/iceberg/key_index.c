@@ -601,6 +601,9 @@ int key_index_find(struct key_index *ix, const uint64_t *hashes, uint32_t count,
         return -1;
     }
     ix->finding = true;
+    if (UNLIKELY(ix->piled) && key_index_merge_some(ix, false, err)) {
+        return -1;
+    }
     for (uint32_t from = 0; from < count;) {
         uint32_t n = count - from < KEY_FIND_PIECE ? count - from : KEY_FIND_PIECE;
         if (find_piece(ix, hashes + from, n, locs + from, err)) {

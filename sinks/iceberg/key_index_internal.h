@@ -198,6 +198,7 @@ struct key_index {
     bool unstored;              /* the runs are not what the manifest on disk says */
     bool broken;                /* damage was met */
     bool finding;               /* somebody asked since the memory tier was last written out */
+    bool piled;                 /* runs were left unmerged because nobody asked */
     struct key_numbers garbage; /* files of runs that only the manifest on disk still names */
     uint64_t garbage_bytes;
     struct key_numbers doubts; /* hashes that have several entries, met when merging */

@@ -384,6 +384,7 @@ static uint32_t pick(const struct key_index *ix) {
 int key_index_merge_some(struct key_index *ix, bool bulk, struct err *err) {
     uint32_t n;
     if (bulk && ix->run_count < RUNS_HIGH) {
+        ix->piled = true;
         return 0;
     }
     while ((n = pick(ix)) > 0) {
@@ -391,5 +392,6 @@ int key_index_merge_some(struct key_index *ix, bool bulk, struct err *err) {
             return -1;
         }
     }
+    ix->piled = false;
     return 0;
 }
