@@ -49,7 +49,9 @@ struct key_table {
 void key_table_init(struct key_table *t, uint64_t bytes_max);
 void key_table_release(struct key_table *t);
 static inline void key_table_prefetch(const struct key_table *t, uint64_t hash) {
-    __builtin_prefetch(&t->slots[key_scale(hash, t->homes)], 1);
+    const struct key_entry *home = &t->slots[key_scale(hash, t->homes)];
+    __builtin_prefetch(home, 1);
+    __builtin_prefetch((const char *)home + 64, 1);
 }
 /* The first slot at or behind the hash's home that is empty or not below the hash. */
 static inline struct key_entry *key_table_seek(const struct key_table *t, uint64_t hash) {
@@ -90,7 +92,7 @@ struct key_shape {
     uint64_t file_min;    /* added to stored file numbers */
     uint64_t file_bits, pos_bits;
     uint64_t filter_words;                  /* of each segment */
-    uint64_t file_low, file_high, pos_high; /* what really occurs in it */
+    uint64_t file_low, file_high, pos_high; /* what really occurs; a position of as many bits */
     uint64_t twins;                         /* entries that stand behind another of their hash */
 };
 struct key_segment {

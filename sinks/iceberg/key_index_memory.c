@@ -110,17 +110,19 @@ static bool grow(struct key_table *t) {
     return true;
 }
 
-/* Puts an entry in front of what stands at the slot. */
-static bool insert_at(struct key_table *t, struct key_entry *slot, uint64_t hash, uint64_t value) {
-    struct key_entry *gap = slot;
-    while (gap->value) {
-        gap++;
-    }
-    if (UNLIKELY(gap == t->slots + t->room - 1)) {
+/* Puts an entry in front of what stands at the slot. That moves the last empty slot by one at most,
+ * so the one before the last need only be empty now. */
+static inline bool insert_at(struct key_table *t, struct key_entry *slot, uint64_t hash,
+                             uint64_t value) {
+    struct key_entry moving = { hash, value };
+    if (UNLIKELY(t->slots[t->room - 2].value)) {
         return false;
     }
-    memmove(slot + 1, slot, (size_t)(gap - slot) * sizeof *slot);
-    *slot = (struct key_entry){ hash, value };
+    while (moving.value) {
+        struct key_entry here = *slot;
+        *slot++ = moving;
+        moving = here;
+    }
     t->count++;
     return true;
 }

@@ -41,7 +41,7 @@ struct key_writer {
     struct buf sums;
     /* the open segment */
     uint64_t segment;
-    uint64_t segment_entries;
+    uint64_t segment_first; /* entries before it */
     uint64_t *filter;
     uint32_t *counts; /* of each bucket; one more, so that they can become firsts */
     uint64_t *bits;
@@ -49,6 +49,7 @@ struct key_writer {
     size_t bits_at;
     uint32_t fill; /* bits taken of the last word */
     uint64_t last;
+    uint64_t loc_low, loc_high, loc_or; /* of all entries */
 };
 
 static uint32_t width_of(uint64_t most) { return most ? 64 - (uint32_t)__builtin_clzll(most) : 0; }
@@ -85,7 +86,7 @@ struct key_writer *key_writer_new(struct file *file, uint64_t entries,
     s->file_bits = width_of(bounds->file_high - bounds->file_low);
     s->pos_bits = width_of(bounds->pos_high);
     CHECK(bounds->file_low <= bounds->file_high && s->pos_bits <= KEY_LOC_POS_BITS);
-    s->file_low = UINT64_MAX;
+    w->loc_low = UINT64_MAX;
     w->rem_bits = (uint32_t)(64 - s->seg_bits - s->bucket_bits);
     w->entry_bits = w->rem_bits + KEY_KIND_BITS + (uint32_t)(s->file_bits + s->pos_bits);
     buf_init(&w->out, SIZE_MAX);
@@ -160,7 +161,7 @@ static void put_dir(struct key_writer *w, uint32_t width) {
 }
 
 static int end_segment(struct key_writer *w, struct err *err) {
-    struct key_segment segment = { w->out_at + w->out.len, w->segment_entries };
+    struct key_segment segment = { w->out_at + w->out.len, w->shape.entries - w->segment_first };
     struct key_parts parts =
         key_parts_of(&w->shape, w->entry_bits, segment.offset, segment.entries);
     buf_put(&w->segments, &segment, sizeof segment);
@@ -174,7 +175,7 @@ static int end_segment(struct key_writer *w, struct err *err) {
     memset(w->counts, 0, ((UINT64_C(1) << w->shape.bucket_bits) + 1) * sizeof *w->counts);
     w->bits_at = 0;
     w->fill = 0;
-    w->segment_entries = 0;
+    w->segment_first = w->shape.entries;
     w->segment++;
     return w->out.len >= OUT_BYTES ? flush(w, false, err) : 0;
 }
@@ -195,12 +196,6 @@ static enum key_kind kind_of(uint64_t value) {
     return value == VALUE_TOMB ? KIND_TOMB : value & VALUE_APPENDED ? KIND_APPENDED : KIND_PUT;
 }
 
-static inline void note_loc(struct key_shape *s, uint64_t file, uint64_t pos) {
-    s->file_low = file < s->file_low ? file : s->file_low;
-    s->file_high = file > s->file_high ? file : s->file_high;
-    s->pos_high = pos > s->pos_high ? pos : s->pos_high;
-}
-
 /* Packs it: remainder, kind, file, position. */
 static inline void pack(struct key_writer *w, uint64_t hash, uint64_t value) {
     struct key_shape *s = &w->shape;
@@ -211,9 +206,10 @@ static inline void pack(struct key_writer *w, uint64_t hash, uint64_t value) {
         uint64_t loc = key_value_loc(value);
         file = KEY_LOC_FILE(loc);
         pos = KEY_LOC_POS(loc);
-        note_loc(s, file, pos);
-        CHECK(file >= s->file_min && (file - s->file_min) >> s->file_bits == 0 &&
-              pos >> s->pos_bits == 0);
+        w->loc_low = loc < w->loc_low ? loc : w->loc_low;
+        w->loc_high = loc > w->loc_high ? loc : w->loc_high;
+        w->loc_or |= loc;
+        CHECK(((file - s->file_min) >> s->file_bits | pos >> s->pos_bits) == 0);
     }
     __extension__ unsigned __int128 entry = pos; /* at most 36 + 29 + 57 bits */
     entry = entry << s->file_bits | (file - s->file_min);
@@ -242,8 +238,7 @@ int key_writer_add(struct key_writer *w, uint64_t hash, uint64_t value, struct e
     s->twins += s->entries > 0 && hash == w->last;
     w->last = hash;
     s->entries++;
-    w->segment_entries++;
-    if (UNLIKELY(w->segment_entries == UINT32_MAX)) {
+    if (UNLIKELY(s->entries - w->segment_first == UINT32_MAX)) {
         return err_set(err, ERR_FATAL, "index_full",
                        "key index: 2^32 keys share the top %u bits of their hashes",
                        (unsigned)s->seg_bits);
@@ -259,8 +254,11 @@ int key_writer_finish(struct key_writer *w, uint64_t *bytes, struct err *err) {
         }
     }
     s->body_bytes = w->out_at + w->out.len;
-    if (s->file_low > s->file_high) { /* nothing but tombs */
-        s->file_low = s->file_high = s->file_min;
+    s->file_low = s->file_high = s->file_min;
+    if (w->loc_low <= w->loc_high) { /* not only tombs */
+        s->file_low = KEY_LOC_FILE(w->loc_low);
+        s->file_high = KEY_LOC_FILE(w->loc_high);
+        s->pos_high = KEY_LOC_POS(w->loc_or);
     }
     if (flush(w, true, err)) {
         return -1;
