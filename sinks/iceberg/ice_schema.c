@@ -93,9 +93,9 @@ static bool is_kept(const struct ice_field *f) {
     return f->doc && strncmp(f->doc, KEPT_MARK, sizeof KEPT_MARK - 1) == 0;
 }
 
-static struct lake_type type_of_column(const struct column_def *c,
+static struct lake_type type_of_column(const struct schema *source, const struct column_def *c,
                                        const struct ice_schema_rules *rules) {
-    return lake_type_of(&c->type, rules->text && rules->text(rules->arg, c->name));
+    return lake_type_of(&c->type, rules->text && rules->text(rules->arg, source->label, c->name));
 }
 
 /* Reserved whether asked for or not: an option that is turned on later must not meet them. */
@@ -153,7 +153,8 @@ int ice_schema_first(struct ice_schema *out, const struct schema *source,
     schema_start(out, 0, (size_t)source->column_count + ICE_EXTRA_COUNT, source->key_count);
     for (uint16_t i = 0; i < source->column_count; i++) {
         const struct column_def *c = &source->columns[i];
-        out->fields[out->field_count++] = field_of_column(&out->arena, c, type_of_column(c, rules));
+        out->fields[out->field_count++] =
+            field_of_column(&out->arena, c, type_of_column(source, c, rules));
     }
     for (size_t i = 0; i < ICE_EXTRA_COUNT; i++) {
         if (rules->extras & extra_columns[i].bit) {
@@ -222,7 +223,7 @@ static int follow_column(const struct ice_schema *now, const struct schema *sour
                          const struct ice_schema_rules *rules, struct ice_schema *out,
                          int32_t *last_id, int *old, struct err *err) {
     const struct column_def *c = &source->columns[col];
-    struct lake_type type = type_of_column(c, rules);
+    struct lake_type type = type_of_column(source, c, rules);
     int at = ice_schema_find(now, c->name);
     *old = -1;
     struct ice_field f = field_of_column(&out->arena, c, type);

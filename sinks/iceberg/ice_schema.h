@@ -49,8 +49,8 @@ const char *ice_extra_name(enum ice_extra extra);
 
 /* What the user wants of columns. */
 struct ice_schema_rules {
-    unsigned extras;                             /* enum ice_extra, or-ed */
-    bool (*text)(void *arg, const char *column); /* as text? NULL = none */
+    unsigned extras;                                                /* enum ice_extra, or-ed */
+    bool (*text)(void *arg, const char *table, const char *column); /* as text? NULL = none */
     void *arg;
     /* on_type_change=new_column: where Iceberg forbids the change, the old field keeps its id and
      * data under the name "<column>_v1" (or 2, ...) and a new field takes the name. */

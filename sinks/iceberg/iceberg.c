@@ -63,8 +63,8 @@ static const struct opt_spec iceberg_opts[] = {
       .doc = "how long snapshots stay readable; 2,000 of a table at most" },
     { .key = "text",
       .type = OPT_TEXT,
-      .doc = "columns stored as strings whatever their type: a,b (for values that Iceberg has no "
-             "form for)" },
+      .doc = "columns stored as strings whatever their type: a,public.t.b (for values that Iceberg "
+             "has no form for)" },
     { .key = "on_type_change",
       .type = OPT_CHOICE,
       .fallback = "stop",
@@ -101,14 +101,17 @@ static int bad_address(const char *why, struct err *err) {
     return err_exit(err, EXIT_USAGE);
 }
 
-static bool is_text_column(void *arg, const char *column) {
+/* Named alone, or with its table. */
+static bool is_text_column(void *arg, const char *table, const char *column) {
     const struct iceberg *x = arg;
     if (!x->text_columns) {
         return false;
     }
-    char *wanted = xasprintf(",%s,", column);
-    bool found = strstr(x->text_columns, wanted) != NULL;
-    free(wanted);
+    char *alone = xasprintf(",%s,", column);
+    char *full = xasprintf(",%s.%s,", table, column);
+    bool found = strstr(x->text_columns, alone) || strstr(x->text_columns, full);
+    free(full);
+    free(alone);
     return found;
 }
 
