@@ -4,7 +4,6 @@ import java.io.PrintStream;
 import java.math.BigDecimal;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
-import java.time.Instant;
 import java.time.LocalDateTime;
 import java.time.LocalTime;
 import java.time.OffsetDateTime;
@@ -74,7 +73,7 @@ public class Scan {
     } else if (v instanceof LocalDateTime t) {
       return "ts:" + ChronoUnit.MICROS.between(LocalDateTime.ofEpochSecond(0, 0, ZoneOffset.UTC), t);
     } else if (v instanceof OffsetDateTime t) {
-      return "tz:" + ChronoUnit.MICROS.between(Instant.EPOCH, t.toInstant());
+      return "tz:" + Math.addExact(Math.multiplyExact(t.toEpochSecond(), 1000000L), t.getNano() / 1000);
     } else if (v instanceof CharSequence s) {
       return "s:" + HexFormat.of().formatHex(s.toString().getBytes(StandardCharsets.UTF_8));
     } else if (v instanceof ByteBuffer b) {
