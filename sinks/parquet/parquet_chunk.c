@@ -543,16 +543,22 @@ static uint32_t slice_rows(const struct parquet_chunk *c, const struct lake_colu
     return low;
 }
 
+static uint64_t slice_bytes(const struct parquet_chunk *c, const struct lake_column *column,
+                            uint32_t at, uint32_t count) {
+    if (c->shape.list) {
+        return value_bytes(c, column->elements, column->offsets[at], column->offsets[at + count]);
+    }
+    return value_bytes(c, column, at, at + count);
+}
+
 static int check_slice(const struct parquet_chunk *c, const struct lake_column *column, uint32_t at,
                        uint32_t count, const char *name, struct err *err) {
     if (c->shape.required && column->valid && count_ones(column->valid, at, count) < count) {
         return err_set(err, ERR_FATAL, "parquet_null",
                        "column \"%s\" is required, and a row has null in it", name);
     }
-    const struct lake_column *v = c->shape.list ? column->elements : column;
-    uint32_t from = c->shape.list ? column->offsets[at] : at;
-    uint32_t to = c->shape.list ? column->offsets[at + count] : at + count;
-    if (value_bytes(c, v, from, to) > CELL_BYTES_MAX || to - from > CELL_BYTES_MAX / 16) {
+    uint32_t levels = c->shape.list ? column->offsets[at + count] - column->offsets[at] : 0;
+    if (slice_bytes(c, column, at, count) > CELL_BYTES_MAX || levels > CELL_BYTES_MAX / 16) {
         return err_set(err, ERR_FATAL, "parquet_cell_large",
                        "column \"%s\": a value of more than %u bytes cannot be in a Parquet page",
                        name, CELL_BYTES_MAX);
@@ -599,6 +605,10 @@ int chunk_add(struct parquet_chunk *c, struct chunk_scratch *s, const struct lak
         uint32_t n = slice_rows(c, column, at, count);
         if (check_slice(c, column, at, n, name, err)) {
             return -1;
+        }
+        if (c->dict_state != DICT_LEFT &&
+            slice_bytes(c, column, at, n) > c->page_bytes + DICT_SLICE_BYTES_MAX) {
+            trial_give_up(c, s);
         }
         add_slice(c, s, column, at, n);
         trial_after_slice(c);

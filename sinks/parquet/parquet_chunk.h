@@ -17,6 +17,7 @@ enum {
     PAGE_ROWS_MAX = 20000,
     PAGE_FRONT = 64, /* bytes kept free in front of an open page's values, for its levels */
 };
+#define DICT_SLICE_BYTES_MAX (2u << 20)     /* beyond page_bytes: there is a very large value */
 #define CELL_BYTES_MAX UINT32_C(0x70000000) /* a page must stay below 2^31 with its levels */
 
 /* What the column is; set once. */
@@ -132,10 +133,14 @@ static inline size_t chunk_values_len(const struct parquet_chunk *c) {
 /* Room for n further bytes of values, at the end of them; the caller adds what it wrote to len. */
 uint8_t *chunk_values_room(struct parquet_chunk *c, size_t n);
 void page_reset(struct parquet_chunk *c);
-/* The open page's values in the column's base encoding, appended; PLAIN is left to the caller
- * (nothing is appended) where it is smaller. */
+/* The open page's values in the column's base encoding, appended. What is left to the caller to
+ * append: all of them, where the result is PLAIN; their bytes behind the lengths, where it is
+ * DELTA_LENGTH_BYTE_ARRAY. */
 enum parquet_encoding page_encode_base(struct parquet_chunk *c, struct buf *out);
 /* parquet_trial.c. After cells came: gives a dictionary up that is of no use. At a page's end: is
  * the page written with indexes? */
 void trial_after_slice(struct parquet_chunk *c);
+/* Before values come that are too large for any dictionary: the open page ends, the next has none.
+ */
+void trial_give_up(struct parquet_chunk *c, struct chunk_scratch *s);
 bool trial_at_page_end(struct parquet_chunk *c, struct chunk_scratch *s, bool last);

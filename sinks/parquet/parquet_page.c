@@ -91,7 +91,6 @@ enum parquet_encoding page_encode_base(struct parquet_chunk *c, struct buf *out)
     size_t start = out->len;
     if (c->shape.base == ENCODING_DELTA_LENGTH_BYTE_ARRAY) {
         delta_put_i32(out, (const int32_t *)(const void *)c->lengths.data, c->page_present);
-        buf_put(out, values, chunk_values_len(c));
         return ENCODING_DELTA_LENGTH_BYTE_ARRAY;
     }
     if (c->shape.width == 4) {
@@ -127,8 +126,9 @@ static void put_data_header(struct buf *out, size_t body, size_t stored, uint32_
     thrift_put_end(&t);
 }
 
-/* A chunk has one codec for all its pages: chosen by what it does for the first one, and for the
- * dictionary where that is large. A gain below 1/32 is not worth anyone's time. */
+/* A chunk has one codec for all its pages: chosen by what it does for the first one, whose bytes it
+ * leaves in the codec's output, and for the dictionary where that is large. A gain below 1/32 is
+ * not worth anyone's time. */
 static void choose_codec(struct parquet_chunk *c, struct chunk_scratch *s, const uint8_t *body,
                          size_t n) {
     c->codec_chosen = true;
@@ -179,13 +179,16 @@ static void note_range(struct parquet_chunk *c, struct chunk_page *page,
 static void store(struct parquet_chunk *c, struct chunk_scratch *s, const uint8_t *body, size_t n,
                   enum parquet_encoding encoding, const struct parquet_range *range) {
     CHECK(n <= INT32_MAX);
-    if (!c->codec_chosen) {
+    bool first = !c->codec_chosen;
+    if (first) {
         choose_codec(c, s, body, n);
     }
     const uint8_t *stored = body;
     size_t stored_len = n;
     if (c->codec != PARQUET_NONE) {
-        parquet_codec_run(&s->codec, c->codec, body, n);
+        if (!first) {
+            parquet_codec_run(&s->codec, c->codec, body, n);
+        }
         stored = (const uint8_t *)s->codec.out.data;
         stored_len = s->codec.out.len;
     }
@@ -212,6 +215,13 @@ static void store(struct parquet_chunk *c, struct chunk_scratch *s, const uint8_
     note_range(c, page, range);
 }
 
+static __attribute__((noinline)) void take_entry(const struct parquet_chunk *c, uint32_t entry,
+                                                 struct parquet_range *r) {
+    size_t len;
+    const uint8_t *p = dict_value(&c->dict, entry, &len);
+    range_value(r, c->shape.order, p, len);
+}
+
 /* Marks which entries the page has, and takes each into the range once. */
 static void range_of_indices(struct parquet_chunk *c, const uint32_t *index,
                              struct parquet_range *r) {
@@ -223,13 +233,12 @@ static void range_of_indices(struct parquet_chunk *c, const uint32_t *index,
     }
     uint32_t stamp = ++c->stamp;
     uint32_t *stamps = c->stamps;
-    for (uint32_t i = 0; i < c->index_count; i++) {
+    uint32_t count = c->index_count;
+    for (uint32_t i = 0; i < count; i++) {
         uint32_t entry = index[i];
         if (UNLIKELY(stamps[entry] != stamp)) {
             stamps[entry] = stamp;
-            size_t len;
-            const uint8_t *p = dict_value(&c->dict, entry, &len);
-            range_value(r, c->shape.order, p, len);
+            take_entry(c, entry, r);
         }
     }
 }
@@ -258,7 +267,6 @@ static void close_values(struct parquet_chunk *c, struct chunk_scratch *s) {
                                         .min_len = b->min.len + b->min_cut,
                                         .max_len = b->max.len + b->max_cut };
     }
-    size_t levels = s->body.len;
     enum parquet_encoding encoding = ENCODING_PLAIN;
     if (c->shape.physical == PHYSICAL_BOOLEAN) {
         if (c->page_present > 0) {
@@ -266,14 +274,17 @@ static void close_values(struct parquet_chunk *c, struct chunk_scratch *s) {
         }
     } else {
         encoding = page_encode_base(c, &s->body);
+        size_t front = s->body.len;
         size_t n = chunk_values_len(c);
-        if (encoding == ENCODING_PLAIN && n > 0) {
-            if (levels <= PAGE_FRONT) { /* in place */
-                uint8_t *body = chunk_values(c) - levels;
-                if (levels > 0) {
-                memcpy(body, s->body.data, levels);
-            }
-                store(c, s, body, levels + n, encoding, &range);
+        bool values_follow =
+            encoding == ENCODING_PLAIN || encoding == ENCODING_DELTA_LENGTH_BYTE_ARRAY;
+        if (values_follow && n > 0) {
+            if (front <= PAGE_FRONT) { /* in place */
+                uint8_t *body = chunk_values(c) - front;
+                if (front > 0) {
+                    memcpy(body, s->body.data, front);
+                }
+                store(c, s, body, front + n, encoding, &range);
                 return;
             }
             buf_put(&s->body, chunk_values(c), n);
@@ -282,7 +293,15 @@ static void close_values(struct parquet_chunk *c, struct chunk_scratch *s) {
     store(c, s, (const uint8_t *)s->body.data, s->body.len, encoding, &range);
 }
 
+/* Memory that only one large value needed is given back. */
+static void trim(struct buf *b, size_t most) {
+    if (b->cap > most) {
+        buf_release(b);
+    }
+}
+
 void page_reset(struct parquet_chunk *c) {
+    trim(&c->values, 4 * (size_t)c->page_bytes + (1 << 20));
     buf_clear(&c->values);
     buf_clear(&c->lengths);
     buf_clear(&c->indices);
@@ -311,6 +330,8 @@ void chunk_page_close(struct parquet_chunk *c, struct chunk_scratch *s, bool las
     c->values_count += c->page_values;
     c->nulls += c->page_values - c->page_present;
     page_reset(c);
+    trim(&s->body, 4 * (size_t)c->page_bytes + (1 << 20));
+    trim(&s->codec.out, 4 * (size_t)c->page_bytes + (1 << 20));
 }
 
 void chunk_put_dictionary(struct parquet_chunk *c, struct chunk_scratch *s, struct buf *out,

@@ -94,6 +94,14 @@ static void leave(struct parquet_chunk *c, bool again) {
     c->dict_pause = PAUSE_GROUPS;
 }
 
+void trial_give_up(struct parquet_chunk *c, struct chunk_scratch *s) {
+    chunk_page_close(c, s, false);
+    if (c->dict_state == DICT_TRIAL) {
+        dict_release(&c->dict);
+    }
+    c->dict_state = DICT_LEFT;
+}
+
 void trial_after_slice(struct parquet_chunk *c) {
     if (c->dict_state != DICT_TRIAL || c->index_count < TRIAL_VALUES) {
         return;
@@ -145,7 +153,10 @@ static bool keep_after_trial(struct parquet_chunk *c, struct chunk_scratch *s, b
     if (c->shape.base != ENCODING_PLAIN) {
         rebuild(c);
         buf_clear(&s->encoded);
-        if (page_encode_base(c, &s->encoded) != ENCODING_PLAIN) {
+        enum parquet_encoding encoding = page_encode_base(c, &s->encoded);
+        if (encoding == ENCODING_DELTA_LENGTH_BYTE_ARRAY) {
+            alternative = (double)(s->encoded.len + chunk_values_len(c));
+        } else if (encoding != ENCODING_PLAIN) {
             alternative = (double)s->encoded.len;
         }
     }

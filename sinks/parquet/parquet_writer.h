@@ -1,18 +1,21 @@
 /* Writes one Parquet file straight from columns. Pages are encoded and compressed as soon as they
  * are full, so an open file holds compressed pages of one row group and one open page a column.
  *
- *   rows -> lake columns -> a chunk each: levels, dictionary or plain or delta or split -> page ->
- * codec row group full -> chunks written one after another -> ... -> indexes, blooms, footer
+ *   rows -> lake columns -> a chunk each: levels, encoded values -> page -> codec
+ *   row group full -> chunks written one after another -> ... -> indexes, footer
  *
  * Encodings: profile `compatible` = dictionary (RLE_DICTIONARY), PLAIN; profile `modern` adds
- * DELTA_BINARY_PACKED for integers, decimals over them, dates and times, BYTE_STREAM_SPLIT for floats,
- * and DELTA_LENGTH_BYTE_ARRAY for text and bytes (a codec gains a seventh on text without lengths in
- * between). A chunk
- * starts with a dictionary and leaves it once it does not pay. A page without a value is never
- * DELTA. Data pages are version 1. Every chunk has statistics (byte arrays cut at 64 bytes,
- * exactness said, NaN left out, zeros signed), a column index and an offset index; key columns may
- * have a bloom filter. created_by reads "tailrace version X.Y.Z (build ...)", else readers distrust
- * the statistics.
+ * DELTA_BINARY_PACKED for integers, decimals over them, dates and times, BYTE_STREAM_SPLIT for
+ * floats, and DELTA_LENGTH_BYTE_ARRAY for text and bytes (zstd gains a seventh where no lengths are
+ * between texts; readers that know BYTE_STREAM_SPLIT know it, too). A chunk starts with a
+ * dictionary and leaves it once it does not pay; where its first page already did not, the column's
+ * next seven row groups do not try. A page without a value is never DELTA, one of integers never
+ * larger than PLAIN. Data pages are version 1, of at most 20,000 rows. The codec is left out of a
+ * chunk whose first page it makes less than 1/32 smaller. Every chunk has statistics (byte arrays
+ * cut at 64 bytes, exactness said, NaN left out, zeros signed), an offset index, and a column index
+ * unless a page has values without bounds (NaN only; 4 KiB of greatest bytes); key columns may have
+ * a bloom filter. created_by reads "tailrace version X.Y.Z (build ...)", else readers distrust the
+ * statistics.
  *
  * Thread: its owner. Output goes to a `struct parquet_output`; nothing here knows where files lie.
  * Never reads what it wrote. */
@@ -74,7 +77,9 @@ struct parquet_writer;
 struct parquet_writer *parquet_writer_new(const struct parquet_field *fields, uint32_t count,
                                           const struct parquet_options *options,
                                           struct parquet_output output);
-/* One lake column a field, all with the same rows. */
+/* One lake column a field, all with at least so many rows, of which the first `rows` are added.
+ * After a failure only parquet_writer_free is left. ERR_FATAL "parquet_null" (a null in a required
+ * column), "parquet_cell_large" (about 1.75 GiB); and what the output says. */
 int parquet_writer_add(struct parquet_writer *w, const struct lake_column *columns, uint32_t rows,
                        struct err *err);
 uint64_t parquet_writer_rows(const struct parquet_writer *w);  /* added so far */

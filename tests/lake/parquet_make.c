@@ -26,9 +26,10 @@ enum shape {
     LATE_ALL, /* few, later all different */
     SOME,     /* about 3000 values, in any order */
     EDGE,     /* text: long common prefixes and greatest bytes; floats: NaN and zeros */
+    LARGE,    /* few, and now and then one of megabytes: text and bytes only */
     SHAPES
 };
-enum { ADD_ROWS_MAX = 9000, COLUMNS_MAX = 240, CELL_MAX = 9000 };
+enum { ADD_ROWS_MAX = 9000, COLUMNS_MAX = 240, CELL_MAX = 3400000 };
 
 static uint64_t seed;
 static uint64_t next(void) { /* splitmix64 */
@@ -81,6 +82,8 @@ static uint64_t choose(struct maker *m, uint64_t row) {
         return row < 30000 ? below(5) : next();
     case SOME:
         return 5 + below(3000);
+    case LARGE:
+        return below(8000) == 0 ? UINT64_MAX : below(9);
     default:
         return next();
     }
@@ -112,6 +115,9 @@ static uint32_t make_text(struct maker *m, uint64_t v, bool utf8, uint8_t *to) {
         n = (uint32_t)sprintf((char *)to, "key-%020llu",
                               (unsigned long long)(v + (UINT64_C(1) << 62)));
         len = 0;
+    }
+    if (m->shape == LARGE && v == UINT64_MAX) {
+        len = CELL_MAX - 8;
     }
     bool same = below(2) && m->shape == EDGE;
     uint32_t one = below(ARRAY_COUNT(points));
@@ -254,8 +260,9 @@ static void put_cell(struct cells *c, uint32_t width, bool null, const uint8_t *
         c->element_valid = xrealloc(c->element_valid, c->count_cap / 8);
         memset(c->element_valid + old / 8, 0, (c->count_cap - old) / 8);
     }
-    if (c->data_len + CELL_MAX > c->data_cap) {
-        c->data_cap = c->data_cap * 2 + CELL_MAX;
+    size_t need = c->data_len + len + width + 16;
+    if (need > c->data_cap) {
+        c->data_cap = need * 2;
         c->data = xrealloc(c->data, c->data_cap);
     }
     c->offsets[c->count] = (uint32_t)c->data_len;
@@ -372,7 +379,8 @@ static void add_makers(void) {
             struct lake_type type = { kind, 0, precision, scale };
             for (enum shape shape = RANDOM; shape < SHAPES; shape++) {
                 bool rare = kind == LAKE_DECIMAL && shape > FEW && shape != NOTHING;
-                if (!rare && (kind != LAKE_BOOL || shape != SOME)) {
+                bool text = kind == LAKE_STRING || kind == LAKE_BINARY;
+                if (!rare && (kind != LAKE_BOOL || shape != SOME) && (shape != LARGE || text)) {
                     add_maker(type, shape, shape == FALLING || (shape == SOME && kind != LAKE_DATE),
                               kind != LAKE_BOOL && (shape == RANDOM || shape == FEW));
                 }
