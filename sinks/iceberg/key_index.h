@@ -26,11 +26,11 @@
 #pragma once
 #include "cdc/base/env.h"
 
-/* A location is file << 36 | position: 27 bits of file number, 36 of position, bit 63 clear. */
+/* A location is file << 36 | position: 26 bits of file number, 36 of position. */
 #define KEY_LOC_NONE UINT64_MAX
 #define KEY_LOC_ASK (UINT64_MAX - 1)
 #define KEY_LOC_POS_BITS 36
-#define KEY_FILE_MAX ((UINT32_C(1) << 27) - 2)
+#define KEY_FILE_MAX ((UINT32_C(1) << 26) - 1)
 #define KEY_LOC_FILE(loc) ((uint32_t)((loc) >> KEY_LOC_POS_BITS))
 #define KEY_LOC_POS(loc) ((loc) & ((UINT64_C(1) << KEY_LOC_POS_BITS) - 1))
 static inline uint64_t key_loc(uint32_t file, uint64_t pos) {

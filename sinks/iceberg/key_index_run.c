@@ -18,7 +18,7 @@
 static bool shape_is_sane(const struct key_shape *s, uint64_t len) {
     return s->seg_bits <= 40 && s->bucket_bits <= 32 &&
            s->seg_bits + s->bucket_bits >= 64 - KEY_FIELD_BITS_MAX &&
-           s->seg_bits + s->bucket_bits < 64 && s->file_bits <= 27 &&
+           s->seg_bits + s->bucket_bits < 64 && s->file_bits <= 26 &&
            s->pos_bits <= KEY_LOC_POS_BITS && s->file_min <= KEY_FILE_MAX &&
            s->file_low <= s->file_high && s->file_high <= KEY_FILE_MAX &&
            s->file_low >= s->file_min && s->pos_high < UINT64_C(1) << KEY_LOC_POS_BITS &&

@@ -211,11 +211,10 @@ static inline void pack(struct key_writer *w, uint64_t hash, uint64_t value) {
         w->loc_or |= loc;
         CHECK(((file - s->file_min) >> s->file_bits | pos >> s->pos_bits) == 0);
     }
-    __extension__ unsigned __int128 entry = pos; /* at most 36 + 29 + 57 bits */
-    entry = entry << s->file_bits | (file - s->file_min);
-    entry = entry << KEY_KIND_BITS | (uint64_t)kind;
-    entry = entry << w->rem_bits | (hash & key_low_mask(w->rem_bits));
-    put_entry(w, (uint64_t)entry, (uint64_t)(entry >> 64));
+    /* At most 36 + 26 + 2 bits; behind them 1 to 57 of the hash. */
+    uint64_t what = (pos << s->file_bits | (file - s->file_min)) << KEY_KIND_BITS | (uint64_t)kind;
+    uint64_t rem = hash & key_low_mask(w->rem_bits);
+    put_entry(w, what << w->rem_bits | rem, what >> (64 - w->rem_bits));
 }
 
 int key_writer_add(struct key_writer *w, uint64_t hash, uint64_t value, struct err *err) {
