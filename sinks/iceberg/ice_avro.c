@@ -21,6 +21,9 @@ enum {
     RATIO_MAX = 1040 /* deflate packs at most 1032 to 1 */
 };
 
+/* Nothing may be NULL. */
+static struct view view_of_bytes(const void *p, size_t n) { return view_of(n > 0 ? p : "", n); }
+
 static int damaged(struct err *err, const char *what) {
     return err_set(err, ERR_FATAL, "manifest_damaged", "read an Avro file: %s", what);
 }
@@ -528,7 +531,7 @@ const char *ice_avro_header(const struct ice_avro_reader *r, const char *key, si
 }
 
 int ice_avro_open(struct ice_avro_reader *r, const void *p, size_t n, struct err *err) {
-    *r = (struct ice_avro_reader){ .in = view_of(p, n) };
+    *r = (struct ice_avro_reader){ .in = view_of_bytes(p, n) };
     arena_init(&r->arena);
     buf_init(&r->block, ICE_AVRO_BLOCK_BYTES_MAX);
     size_t schema_len;
@@ -603,7 +606,7 @@ static int open_block(struct ice_avro_reader *r, struct err *err) {
         if (unpack(r, bytes, len) != 0) {
             return damaged(err, "a block cannot be unpacked");
         }
-        r->at = view_of(r->block.data, r->block.len);
+        r->at = view_of_bytes(r->block.data, r->block.len);
     } else {
         r->at = view_of(bytes, len);
     }
