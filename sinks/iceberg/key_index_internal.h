@@ -154,10 +154,8 @@ static inline uint64_t key_filter_mask(uint64_t hash) {
            UINT64_C(1) << (x >> 46 & 63) | UINT64_C(1) << (x >> 40 & 63) |
            UINT64_C(1) << (x >> 34 & 63);
 }
-/* bits may be 0 */
-static inline uint64_t key_top(uint64_t hash, uint64_t bits) {
-    return bits ? hash >> (64 - bits) : 0;
-}
+/* bits: 0 to 63 */
+static inline uint64_t key_top(uint64_t hash, uint64_t bits) { return hash >> 1 >> (63 - bits); }
 static inline uint64_t key_low_mask(uint64_t bits) {
     return bits >= 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1;
 }

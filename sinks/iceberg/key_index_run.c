@@ -228,36 +228,44 @@ static TR_MUST_CHECK int search_pack(struct key_run *r, const struct search *pac
     return 0;
 }
 
+/* Looks at the filter. Returns how many of the probes may be there, begun in the pack; -1 damaged.
+ */
+static TR_MUST_CHECK int filter_pack(struct key_run *r, const struct key_probe *probes,
+                                     uint32_t count, struct search *pack, uint64_t *values) {
+    uint64_t words[KEY_PROBES_AT_ONCE]; /* where each one's word of the filter is */
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t hash = probes[i].hash;
+        words[i] = r->segments[key_top(hash, r->shape.seg_bits)].offset +
+                   key_filter_word(&r->shape, hash) * 8;
+        __builtin_prefetch(r->bytes + words[i]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t mask = key_filter_mask(probes[i].hash);
+        uint64_t word;
+        if (look(r, words[i], sizeof word)) {
+            return -1;
+        }
+        memcpy(&word, r->bytes + words[i], sizeof word);
+        values[i] = 0;
+        if ((word & mask) == mask) {
+            struct search *x = &pack[left++];
+            search_begin(r, x, probes[i].hash);
+            x->at = i;
+            __builtin_prefetch(r->bytes + x->parts.dir +
+                               bucket_of(r, x->hash) * x->parts.dir_width);
+        }
+    }
+    return (int)left;
+}
+
 int key_run_probe(struct key_run *r, const struct key_probe *probes, uint32_t count,
                   uint64_t *values, uint64_t *more) {
     struct search pack[KEY_PROBES_AT_ONCE];
-    uint32_t left = 0;
     CHECK(count <= KEY_PROBES_AT_ONCE);
     *more = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        struct search *x = &pack[i];
-        search_begin(r, x, probes[i].hash);
-        __builtin_prefetch(r->bytes + x->parts.filter + key_filter_word(&r->shape, x->hash) * 8);
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t hash = probes[i].hash;
-        uint64_t word_at = pack[i].parts.filter + key_filter_word(&r->shape, hash) * 8;
-        uint64_t mask = key_filter_mask(hash);
-        uint64_t word;
-        if (look(r, word_at, sizeof word)) {
-            return -1;
-        }
-        memcpy(&word, r->bytes + word_at, sizeof word);
-        values[i] = 0;
-        if ((word & mask) == mask) {
-            pack[left] = pack[i];
-            pack[left].at = i;
-            __builtin_prefetch(r->bytes + pack[i].parts.dir +
-                               bucket_of(r, hash) * pack[i].parts.dir_width);
-            left++;
-        }
-    }
-    for (uint32_t i = 0; i < left; i++) {
+    int left = filter_pack(r, probes, count, pack, values);
+    for (int i = 0; i < left; i++) {
         if (search_bucket(r, &pack[i])) {
             return -1;
         }
@@ -265,7 +273,7 @@ int key_run_probe(struct key_run *r, const struct key_probe *probes, uint32_t co
         __builtin_prefetch(first);
         __builtin_prefetch(first + 64);
     }
-    return search_pack(r, pack, left, values, more);
+    return left < 0 ? -1 : search_pack(r, pack, (uint32_t)left, values, more);
 }
 
 int key_run_all(struct key_run *r, uint64_t hash, struct key_numbers *out) {
