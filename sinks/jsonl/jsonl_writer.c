@@ -11,7 +11,7 @@ struct jsonl_writer {
     struct sink_writer base;
     struct jsonl_writer_config config;
     struct changelog_json *encoder;
-    struct jsonl_staged *staged; /* NULL: nothing since the last seal */
+    struct ledger_staged *staged; /* NULL: nothing since the last seal */
     bool broken;
 };
 
@@ -21,7 +21,7 @@ static struct jsonl_writer *writer_of(struct sink_writer *w) {
 
 static int write_bytes(void *arg, const void *bytes, size_t len, struct err *err) {
     struct jsonl_writer *w = arg;
-    return jsonl_staged_write(w->staged, bytes, len, err);
+    return ledger_staged_write(w->staged, bytes, len, err);
 }
 
 void jsonl_writer_new(const struct jsonl_writer_config *config, const struct sink_ops *ops,
@@ -52,7 +52,7 @@ int jsonl_writer_stage(struct sink_writer *sw, const struct stage_item *item, st
         return refuse_broken(err);
     }
     if (!w->staged) {
-        w->staged = jsonl_staged_new(w->config.env, w->config.dir, w->config.seq, err);
+        w->staged = ledger_staged_new(w->config.env, w->config.place, w->config.seq, err);
         if (!w->staged) {
             return -1; /* nothing was written: what the files say holds, also RETRY */
         }
@@ -90,7 +90,7 @@ int jsonl_writer_seal(struct sink_writer *sw, uint64_t seq, struct sink_part **o
 
 void jsonl_writer_close(struct sink_writer *sw) {
     struct jsonl_writer *w = writer_of(sw);
-    jsonl_staged_free(w->staged, true);
+    ledger_staged_free(w->staged, true);
     changelog_json_free(w->encoder);
     free(w);
 }
@@ -98,7 +98,7 @@ void jsonl_writer_close(struct sink_writer *sw) {
 void jsonl_part_free(struct sink_part *p, bool committed) {
     struct jsonl_part *part = jsonl_part_of(p);
     if (part) {
-        jsonl_staged_free(part->staged, !committed);
+        ledger_staged_free(part->staged, !committed);
         free(part);
     }
 }

@@ -2,11 +2,11 @@
  * jsonl_ops. Thread: the writer's task; jsonl_part_take and jsonl_part_free: the commit task. */
 #pragma once
 #include "cdc/sink.h"
-#include "sinks/jsonl/jsonl_staged.h"
+#include "sinks/objects/ledger_staged.h"
 
 struct jsonl_writer_config {
     struct env *env;
-    const char *dir; /* borrowed */
+    const struct ledger_place *place; /* borrowed */
     int (*put_logpos)(struct buf *out, struct logpos pos);
     uint64_t seq; /* of the next commit, for the staged name */
 };
@@ -18,7 +18,7 @@ void jsonl_writer_close(struct sink_writer *w);
 
 /* What a part is here. */
 struct jsonl_part {
-    struct jsonl_staged *staged;
+    struct ledger_staged *staged;
     uint64_t rows; /* lines with an op */
 };
 static inline struct jsonl_part *jsonl_part_of(struct sink_part *part) {

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "sinks/jsonl/jsonl.h"
-#include "sinks/jsonl/jsonl_folder.h"
+#include "sinks/objects/ledger_folder.h"
 #include "tests/unit/u_sink_faulty.h"
 #include "tests/unit/u_sink_rows.h"
 
@@ -375,11 +375,12 @@ static int read_ids(const char *dir, int *ids, int max, bool *whole) {
                 ids[n++] = atoi(at + 14);
             }
         }
-        struct jsonl_commit c;
+        struct ledger_line c;
         struct err err = ERR_INIT;
-        enum files_result read = jsonl_read_commit(files_os(), path, &c, &err);
+        struct ledger_place place = { files_os(), dir, "jsonl" };
+        enum files_result read = ledger_read_line(&place, path, &c, &err);
         *whole = *whole && read == FILES_OK;
-        jsonl_commit_release(&c);
+        ledger_line_release(&c);
         free(text);
     }
 }
@@ -520,7 +521,7 @@ TEST(jsonl_name_taken_by_our_own_bytes_is_a_commit) {
         const char *staged = NULL;
         DIR *d = opendir(dir);
         for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
-            if (jsonl_is_staged_name(e->d_name)) {
+            if (ledger_is_staged_name(e->d_name)) {
                 staged = kit_text("%s/%s", dir, e->d_name);
             }
         }
@@ -768,13 +769,14 @@ TEST(jsonl_commit_line_longer_than_the_first_look_is_found) {
     }
     fputs("]}}\n", f);
     fclose(f);
-    struct jsonl_commit c;
+    struct ledger_line c;
     struct err err = ERR_INIT;
-    EXPECT_EQ_INT(jsonl_read_commit(files_os(), path, &c, &err), FILES_OK);
+    struct ledger_place place = { files_os(), kit_temp_dir(), "jsonl" };
+    EXPECT_EQ_INT(ledger_read_line(&place, path, &c, &err), FILES_OK);
     EXPECT_EQ_U64(c.epoch, 3);
     EXPECT_EQ_STR(c.position, "{ \"v\": 1, \"b\":[{}]}"); /* verbatim */
     EXPECT_TRUE(c.inconsistent && strlen(c.inconsistent) > 300000);
-    jsonl_commit_release(&c);
+    ledger_line_release(&c);
 }
 
 TEST(jsonl_addresses_that_are_no_folder_are_refused) {

@@ -1,5 +1,5 @@
-/* Staged files. See jsonl_staged.h. */
-#include "sinks/jsonl/jsonl_staged.h"
+/* Staged files. See ledger_staged.h. */
+#include "sinks/objects/ledger_staged.h"
 
 #include <inttypes.h>
 #include <libdeflate.h>
@@ -9,16 +9,16 @@
 
 enum { NAME_TRIES = 8 };
 
-struct jsonl_staged *jsonl_staged_new(struct env *env, const char *dir, uint64_t seq,
-                                      struct err *err) {
+struct ledger_staged *ledger_staged_new(struct env *env, const struct ledger_place *place,
+                                        uint64_t seq, struct err *err) {
     for (int i = 0; i < NAME_TRIES; i++) {
         uint64_t random;
         rng_bytes(&random, sizeof random);
-        char *path = xasprintf("%s/.%016" PRIu64 ".%016" PRIx64, dir, seq, random);
+        char *path = xasprintf("%s/.%016" PRIu64 ".%016" PRIx64, place->dir, seq, random);
         struct file *file = NULL;
         enum files_result made = files_create_excl(env->files, path, &file, err);
         if (made == FILES_OK) {
-            struct jsonl_staged *s = xcalloc(1, sizeof *s);
+            struct ledger_staged *s = xcalloc(1, sizeof *s);
             s->env = env;
             s->path = path;
             s->file = file;
@@ -29,11 +29,12 @@ struct jsonl_staged *jsonl_staged_new(struct env *env, const char *dir, uint64_t
             return NULL;
         }
     }
-    err_set(err, ERR_FATAL, "jsonl_random", "every random name in \"%s\" is taken", dir);
+    err_set(err, ERR_FATAL, ledger_code(place, "random").text,
+            "every random name in \"%s\" is taken", place->dir);
     return NULL;
 }
 
-int jsonl_staged_write(struct jsonl_staged *s, const void *p, size_t len, struct err *err) {
+int ledger_staged_write(struct ledger_staged *s, const void *p, size_t len, struct err *err) {
     CHECK(!s->to);
     if (file_write(s->file, p, len, err)) {
         return -1;
@@ -43,7 +44,7 @@ int jsonl_staged_write(struct jsonl_staged *s, const void *p, size_t len, struct
     return 0;
 }
 
-void jsonl_staged_free(struct jsonl_staged *s, bool remove) {
+void ledger_staged_free(struct ledger_staged *s, bool remove) {
     if (!s) {
         return;
     }

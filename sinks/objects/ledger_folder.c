@@ -1,10 +1,11 @@
-/* Reading a folder of commits. See jsonl_folder.h. Nothing here writes, so plan and status may use
+/* Reading a folder of commits. See ledger_folder.h. Nothing here writes, so plan and status may use
  * it beside a running job. */
-#include "sinks/jsonl/jsonl_folder.h"
+#include "sinks/objects/ledger_folder.h"
 
 #include <inttypes.h>
 #include <jansson.h>
 #include <libdeflate.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "cdc/base/json.h"
@@ -18,18 +19,25 @@ enum {
     SCHEMA_MAX = 1 << 30,
 };
 
-void jsonl_commit_release(struct jsonl_commit *c) {
+struct ledger_code ledger_code(const struct ledger_place *p, const char *what) {
+    struct ledger_code code;
+    int n = snprintf(code.text, sizeof code.text, "%s_%s", p->scheme, what);
+    CHECK(n > 0 && (size_t)n < sizeof code.text);
+    return code;
+}
+
+void ledger_line_release(struct ledger_line *c) {
     free(c->job);
     free(c->schema);
     free(c->position);
     free(c->inconsistent);
-    *c = (struct jsonl_commit){ 0 };
+    *c = (struct ledger_line){ 0 };
 }
 
 static char *copy_or_null(const char *s) { return s ? xstrdup(s) : NULL; }
 
-void jsonl_commit_copy(struct jsonl_commit *dst, const struct jsonl_commit *src) {
-    *dst = (struct jsonl_commit){
+void ledger_line_copy(struct ledger_line *dst, const struct ledger_line *src) {
+    *dst = (struct ledger_line){
         .job = copy_or_null(src->job),
         .epoch = src->epoch,
         .seq = src->seq,
@@ -40,7 +48,7 @@ void jsonl_commit_copy(struct jsonl_commit *dst, const struct jsonl_commit *src)
     };
 }
 
-void jsonl_commit_put(struct buf *out, const struct jsonl_commit *c) {
+void ledger_line_put(struct buf *out, const struct ledger_line *c) {
     CHECK(!c->position || !strchr(c->position, '\n'));
     buf_puts(out, "{\"commit\":{\"job\":");
     json_put_cstr(out, c->job);
@@ -82,8 +90,8 @@ static bool is_plain_text(const json_t *v) {
     return json_is_string(v) && !strpbrk(json_string_value(v), "\"\\/");
 }
 
-int jsonl_commit_take(const char *line, size_t len, struct jsonl_commit *out) {
-    *out = (struct jsonl_commit){ 0 };
+int ledger_line_take(const char *line, size_t len, struct ledger_line *out) {
+    *out = (struct ledger_line){ 0 };
     int result = -1;
     json_t *root = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
     json_t *c = json_object_get(root, "commit");
@@ -111,18 +119,18 @@ int jsonl_commit_take(const char *line, size_t len, struct jsonl_commit *out) {
     }
     json_decref(root);
     if (result) {
-        jsonl_commit_release(out);
+        ledger_line_release(out);
     }
     return result;
 }
 
-char *jsonl_data_path(const char *dir, uint64_t seq) {
+char *ledger_data_path(const char *dir, uint64_t seq) {
     return xasprintf("%s/%016" PRIu64 ".jsonl", dir, seq);
 }
-char *jsonl_idle_path(const char *dir, uint64_t epoch) {
+char *ledger_idle_path(const char *dir, uint64_t epoch) {
     return xasprintf("%s/_idle.%" PRIu64 ".json", dir, epoch);
 }
-char *jsonl_schema_name(uint64_t seq, uint64_t epoch) {
+char *ledger_schema_name(uint64_t seq, uint64_t epoch) {
     return xasprintf("_schema.%016" PRIu64 ".%" PRIu64 ".json", seq, epoch);
 }
 
@@ -130,25 +138,25 @@ static bool all_of(const char *s, size_t n, const char *set) {
     return strnlen(s, n) == n && strspn(s, set) >= n;
 }
 
-bool jsonl_is_staged_name(const char *name) {
+bool ledger_is_staged_name(const char *name) {
     return name[0] == '.' && all_of(name + 1, SEQ_DIGITS, "0123456789") &&
            name[1 + SEQ_DIGITS] == '.' && all_of(name + 2 + SEQ_DIGITS, 16, "0123456789abcdef") &&
            name[2 + SEQ_DIGITS + 16] == '\0';
 }
 
-bool jsonl_is_schema_name(const char *name) {
+bool ledger_is_schema_name(const char *name) {
     static const char head[] = "_schema.";
     const char *seq = name + sizeof head - 1;
     return strncmp(name, head, sizeof head - 1) == 0 && all_of(seq, SEQ_DIGITS, "0123456789") &&
            seq[SEQ_DIGITS] == '.';
 }
 
-int jsonl_list(struct files *files, const char *dir, struct buf *names, uint64_t *seq, bool *exists,
-               struct err *err) {
+int ledger_list(const struct ledger_place *p, struct buf *names, uint64_t *seq, bool *exists,
+                struct err *err) {
     *seq = 0;
     *exists = true;
     names->max = LIST_MAX;
-    enum files_result listed = files_list(files, dir, names, err);
+    enum files_result listed = files_list(p->files, p->dir, names, err);
     if (listed == FILES_ABSENT) {
         *exists = false;
         buf_clear(names);
@@ -167,8 +175,8 @@ int jsonl_list(struct files *files, const char *dir, struct buf *names, uint64_t
     return 0;
 }
 
-static int damaged(const char *path, struct err *err) {
-    err_set(err, ERR_FATAL, "jsonl_damaged",
+static int damaged(const struct ledger_place *p, const char *path, struct err *err) {
+    err_set(err, ERR_FATAL, ledger_code(p, "damaged").text,
             "last line of \"%s\" is no commit line: the file was cut or edited", path);
     return err_cure(
         err,
@@ -191,10 +199,10 @@ static int last_line(const char *data, size_t len, bool whole_file, const char *
     return 0;
 }
 
-enum files_result jsonl_read_commit(struct files *files, const char *path, struct jsonl_commit *out,
-                                    struct err *err) {
+enum files_result ledger_read_line(const struct ledger_place *p, const char *path,
+                                   struct ledger_line *out, struct err *err) {
     struct file *file = NULL;
-    enum files_result opened = files_open_read(files, path, &file, err);
+    enum files_result opened = files_open_read(p->files, path, &file, err);
     if (opened != FILES_OK) {
         return opened;
     }
@@ -217,8 +225,8 @@ enum files_result jsonl_read_commit(struct files *files, const char *path, struc
         if (found == -1 && want < TAIL_MAX) {
             continue;
         }
-        if (found || jsonl_commit_take(line, len, out)) {
-            damaged(path, err);
+        if (found || ledger_line_take(line, len, out)) {
+            damaged(p, path, err);
             break;
         }
         result = FILES_OK;
@@ -230,22 +238,21 @@ done:
     return result;
 }
 
-static int check_job(const char *dir, const char *job, const struct jsonl_commit *c,
+static int check_job(const struct ledger_place *p, const char *job, const struct ledger_line *c,
                      struct err *err) {
     if (strcmp(c->job, job) == 0) {
         return 0;
     }
-    err_set(err, ERR_FATAL, "jsonl_other_job", "folder \"%s\" holds the job \"%s\", not \"%s\"",
-            dir, c->job, job);
+    err_set(err, ERR_FATAL, ledger_code(p, "other_job").text,
+            "folder \"%s\" holds the job \"%s\", not \"%s\"", p->dir, c->job, job);
     return err_cure(err, "give this job a folder of its own, or its old name with ?job=%s", c->job);
 }
 
 /* The _idle file replaces the position only while it belongs to the newest file. */
-static int apply_idle(struct files *files, const char *dir, struct jsonl_commit *newest,
-                      struct err *err) {
-    char *path = jsonl_idle_path(dir, newest->epoch);
-    struct jsonl_commit idle = { 0 };
-    enum files_result read = jsonl_read_commit(files, path, &idle, err);
+static int apply_idle(const struct ledger_place *p, struct ledger_line *newest, struct err *err) {
+    char *path = ledger_idle_path(p->dir, newest->epoch);
+    struct ledger_line idle = { 0 };
+    enum files_result read = ledger_read_line(p, path, &idle, err);
     free(path);
     if (read == FILES_OK && idle.epoch == newest->epoch && idle.seq == newest->seq &&
         strcmp(idle.job, newest->job) == 0) {
@@ -253,28 +260,28 @@ static int apply_idle(struct files *files, const char *dir, struct jsonl_commit 
         newest->position = idle.position;
         idle.position = position;
     }
-    jsonl_commit_release(&idle);
+    ledger_line_release(&idle);
     return read == FILES_FAILED ? -1 : 0;
 }
 
 /* What went missing is found by what speaks of it: an _idle file of the file that was newest then,
  * a _schema file of the commit that it came before. *spoken: the highest such number; a commit that
  * broke off may have left a _schema file one above the newest. */
-static int spoken_of(struct files *files, const char *dir, const struct buf *names,
-                     uint64_t *spoken, struct err *err) {
+static int spoken_of(const struct ledger_place *p, const struct buf *names, uint64_t *spoken,
+                     struct err *err) {
     *spoken = 0;
     for (size_t at = 0; at < names->len; at += strlen(names->data + at) + 1) {
         const char *name = names->data + at;
         uint64_t seq = 0;
-        if (jsonl_is_schema_name(name)) {
+        if (ledger_is_schema_name(name)) {
             seq = strtoull(name + sizeof "_schema." - 1, NULL, 10);
             seq -= seq > 0;
         } else if (strncmp(name, "_idle.", 6) == 0) {
-            char *path = xasprintf("%s/%s", dir, name);
-            struct jsonl_commit idle = { 0 };
-            enum files_result read = jsonl_read_commit(files, path, &idle, err);
+            char *path = xasprintf("%s/%s", p->dir, name);
+            struct ledger_line idle = { 0 };
+            enum files_result read = ledger_read_line(p, path, &idle, err);
             seq = read == FILES_OK ? idle.seq : 0;
-            jsonl_commit_release(&idle);
+            ledger_line_release(&idle);
             free(path);
             if (read == FILES_FAILED) {
                 return -1;
@@ -285,9 +292,9 @@ static int spoken_of(struct files *files, const char *dir, const struct buf *nam
     return 0;
 }
 
-int jsonl_moved(const char *dir, uint64_t seq, struct err *err) {
-    char *path = jsonl_data_path(dir, seq);
-    err_set(err, ERR_FATAL, "jsonl_moved",
+int ledger_moved(const struct ledger_place *p, uint64_t seq, struct err *err) {
+    char *path = ledger_data_path(p->dir, seq);
+    err_set(err, ERR_FATAL, ledger_code(p, "moved").text,
             "\"%s\" is gone: it was the newest file, which holds the position", path);
     err_cure(err, "put it back; or start the job anew: tailrace drop, then an empty folder");
     free(path);
@@ -296,56 +303,56 @@ int jsonl_moved(const char *dir, uint64_t seq, struct err *err) {
 
 /* The number of the newest file; 0 = none. Where something speaks of a newer one the folder is
  * listed again: another instance may have committed in between. */
-static int find_newest(struct files *files, const char *dir, uint64_t *seq, struct err *err) {
+static int find_newest(const struct ledger_place *p, uint64_t *seq, struct err *err) {
     struct buf names;
     buf_init(&names, LIST_MAX);
     uint64_t spoken = 0;
     bool exists = false;
-    int failed = jsonl_list(files, dir, &names, seq, &exists, err) ||
-                 spoken_of(files, dir, &names, &spoken, err);
+    int failed = ledger_list(p, &names, seq, &exists, err) || spoken_of(p, &names, &spoken, err);
     if (!failed && spoken > *seq) {
-        failed = jsonl_list(files, dir, &names, seq, &exists, err);
+        failed = ledger_list(p, &names, seq, &exists, err);
         if (!failed && spoken > *seq) {
-            failed = jsonl_moved(dir, spoken, err);
+            failed = ledger_moved(p, spoken, err);
         }
     }
     buf_release(&names);
     return failed ? -1 : 0;
 }
 
-int jsonl_read(struct files *files, const char *dir, const char *job, struct jsonl_commit *out,
-               bool *found, struct err *err) {
-    *out = (struct jsonl_commit){ 0 };
+int ledger_read(const struct ledger_place *p, const char *job, struct ledger_line *out, bool *found,
+                struct err *err) {
+    *out = (struct ledger_line){ 0 };
     *found = false;
     uint64_t seq = 0;
-    if (find_newest(files, dir, &seq, err)) {
+    if (find_newest(p, &seq, err)) {
         return -1;
     }
     if (seq == 0) {
         return 0;
     }
-    char *path = jsonl_data_path(dir, seq);
-    enum files_result read = jsonl_read_commit(files, path, out, err);
+    char *path = ledger_data_path(p->dir, seq);
+    enum files_result read = ledger_read_line(p, path, out, err);
     if (read == FILES_ABSENT) {
-        err_set(err, ERR_REWIND, "jsonl_moved", "\"%s\" was moved away while it was read", path);
+        err_set(err, ERR_REWIND, ledger_code(p, "moved").text,
+                "\"%s\" was moved away while it was read", path);
     } else if (read == FILES_OK && out->seq != seq) {
-        damaged(path, err);
+        damaged(p, path, err);
         read = FILES_FAILED;
     }
     free(path);
     *found = read == FILES_OK;
-    if (!*found || check_job(dir, job, out, err) || apply_idle(files, dir, out, err)) {
-        jsonl_commit_release(out);
+    if (!*found || check_job(p, job, out, err) || apply_idle(p, out, err)) {
+        ledger_line_release(out);
         *found = false;
         return -1;
     }
     return 0;
 }
 
-static enum files_result read_whole(struct files *files, const char *path, struct buf *out,
+enum files_result ledger_read_whole(const struct ledger_place *p, const char *path, struct buf *out,
                                     struct err *err) {
     struct file *file = NULL;
-    enum files_result opened = files_open_read(files, path, &file, err);
+    enum files_result opened = files_open_read(p->files, path, &file, err);
     if (opened != FILES_OK) {
         return opened;
     }
@@ -353,7 +360,7 @@ static enum files_result read_whole(struct files *files, const char *path, struc
     size_t got = 0;
     int failed = file_size(file, &size, err);
     if (!failed && (size > SCHEMA_MAX || buf_reserve(out, (size_t)size))) {
-        failed = err_set(err, ERR_FATAL, "jsonl_damaged",
+        failed = err_set(err, ERR_FATAL, ledger_code(p, "damaged").text,
                          "\"%s\" is larger than any list of tables", path);
     }
     failed = failed || file_read_at(file, 0, out->data, (size_t)size, &got, err);
@@ -362,8 +369,8 @@ static enum files_result read_whole(struct files *files, const char *path, struc
     return failed ? FILES_FAILED : FILES_OK;
 }
 
-static int take_schemas(const json_t *tables, struct schema ***schemas, uint32_t *count,
-                        struct err *err) {
+static int take_schemas(const struct ledger_place *p, const json_t *tables,
+                        struct schema ***schemas, uint32_t *count, struct err *err) {
     size_t n = json_array_size(tables);
     *schemas = xcalloc(n + 1, sizeof **schemas);
     *count = 0;
@@ -373,7 +380,8 @@ static int take_schemas(const json_t *tables, struct schema ***schemas, uint32_t
         free(text);
         if (!s) {
             if (err->kind == ERR_NONE) {
-                err_set(err, ERR_FATAL, "jsonl_damaged", "table %zu is malformed", i);
+                err_set(err, ERR_FATAL, ledger_code(p, "damaged").text, "table %zu is malformed",
+                        i);
             }
             while (*count > 0) {
                 schema_unref((*schemas)[--*count]);
@@ -387,16 +395,16 @@ static int take_schemas(const json_t *tables, struct schema ***schemas, uint32_t
     return 0;
 }
 
-int jsonl_read_schemas(struct files *files, const char *dir, const char *name,
-                       struct schema ***schemas, uint32_t *count, struct err *err) {
-    char *path = xasprintf("%s/%s", dir, name);
+int ledger_read_schemas(const struct ledger_place *p, const char *name, struct schema ***schemas,
+                        uint32_t *count, struct err *err) {
+    char *path = xasprintf("%s/%s", p->dir, name);
     struct buf text;
     buf_init(&text, SCHEMA_MAX);
     err_clear(err);
     int failed = -1;
-    enum files_result read = read_whole(files, path, &text, err);
+    enum files_result read = ledger_read_whole(p, path, &text, err);
     if (read == FILES_ABSENT) {
-        err_set(err, ERR_FATAL, "jsonl_schema_missing",
+        err_set(err, ERR_FATAL, ledger_code(p, "schema_missing").text,
                 "\"%s\" is missing: the newest commit needs it", path);
         err_cure(err,
                  "put the file back; or start the job anew: tailrace drop, then an empty folder");
@@ -405,8 +413,9 @@ int jsonl_read_schemas(struct files *files, const char *dir, const char *name,
         json_t *root = json_loadb(buf_cstr(&text), text.len, JSON_REJECT_DUPLICATES, NULL);
         const json_t *tables = json_object_get(root, "tables");
         if (!json_is_array(tables)) {
-            err_set(err, ERR_FATAL, "jsonl_damaged", "\"%s\" is no list of tables", path);
-        } else if (take_schemas(tables, schemas, count, err)) {
+            err_set(err, ERR_FATAL, ledger_code(p, "damaged").text, "\"%s\" is no list of tables",
+                    path);
+        } else if (take_schemas(p, tables, schemas, count, err)) {
             err_wrap(err, "\"%s\"", path);
         } else {
             failed = 0;
@@ -418,8 +427,8 @@ int jsonl_read_schemas(struct files *files, const char *dir, const char *name,
     return failed;
 }
 
-enum files_result jsonl_checksum(struct files *files, const char *path, uint64_t *size,
-                                 uint32_t *crc, struct err *err) {
+enum files_result ledger_checksum(struct files *files, const char *path, uint64_t *size,
+                                  uint32_t *crc, struct err *err) {
     struct file *file = NULL;
     enum files_result opened = files_open_read(files, path, &file, err);
     if (opened != FILES_OK) {
