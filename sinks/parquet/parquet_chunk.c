@@ -125,7 +125,7 @@ void chunk_init(struct parquet_chunk *c, const struct parquet_field *field,
     for (size_t i = 0; i < ARRAY_COUNT(bufs); i++) {
         buf_init(bufs[i], SIZE_MAX);
     }
-    dict_init(&c->dict, c->shape.width);
+    parquet_dict_init(&c->dict, c->shape.width);
     c->dict_state = c->shape.physical == PHYSICAL_BOOLEAN ? DICT_LEFT : DICT_TRIAL;
     bounds_init(&c->page_bounds);
     bounds_init(&c->bounds);
@@ -148,7 +148,7 @@ static void free_room(struct parquet_chunk *c) {
     buf_release(&c->definition);
     buf_release(&c->repetition);
     buf_release(&c->marks);
-    dict_release(&c->dict);
+    parquet_dict_release(&c->dict);
     bloom_release(&c->bloom);
     free(c->stamps);
     c->stamps = NULL;
@@ -170,7 +170,7 @@ void chunk_clear(struct parquet_chunk *c, bool trim) {
     CHECK(c->page_rows == 0);
     free_pages(c);
     buf_clear(&c->marks);
-    dict_clear(&c->dict);
+    parquet_dict_clear(&c->dict);
     bloom_clear(&c->bloom);
     if (trim) {
         free_room(c);
@@ -196,9 +196,9 @@ size_t chunk_held(const struct parquet_chunk *c) {
 size_t chunk_memory(const struct parquet_chunk *c) {
     return c->pages_bytes + c->page_cap * sizeof *c->pages + c->values.cap + c->lengths.cap +
            c->indices.cap + c->definition.cap + c->repetition.cap + c->marks.cap +
-           dict_memory(&c->dict) + c->stamps_cap * sizeof *c->stamps + bloom_memory(&c->bloom) +
-           c->page_bounds.min.cap + c->page_bounds.max.cap + c->bounds.min.cap + c->bounds.max.cap +
-           c->file_bounds.min.cap + c->file_bounds.max.cap;
+           parquet_dict_memory(&c->dict) + c->stamps_cap * sizeof *c->stamps +
+           bloom_memory(&c->bloom) + c->page_bounds.min.cap + c->page_bounds.max.cap +
+           c->bounds.min.cap + c->bounds.max.cap + c->file_bounds.min.cap + c->file_bounds.max.cap;
 }
 
 void chunk_scratch_init(struct chunk_scratch *s, int level) {
@@ -406,7 +406,7 @@ static void add_fixed(struct parquet_chunk *c, struct chunk_scratch *s, const st
     }
     c->page_present += present;
     if (c->dict_state != DICT_LEFT) {
-        dict_index_fixed(&c->dict, values, present, index_room(c, present));
+        parquet_dict_index_fixed(&c->dict, values, present, index_room(c, present));
         return;
     }
     size_t bytes = (size_t)present * c->shape.width;
@@ -488,7 +488,7 @@ static void add_texts(struct parquet_chunk *c, struct chunk_scratch *s, const st
     c->page_present += present;
     c->page_text += (uint64_t)(offsets[present] - offsets[0]) + 4 * (uint64_t)present;
     if (c->dict_state != DICT_LEFT) {
-        dict_index_bytes(&c->dict, v->data, offsets, present, index_room(c, present));
+        parquet_dict_index_bytes(&c->dict, v->data, offsets, present, index_room(c, present));
         return;
     }
     struct parquet_range range = { 0 };

@@ -10,19 +10,19 @@ static const uint64_t MIX = UINT64_C(0x9E3779B97F4A7C15);
 static const uint64_t MIX2 = UINT64_C(0xD6E8FEB86659FD93);
 static const uint64_t HASHED = UINT64_C(0xFF) << 56;
 
-void dict_init(struct parquet_dict *d, uint32_t width) {
+void parquet_dict_init(struct parquet_dict *d, uint32_t width) {
     *d = (struct parquet_dict){ .width = width };
     buf_init(&d->values, SIZE_MAX);
 }
 
-void dict_release(struct parquet_dict *d) {
+void parquet_dict_release(struct parquet_dict *d) {
     buf_release(&d->values);
     free(d->at);
     free(d->slots);
-    dict_init(d, d->width);
+    parquet_dict_init(d, d->width);
 }
 
-void dict_clear(struct parquet_dict *d) {
+void parquet_dict_clear(struct parquet_dict *d) {
     buf_clear(&d->values);
     d->count = 0;
     if (d->slots) {
@@ -30,7 +30,7 @@ void dict_clear(struct parquet_dict *d) {
     }
 }
 
-size_t dict_memory(const struct parquet_dict *d) {
+size_t parquet_dict_memory(const struct parquet_dict *d) {
     size_t slots = d->slots ? sizeof *d->slots << d->slot_bits : 0;
     return d->values.cap + d->at_cap * sizeof *d->at + slots;
 }
@@ -122,7 +122,7 @@ static __attribute__((noinline)) uint32_t add(struct parquet_dict *d, size_t slo
 
 static bool same_bytes(const struct parquet_dict *d, uint32_t index, const uint8_t *p, size_t len) {
     size_t have;
-    const uint8_t *value = dict_value(d, index, &have);
+    const uint8_t *value = parquet_dict_value(d, index, &have);
     return have == len && memcmp(value, p, len) == 0;
 }
 
@@ -165,7 +165,8 @@ static inline uint32_t index_one(struct parquet_dict *d, uint64_t key, const uin
     }
 }
 
-void dict_index_fixed(struct parquet_dict *d, const uint8_t *values, uint32_t n, uint32_t *out) {
+void parquet_dict_index_fixed(struct parquet_dict *d, const uint8_t *values, uint32_t n,
+                              uint32_t *out) {
     if (!d->slots) {
         make_slots(d, SLOT_BITS_FIRST);
     }
@@ -181,8 +182,8 @@ void dict_index_fixed(struct parquet_dict *d, const uint8_t *values, uint32_t n,
     }
 }
 
-void dict_index_bytes(struct parquet_dict *d, const uint8_t *data, const uint32_t *offsets,
-                      uint32_t n, uint32_t *out) {
+void parquet_dict_index_bytes(struct parquet_dict *d, const uint8_t *data, const uint32_t *offsets,
+                              uint32_t n, uint32_t *out) {
     if (!d->slots) {
         make_slots(d, SLOT_BITS_FIRST);
     }

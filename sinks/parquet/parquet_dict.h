@@ -24,18 +24,20 @@ struct parquet_dict {
     unsigned slot_bits;
     struct dict_slot *slots;
 };
-void dict_init(struct parquet_dict *d, uint32_t width);
-void dict_release(struct parquet_dict *d);
-void dict_clear(struct parquet_dict *d);
-size_t dict_memory(const struct parquet_dict *d);
+void parquet_dict_init(struct parquet_dict *d, uint32_t width);
+void parquet_dict_release(struct parquet_dict *d);
+void parquet_dict_clear(struct parquet_dict *d);
+size_t parquet_dict_memory(const struct parquet_dict *d);
 
 /* Indexes of n values into out; new ones are added. */
-void dict_index_fixed(struct parquet_dict *d, const uint8_t *values, uint32_t n, uint32_t *out);
+void parquet_dict_index_fixed(struct parquet_dict *d, const uint8_t *values, uint32_t n,
+                              uint32_t *out);
 /* Value i is data[offsets[i] .. offsets[i + 1]). */
-void dict_index_bytes(struct parquet_dict *d, const uint8_t *data, const uint32_t *offsets,
-                      uint32_t n, uint32_t *out);
+void parquet_dict_index_bytes(struct parquet_dict *d, const uint8_t *data, const uint32_t *offsets,
+                              uint32_t n, uint32_t *out);
 
-static inline const uint8_t *dict_value(const struct parquet_dict *d, uint32_t index, size_t *len) {
+static inline const uint8_t *parquet_dict_value(const struct parquet_dict *d, uint32_t index,
+                                                size_t *len) {
     const uint8_t *values = (const uint8_t *)d->values.data;
     if (d->width) {
         *len = d->width;

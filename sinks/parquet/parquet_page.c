@@ -218,7 +218,7 @@ static void store(struct parquet_chunk *c, struct chunk_scratch *s, const uint8_
 static __attribute__((noinline)) void take_entry(const struct parquet_chunk *c, uint32_t entry,
                                                  struct parquet_range *r) {
     size_t len;
-    const uint8_t *p = dict_value(&c->dict, entry, &len);
+    const uint8_t *p = parquet_dict_value(&c->dict, entry, &len);
     range_value(r, c->shape.order, p, len);
 }
 

@@ -44,7 +44,7 @@ static void rebuild_texts(struct parquet_chunk *c, const uint32_t *index) {
     const uint8_t *start = to;
     for (uint32_t i = 0; i < c->index_count; i++) {
         size_t len;
-        const uint8_t *p = dict_value(&c->dict, index[i], &len);
+        const uint8_t *p = parquet_dict_value(&c->dict, index[i], &len);
         uint32_t size = (uint32_t)len;
         if (apart) {
             buf_put(&c->lengths, &size, 4);
@@ -78,7 +78,7 @@ static void leave(struct parquet_chunk *c, bool again) {
         struct parquet_range r = { 0 };
         for (uint32_t i = 0; i < c->dict.count; i++) { /* every entry came in this page */
             size_t len;
-            const uint8_t *p = dict_value(&c->dict, i, &len);
+            const uint8_t *p = parquet_dict_value(&c->dict, i, &len);
             range_value(&r, c->shape.order, p, len);
         }
         bounds_take(&c->page_bounds, c->shape.order, &r);
@@ -86,10 +86,10 @@ static void leave(struct parquet_chunk *c, bool again) {
     c->index_count = 0;
     buf_clear(&c->indices);
     if (again) {
-        dict_clear(&c->dict);
+        parquet_dict_clear(&c->dict);
         return;
     }
-    dict_release(&c->dict);
+    parquet_dict_release(&c->dict);
     c->dict_state = DICT_LEFT;
     c->dict_pause = PAUSE_GROUPS;
 }
@@ -97,7 +97,7 @@ static void leave(struct parquet_chunk *c, bool again) {
 void trial_give_up(struct parquet_chunk *c, struct chunk_scratch *s) {
     chunk_page_close(c, s, false);
     if (c->dict_state == DICT_TRIAL) {
-        dict_release(&c->dict);
+        parquet_dict_release(&c->dict);
     }
     c->dict_state = DICT_LEFT;
 }

@@ -301,27 +301,27 @@ TEST(parquet_dictionary_gives_equal_values_one_index) {
     for (size_t w = 0; w < ARRAY_COUNT(widths); w++) {
         uint32_t width = widths[w];
         struct parquet_dict d;
-        dict_init(&d, width);
+        parquet_dict_init(&d, width);
         for (uint32_t i = 0; i < COUNT; i++) {
             uint64_t v = next_random(&random) % 3000;
             v = v == 0 ? UINT64_MAX : v == 1 ? 0 : v * UINT64_C(0x123456789);
             memset(values + i * width, v == UINT64_MAX ? 0xFF : 0, width);
             memcpy(values + i * width, &v, width < 8 ? width : 8);
         }
-        dict_index_fixed(&d, values, COUNT, index);
+        parquet_dict_index_fixed(&d, values, COUNT, index);
         bool good = d.count > 2000 && d.count <= 3000;
         uint32_t seen = 0;
         for (uint32_t i = 0; i < COUNT; i++) {
             size_t len;
             good &= index[i] <= seen; /* in order of first use */
             seen += index[i] == seen;
-            good &= memcmp(dict_value(&d, index[i], &len), values + i * width, width) == 0;
+            good &= memcmp(parquet_dict_value(&d, index[i], &len), values + i * width, width) == 0;
         }
         EXPECT_TRUE(good && seen == d.count);
-        dict_clear(&d);
-        dict_index_fixed(&d, values + 5 * width, 1, index);
+        parquet_dict_clear(&d);
+        parquet_dict_index_fixed(&d, values + 5 * width, 1, index);
         EXPECT_TRUE(index[0] == 0 && d.count == 1);
-        dict_release(&d);
+        parquet_dict_release(&d);
     }
 }
 
@@ -338,13 +338,13 @@ TEST(parquet_dictionary_of_texts_tells_lengths_and_tails_apart) {
         }
     }
     struct parquet_dict d;
-    dict_init(&d, 0);
-    dict_index_bytes(&d, data, offsets, COUNT, index);
+    parquet_dict_init(&d, 0);
+    parquet_dict_index_bytes(&d, data, offsets, COUNT, index);
     bool good = true;
     uint32_t seen = 0;
     for (uint32_t i = 0; i < COUNT; i++) {
         size_t len;
-        const uint8_t *p = dict_value(&d, index[i], &len);
+        const uint8_t *p = parquet_dict_value(&d, index[i], &len);
         good &= index[i] <= seen;
         seen += index[i] == seen;
         good &= len == offsets[i + 1] - offsets[i] && memcmp(p, data + offsets[i], len) == 0;
@@ -353,13 +353,13 @@ TEST(parquet_dictionary_of_texts_tells_lengths_and_tails_apart) {
     for (uint32_t a = 0; a < d.count && good; a++) { /* no value twice */
         for (uint32_t b = 0; b < a; b++) {
             size_t a_len, b_len;
-            const uint8_t *p = dict_value(&d, a, &a_len);
-            const uint8_t *q = dict_value(&d, b, &b_len);
+            const uint8_t *p = parquet_dict_value(&d, a, &a_len);
+            const uint8_t *q = parquet_dict_value(&d, b, &b_len);
             good &= a_len != b_len || memcmp(p, q, a_len) != 0;
         }
     }
     EXPECT_TRUE(good);
-    dict_release(&d);
+    parquet_dict_release(&d);
 }
 
 TEST(thrift_structures_are_compact) {
