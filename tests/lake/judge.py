@@ -24,7 +24,8 @@ import pyarrow.parquet as pq  # noqa: E402
 import readers  # noqa: E402
 
 TABLES = ["plain_v2", "plain_v3", "parted_v2", "parted_v3", "dated_v2", "dated_v3"]
-COLUMNS = ["id", "flag", "big", "f", "d", "dec9", "dec18", "dec38", "day", "tm", "ts", "tz", "na me", "bin", "uid", "tags", "note"]
+COLUMNS = ["id", "flag", "big", "f", "d", "dec9", "dec18", "dec38", "day", "tm", "ts", "tz", "na me", "bin", "uid",
+           "tags", "note"]
 results = {"ok": 0, "not ok": 0, "skip": 0}
 
 
@@ -152,8 +153,9 @@ LIST_IDS = {"manifest_path": 500, "manifest_length": 501, "partition_spec_id": 5
             "partitions": 507, "partitions.[]": 508, "partitions.contains_null": 509, "partitions.contains_nan": 518,
             "partitions.lower_bound": 510, "partitions.upper_bound": 511, "key_metadata": 519}
 ENTRY_IDS = {"status": 0, "snapshot_id": 1, "sequence_number": 3, "file_sequence_number": 4, "data_file": 2}
-FILE_IDS = {"content": 134, "file_path": 100, "file_format": 101, "partition": 102, "record_count": 103, "file_size_in_bytes": 104,
-            "column_sizes": 108, "column_sizes.key": 117, "column_sizes.value": 118, "value_counts": 109, "value_counts.key": 119,
+FILE_IDS = {"content": 134, "file_path": 100, "file_format": 101, "partition": 102, "record_count": 103,
+            "file_size_in_bytes": 104, "column_sizes": 108, "column_sizes.key": 117, "column_sizes.value": 118,
+            "value_counts": 109, "value_counts.key": 119,
             "value_counts.value": 120, "null_value_counts": 110, "null_value_counts.key": 121, "null_value_counts.value": 122,
             "nan_value_counts": 137, "nan_value_counts.key": 138, "nan_value_counts.value": 139, "lower_bounds": 125,
             "lower_bounds.key": 126, "lower_bounds.value": 127, "upper_bounds": 128, "upper_bounds.key": 129,
@@ -165,10 +167,12 @@ FILE_IDS_V3 = {"first_row_id": 142, "content_offset": 144, "content_size_in_byte
 def check_list(name, version, snapshot):
     header, schema, rows = avro(snapshot.manifest_list)
     want = dict(LIST_IDS, **({"first_row_id": 520} if version == 3 else {}))
-    check(name + " list: names and field ids", schema["name"] == "manifest_file" and field_ids(schema) == want, field_ids(schema))
+    named = schema["name"] == "manifest_file" and field_ids(schema) == want
+    check(name + " list: names and field ids", named, field_ids(schema))
     keys = {"snapshot-id": str(snapshot.snapshot_id), "sequence-number": str(snapshot.sequence_number),
             "parent-snapshot-id": str(snapshot.parent_snapshot_id or "null"), "format-version": str(version)}
-    check(name + " list: header", all(header.get(k) == v for k, v in keys.items()) and header["avro.codec"] == "deflate", header)
+    said = all(header.get(k) == v for k, v in keys.items()) and header["avro.codec"] == "deflate"
+    check(name + " list: header", said, header)
     check(name + " list: lengths", all(os.path.getsize(path_of(r["manifest_path"])) == r["manifest_length"] for r in rows))
     return rows
 
@@ -189,9 +193,10 @@ def check_manifest(name, version, meta, row):
     fields = json.loads(header["partition-spec"])
     content = "deletes" if row["content"] else "data"
     check(name + ": header", header["content"] == content and header["format-version"] == str(version) and
-          header["partition-spec-id"] == str(spec.spec_id) and int(header["schema-id"]) in {s.schema_id for s in meta.schemas} and
-          [f["field-id"] for f in fields] == [f.field_id for f in spec.fields] and json.loads(header["schema"])["type"] == "struct",
-          header)
+          header["partition-spec-id"] == str(spec.spec_id) and
+          int(header["schema-id"]) in {s.schema_id for s in meta.schemas} and
+          [f["field-id"] for f in fields] == [f.field_id for f in spec.fields] and
+          json.loads(header["schema"])["type"] == "struct", header)
     check(name + ": counts", (row["added_files_count"], row["added_rows_count"]) ==
           (len(entries), sum(e["data_file"]["record_count"] for e in entries)))
     return spec, entries
@@ -262,7 +267,7 @@ def check_metrics(meta, entry, table):
             return "bounds %r and %r of %s" % (lower, upper, field.name)
         if field.name == "na me" and max(len(lower), len(upper)) > 16:
             return "bounds of more than 16 code points"
-        if len(plain) == len(set(plain)) and field.name in ("dec9", "dec38", "ts", "id", "d") and (lower, upper) != (min(plain), max(plain)):
+        if field.name in ("dec9", "dec38", "ts", "id", "d") and (lower, upper) != (min(plain), max(plain)):
             return "bounds %r and %r of %s are not tight" % (lower, upper, field.name)
     return None
 
@@ -277,8 +282,8 @@ def check_table(name, url):
     check(name + " metadata: widened, dropped, added", str(meta.schemas[0].find_field(1).field_type) == "int" and
           str(meta.schemas[1].find_field(1).field_type) == "long" and meta.schema().find_field("note").field_id == 18 and
           "big" not in meta.schema().column_names)
-    check(name + " metadata: logs", [e.snapshot_id for e in meta.snapshot_log] == [1001, 1002, 1003] and len(meta.metadata_log) == 2 and
-          os.path.exists(path_of(meta.metadata_log[-1].metadata_file)))
+    check(name + " metadata: logs", [e.snapshot_id for e in meta.snapshot_log] == [1001, 1002, 1003] and
+          len(meta.metadata_log) == 2 and os.path.exists(path_of(meta.metadata_log[-1].metadata_file)))
     if version == 3:
         check(name + " metadata: row lineage", meta.next_row_id == 1000, meta.next_row_id)
     rows = check_list(name, version, meta.current_snapshot())
@@ -288,7 +293,8 @@ def check_table(name, url):
             os.path.getsize(path_of(e["data_file"]["file_path"])) == e["data_file"]["file_size_in_bytes"] and
             e["status"] == 1 and e["sequence_number"] is None and e["snapshot_id"] is None for e in entries))
         if row["content"]:
-            check("%s manifest %d: each names its data file" % (name, number), all(e["data_file"]["referenced_data_file"] for e in entries))
+            named = all(e["data_file"]["referenced_data_file"] for e in entries)
+            check("%s manifest %d: each names its data file" % (name, number), named)
             continue
         parts, metrics = [], []
         for e in entries:
@@ -305,7 +311,8 @@ FILTERS = {  # what PyIceberg and DuckDB are asked, and the same as a function o
     "dec9 >= 12345.00": lambda i: value_of("dec9", i) is not None and value_of("dec9", i) >= 12345,
     "flag = true": lambda i: value_of("flag", i) is True,
     "day < '1950-01-01'": lambda i: value_of("day", i) is not None and value_of("day", i) < datetime.date(1950, 1, 1),
-    "ts >= '1970-03-01T00:00:00'": lambda i: value_of("ts", i) is not None and value_of("ts", i) >= datetime.datetime(1970, 3, 1),
+    "ts >= '1970-03-01T00:00:00'": lambda i: value_of("ts", i) is not None and value_of("ts", i) >=
+    datetime.datetime(1970, 3, 1),
     "tz < '1969-12-01T00:00:00+00:00'": lambda i: value_of("tz", i) is not None and value_of("tz", i) <
     datetime.datetime(1969, 12, 1, tzinfo=datetime.timezone.utc),
     "note is null": lambda i: i < 500 or value_of("note", i) is None,
@@ -337,6 +344,11 @@ def check_rows(reader, name, url):
         compare(label, rows, want)
 
 
+def show(program, folder, url):
+    """What our own reader counts in a table."""
+    return json.loads(subprocess.run([program, "show", folder, url], check=True, stdout=subprocess.PIPE).stdout)
+
+
 def check_catalog(program, folder, urls):
     """PyIceberg opens catalog.db as it is, adds a table and appends to one of ours; our reader follows."""
     catalog = readers.PyIceberg().catalog(folder)
@@ -344,12 +356,11 @@ def check_catalog(program, folder, urls):
           sorted(catalog.list_tables("shop")) == sorted(("shop", t) for t in TABLES))
     table = catalog.load_table("shop.plain_v2")
     check("catalog: location", table.metadata_location == urls["plain_v2"], table.metadata_location)
-    more = pq.read_table(path_of(next(iter(table.scan().plan_files())).file.file_path), partitioning=None)
     later = table.scan(row_filter="id = 505").to_arrow()
     table.append(later)
     table.refresh()
-    check("catalog: PyIceberg appends", table.scan().to_arrow().num_rows == 901 and more.num_rows == 500)
-    shown = json.loads(subprocess.run([program, "show", folder, table.metadata_location], check=True, stdout=subprocess.PIPE).stdout)
+    check("catalog: PyIceberg appends", table.scan().to_arrow().num_rows == 901)
+    shown = show(program, folder, table.metadata_location)
     check("our reader follows PyIceberg's commit", (shown["rows"], shown["dead"], shown["data_files"]) == (1001, 100, 3), shown)
     catalog.create_table("shop.foreign", table.schema())
     check("catalog: PyIceberg creates a table", ("shop", "foreign") in catalog.list_tables("shop"))
@@ -365,7 +376,7 @@ def main():
         urls = dict(line.split() for line in done.stdout.splitlines())
         for name in TABLES:
             check_table(name, urls[name])
-            shown = json.loads(subprocess.run([sys.argv[1], "show", folder, urls[name]], check=True, stdout=subprocess.PIPE).stdout)
+            shown = show(sys.argv[1], folder, urls[name])
             check(name + ": our reader", (shown["rows"], shown["dead"]) == (1000, 100), shown)
         judges = [readers.PyIceberg(), readers.DuckDB(), readers.java(readers.folder_of_interpreter())]
         for judge in judges:
@@ -381,7 +392,8 @@ def main():
                 check("Java opens the catalog", len(judge.ask("snapshots", where, "shop.plain_v2")) == 3)
                 judge.close()
         check_catalog(sys.argv[1], folder, urls)
-    print("%d passed, %d failed%s" % (results["ok"], results["not ok"], ", %d skipped" % results["skip"] if results["skip"] else ""))
+    skipped = ", %d skipped" % results["skip"] if results["skip"] else ""
+    print("%d passed, %d failed%s" % (results["ok"], results["not ok"], skipped))
     return 1 if results["not ok"] else 0
 
 
