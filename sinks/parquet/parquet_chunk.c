@@ -380,16 +380,6 @@ static const uint8_t *fixed_values(const struct parquet_chunk *c, struct chunk_s
     return start;
 }
 
-static void add_bloom(struct parquet_chunk *c, const uint8_t *values, const uint32_t *offsets,
-                      uint32_t n) {
-    size_t width = c->shape.width;
-    for (uint32_t i = 0; i < n; i++) {
-        bloom_add(&c->bloom, offsets
-                                 ? parquet_hash(values + offsets[i], offsets[i + 1] - offsets[i])
-                                 : parquet_hash(values + i * width, width));
-    }
-}
-
 static uint32_t *index_room(struct parquet_chunk *c, uint32_t n) {
     uint32_t *to = room(&c->indices, (size_t)n * sizeof *to);
     c->indices.len += (size_t)n * sizeof *to;
@@ -402,7 +392,7 @@ static void add_fixed(struct parquet_chunk *c, struct chunk_scratch *s, const st
     const uint8_t *values = fixed_values(c, s, v, at, count, present);
     c->file_nans += count_nan(c->shape.order, values, present);
     if (c->has_bloom) {
-        add_bloom(c, values, NULL, present);
+        bloom_add_fixed(&c->bloom, values, c->shape.width, present);
     }
     c->page_present += present;
     if (c->dict_state != DICT_LEFT) {
@@ -483,7 +473,7 @@ static void add_texts(struct parquet_chunk *c, struct chunk_scratch *s, const st
     }
     const uint32_t *offsets = value_offsets(s, v, at, count, present);
     if (c->has_bloom) {
-        add_bloom(c, v->data, offsets, present);
+        bloom_add_bytes(&c->bloom, v->data, offsets, present);
     }
     c->page_present += present;
     c->page_text += (uint64_t)(offsets[present] - offsets[0]) + 4 * (uint64_t)present;

@@ -550,8 +550,8 @@ def check_pruning(name, path, leaves):
 CASES = [  # name, seed, rows, codec, level, profile, group_rows, group_bytes, page_bytes
     ("modern_zstd", 1, 45000, "zstd", 1, "modern", 0, 0, 0),
     ("compatible_snappy", 2, 41000, "snappy", 0, "compatible", 0, 0, 0),
-    ("many_groups_lz4", 3, 21000, "lz4", 0, "modern", 700, 0, 4096),
-    ("many_pages_none", 4, 12000, "none", 0, "compatible", 5000, 0, 900),
+    ("many_groups_lz4", 3, 12000, "lz4", 0, "modern", 700, 0, 4096),
+    ("many_pages_none", 4, 11000, "none", 0, "compatible", 5000, 0, 900),
     ("group_bytes_zstd9", 5, 9000, "zstd", 9, "modern", 0, 3000000, 0),
     ("compatible_zstd", 6, 24000, "zstd", 3, "compatible", 23000, 0, 70000),
     ("one_row", 7, 1, "zstd", 1, "modern", 0, 0, 0),

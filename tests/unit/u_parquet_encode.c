@@ -268,6 +268,27 @@ TEST(parquet_bloom_filters_have_all_and_little_else) {
     bloom_of(200000, 300000, 256 << 10);
 }
 
+TEST(parquet_bloom_filters_of_repeated_values_are_small) {
+    struct parquet_bloom bloom;
+    bloom_init(&bloom, 1 << 20);
+    for (uint64_t i = 0; i < 300000; i++) {
+        uint64_t v = i % 1000;
+        bloom_add_fixed(&bloom, (const uint8_t *)&v, sizeof v, 1);
+    }
+    struct buf out;
+    buf_init(&out, SIZE_MAX);
+    bloom_put(&bloom, &out);
+    EXPECT_EQ_U64(bloom.bytes, 2048);
+    uint64_t missing = 0;
+    for (uint64_t v = 0; v < 1000; v++) {
+        missing +=
+            !bloom_has((uint8_t *)out.data + (out.len - 2048), 2048, parquet_hash(&v, sizeof v));
+    }
+    EXPECT_EQ_U64(missing, 0);
+    buf_release(&out);
+    bloom_release(&bloom);
+}
+
 TEST(parquet_bloom_filter_header_and_bits) {
     struct parquet_bloom bloom;
     bloom_init(&bloom, 10);
