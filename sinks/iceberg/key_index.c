@@ -33,7 +33,7 @@ static struct key_index *index_new(const struct key_index_config *config) {
     uint64_t bytes = config->memory_bytes > FIXED_BYTES ? config->memory_bytes - FIXED_BYTES : 0;
     key_table_init(&ix->table, bytes / 5 * 4);
     ix->probes = xmalloc(KEY_FIND_PIECE * sizeof *ix->probes);
-    ix->entries = xmalloc(KEY_FIND_PIECE * sizeof *ix->entries);
+    ix->entries = xmalloc(KEY_PUT_PIECE * sizeof *ix->entries);
     ix->groups = map_new();
     ix->paths = map_new();
     ix->numbers = map_new();
@@ -427,7 +427,7 @@ void key_index_size(const struct key_index *ix, struct key_index_size *out) {
         .keys = ix->table.count,
         .memory_bytes = ix->table.room * sizeof *ix->table.slots + map_bytes(ix->groups) +
                         map_bytes(ix->paths) + map_bytes(ix->numbers) +
-                        KEY_FIND_PIECE * (sizeof *ix->probes + sizeof *ix->entries) +
+                        KEY_FIND_PIECE * sizeof *ix->probes + KEY_PUT_PIECE * sizeof *ix->entries +
                         (ix->doubts.cap + ix->asked.cap + ix->garbage.cap) * sizeof(uint64_t),
         .collisions = map_count(ix->groups),
         .runs = ix->run_count,
@@ -680,8 +680,8 @@ static int put_all(struct key_index *ix, const uint64_t *hashes, const uint64_t 
         }
         return 0;
     }
-    for (uint32_t from = 0; from < count; from += KEY_FIND_PIECE) {
-        uint32_t n = count - from < KEY_FIND_PIECE ? count - from : KEY_FIND_PIECE;
+    for (uint32_t from = 0; from < count; from += KEY_PUT_PIECE) {
+        uint32_t n = count - from < KEY_PUT_PIECE ? count - from : KEY_PUT_PIECE;
         order_entries(ix, hashes + from, locs + from, n);
         for (uint32_t i = 0; i < n; i++) {
             const struct key_entry *e = &ix->entries[i];

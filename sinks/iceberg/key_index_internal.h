@@ -213,7 +213,7 @@ struct key_index {
     struct key_entry *entries; /* of one piece of a put */
     struct key_numbers asked;  /* of one piece: those of which more than one may live */
 };
-enum { KEY_FIND_PIECE = 65536 };
+enum { KEY_FIND_PIECE = 65536, KEY_PUT_PIECE = 16384 };
 /* Puts into the memory tier, making room where there is none. */
 int key_index_set(struct key_index *ix, uint64_t hash, uint64_t value, struct err *err);
 /* The table is full. appended: by an append. */

@@ -27,7 +27,7 @@ enum {
     BUCKET_ENTRIES = 4, /* to 8, as a power of two of buckets has it */
     TOP_BITS_MIN = 64 - KEY_FIELD_BITS_MAX,
     FILTER_BITS_AN_ENTRY = 12,
-    OUT_BYTES = 1 << 19,
+    OUT_BYTES = 1 << 17,
 };
 
 struct key_writer {
