@@ -226,14 +226,15 @@ static inline void put_end(struct buf *ends, uint32_t end) {
 
 static int dict_texts(struct read_values *v, uint32_t n, size_t limit, struct buf *data,
                       struct buf *ends, uint32_t *taken) {
-    const struct read_text *texts = NULL;
-    const uint8_t *body = NULL;
+    if (!v->dict || !v->dict->loaded) {
+        return -1;
+    }
+    const struct read_text *texts = (const struct read_text *)(const void *)v->dict->texts.data;
+    const uint8_t *body = (const uint8_t *)v->dict->body.data;
     for (uint32_t done = 0; done < n; done++) {
         if (v->batch_at == v->batch_count && next_indexes(v, n - done)) {
             return -1;
         }
-        texts = (const struct read_text *)(const void *)v->dict->texts.data;
-        body = (const uint8_t *)v->dict->body.data;
         const struct read_text *text = &texts[v->batch[v->batch_at]];
         if (data->len + text->len > limit && done > 0) {
             break;
@@ -268,32 +269,62 @@ static int plain_texts(struct read_values *v, uint32_t n, size_t limit, struct b
     return 0;
 }
 
-static int delta_texts(struct read_values *v, uint32_t n, size_t limit, struct buf *data,
-                       struct buf *ends, uint32_t *taken) {
-    bool shared = v->encoding == ENCODING_DELTA_BYTE_ARRAY;
+/* DELTA_BYTE_ARRAY: each text shares a prefix with the one before. */
+static int prefix_texts(struct read_values *v, uint32_t n, size_t limit, struct buf *data,
+                        struct buf *ends, uint32_t *taken) {
     for (uint32_t done = 0; done < n; done++) {
         if (v->batch_at == v->batch_count && next_lengths(v, n - done)) {
             return -1;
         }
         uint32_t len = v->batch[v->batch_at];
-        uint32_t prefix = shared ? v->batch_prefix[v->batch_at] : 0;
+        uint32_t prefix = v->batch_prefix[v->batch_at];
         if (len > (size_t)(v->end - v->at) || prefix > v->last.len || len > INT32_MAX - prefix) {
             return -1;
         }
         if (data->len + prefix + len > limit && done > 0) {
             break;
         }
-        if (shared) {
-            v->last.len = prefix;
-            put_text(&v->last, v->at, len);
-            put_text(data, (const uint8_t *)v->last.data, prefix + len);
-        } else {
-            put_text(data, v->at, len);
-        }
+        v->last.len = prefix;
+        put_text(&v->last, v->at, len);
+        put_text(data, (const uint8_t *)v->last.data, prefix + len);
         put_end(ends, (uint32_t)data->len);
         v->at += len;
         v->batch_at++;
         ++*taken;
+    }
+    return 0;
+}
+
+/* DELTA_LENGTH_BYTE_ARRAY: the texts of a batch lie side by side, as they do in a cell's column. */
+static int length_texts(struct read_values *v, uint32_t n, size_t limit, struct buf *data,
+                        struct buf *ends, uint32_t *taken) {
+    while (*taken < n) {
+        if (v->batch_at == v->batch_count && next_lengths(v, n - *taken)) {
+            return -1;
+        }
+        uint32_t left = v->batch_count - v->batch_at;
+        uint32_t want = left < n - *taken ? left : n - *taken;
+        size_t there = (size_t)(v->end - v->at);
+        size_t bytes = 0;
+        uint32_t count = 0;
+        for (; count < want; count++) {
+            size_t len = v->batch[v->batch_at + count];
+            if (len > there - bytes) {
+                return -1;
+            }
+            if (data->len + bytes + len > limit && *taken + count > 0) {
+                break;
+            }
+            bytes += len;
+            put_end(ends, (uint32_t)(data->len + bytes));
+        }
+        put_text(data, v->at, (uint32_t)bytes);
+        v->at += bytes;
+        v->batch_at += count;
+        *taken += count;
+        if (count < want) {
+            return 0;
+        }
     }
     return 0;
 }
@@ -307,8 +338,10 @@ static int raw_texts(struct read_values *v, uint32_t n, size_t limit, struct buf
         return dict_texts(v, n, limit, data, ends, taken);
     case ENCODING_PLAIN:
         return plain_texts(v, n, limit, data, ends, taken);
+    case ENCODING_DELTA_LENGTH_BYTE_ARRAY:
+        return length_texts(v, n, limit, data, ends, taken);
     default:
-        return delta_texts(v, n, limit, data, ends, taken);
+        return prefix_texts(v, n, limit, data, ends, taken);
     }
 }
 
@@ -322,7 +355,7 @@ static int delta_fixed(struct read_values *v, uint32_t n, uint8_t *out) {
         struct buf ends;
         char room[sizeof(uint32_t)];
         ends = (struct buf){ .data = room, .cap = sizeof room };
-        if (delta_texts(v, 1, width, data, &ends, &taken) || data->len != width) {
+        if (prefix_texts(v, 1, width, data, &ends, &taken) || data->len != width) {
             return -1;
         }
         memcpy(out + (size_t)i * width, data->data, width);
@@ -530,6 +563,20 @@ static int skip_plain_texts(struct read_values *v, uint32_t n) {
     return 0;
 }
 
+static int skip_length_texts(struct read_values *v, uint32_t n) {
+    for (; n > 0; n--) {
+        if (v->batch_at == v->batch_count && next_lengths(v, n)) {
+            return -1;
+        }
+        uint32_t len = v->batch[v->batch_at++];
+        if (len > (size_t)(v->end - v->at)) {
+            return -1;
+        }
+        v->at += len;
+    }
+    return 0;
+}
+
 int values_skip(struct read_values *v, uint32_t n) {
     size_t width = v->leaf->raw_width;
     size_t left = (size_t)(v->end - v->at);
@@ -550,6 +597,8 @@ int values_skip(struct read_values *v, uint32_t n) {
         }
         v->index += n;
         return 0;
+    case ENCODING_DELTA_LENGTH_BYTE_ARRAY:
+        return skip_length_texts(v, n);
     case ENCODING_PLAIN:
         break;
     default:
