@@ -436,6 +436,26 @@ int ice_catalog_table(struct ice_catalog *c, const char *space, const char *name
     return rc == SQLITE_OK ? 0 : failed(c, rc, "read", err);
 }
 
+int ice_catalog_each(struct ice_catalog *c, ice_catalog_each_fn each, void *arg, struct err *err) {
+    sqlite3_stmt *s;
+    if (c->broken) {
+        return refuse_broken(c, err);
+    }
+    int rc = prepare(c,
+                     "SELECT table_namespace, table_name, metadata_location FROM iceberg_tables "
+                     "WHERE catalog_name = '" CATALOG_NAME "' AND metadata_location IS NOT NULL",
+                     NULL, 0, &s);
+    if (rc != SQLITE_OK) {
+        return failed(c, rc, "read", err);
+    }
+    while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
+        each(arg, (const char *)sqlite3_column_text(s, 0), (const char *)sqlite3_column_text(s, 1),
+             (const char *)sqlite3_column_text(s, 2));
+    }
+    sqlite3_finalize(s);
+    return rc == SQLITE_DONE ? 0 : failed(c, rc, "read", err);
+}
+
 /* ---- the commit ---- */
 
 static bool same_text(const char *a, const char *b) {

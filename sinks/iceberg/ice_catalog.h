@@ -49,6 +49,11 @@ int ice_catalog_drop_job(struct ice_catalog *c, const char *job, struct err *err
 int ice_catalog_table(struct ice_catalog *c, const char *space, const char *name, char **location,
                       struct err *err);
 
+/* Every table of the catalog. Strings live for the call. */
+typedef void (*ice_catalog_each_fn)(void *arg, const char *space, const char *name,
+                                    const char *location);
+int ice_catalog_each(struct ice_catalog *c, ice_catalog_each_fn each, void *arg, struct err *err);
+
 struct ice_catalog_change {
     const char *space, *name;
     const char *from; /* metadata_location before; NULL = the table must not exist */

@@ -265,10 +265,18 @@ static int iceberg_peek(struct sink *s, struct sink_state *out, struct err *err)
     return rc;
 }
 
+/* A warehouse that this user may not use is a finding, like a missing GRANT. What else fails says
+ * what it is itself. */
 static int iceberg_examine(struct sink *s, struct source_findings *out, struct err *err) {
-    struct sink_state state;
-    if (iceberg_peek(s, &state, err)) {
-        if (err->kind != ERR_FATAL || out->count == ARRAY_COUNT(out->at)) {
+    struct iceberg *x = iceberg_of(s);
+    struct sink_state state = { 0 };
+    int failed = iceberg_peek(s, &state, err);
+    if (failed == 0) {
+        sink_state_release(&state);
+        failed = store_folder_may_write(x->env->files, x->folder, err);
+    }
+    if (failed) {
+        if (strcmp(err->code, "file_error") != 0 || out->count == ARRAY_COUNT(out->at)) {
             return -1;
         }
         struct source_finding *f = &out->at[out->count++];
@@ -276,9 +284,7 @@ static int iceberg_examine(struct sink *s, struct source_findings *out, struct e
         escape_append(f->what, sizeof f->what, err->text, strlen(err->text));
         escape_append(f->cure, sizeof f->cure, err->cure, strlen(err->cure));
         err_clear(err);
-        return 0;
     }
-    sink_state_release(&state);
     return 0;
 }
 
@@ -298,6 +304,38 @@ static int reopen(struct iceberg *x, struct err *err) {
     return ice_catalog_open(x->env->files, x->folder, true, &x->catalog, err) == FILES_OK ? 0 : -1;
 }
 
+/* For readers that open a table by its folder: the name of the present metadata file. A hint that
+ * cannot be written is old, which costs such readers freshness and nothing else. */
+static void write_hint(struct iceberg *x, const char *space, const char *name,
+                       const char *location) {
+    static const char ending[] = ".metadata.json";
+    const char *file = strrchr(location, '/') ? strrchr(location, '/') + 1 : location;
+    size_t len = strlen(file);
+    if (len < sizeof ending || strcmp(file + len - (sizeof ending - 1), ending) != 0) {
+        return; /* not ours: compressed metadata has no hint */
+    }
+    len -= sizeof ending - 1;
+    struct err err = ERR_INIT;
+    struct buf now;
+    char *key = xasprintf("%s/%s/metadata/version-hint.text", space, name);
+    buf_init(&now, 4096);
+    enum files_result got = store_get(x->store, key, &now, &err);
+    err_clear(&err);
+    if ((got != FILES_OK || now.len != len || memcmp(now.data, file, len) != 0) &&
+        store_replace(x->store, key, file, len, &err)) {
+        log_warn(x->env->log, "commit", "hint_left", "%s", err.text);
+    }
+    buf_release(&now);
+    free(key);
+}
+
+static void write_hint_again(void *arg, const char *space, const char *name, const char *location) {
+    struct iceberg *x = arg;
+    if (store_key_of(x->store, location)) {
+        write_hint(x, space, name, location);
+    }
+}
+
 static int iceberg_recover(struct sink *s, struct sink_state *out, struct err *err) {
     struct iceberg *x = iceberg_of(s);
     struct ice_job_row row = { 0 };
@@ -308,8 +346,10 @@ static int iceberg_recover(struct sink *s, struct sink_state *out, struct err *e
     }
     x->epoch = row.epoch;
     x->writer.stage.epoch = row.epoch;
-    int rc =
-        FAILPOINT(x->env->failpoints, "iceberg.after_claim", err) ? -1 : state_of(&row, out, err);
+    int rc = FAILPOINT(x->env->failpoints, "iceberg.after_claim", err) ||
+                     ice_catalog_each(x->catalog, write_hint_again, x, err)
+                 ? -1
+                 : state_of(&row, out, err);
     if (rc == 0 && row.epoch == 1) {
         out->knows = TARGET_NOTHING; /* before the claim there was none of this job */
     }
@@ -518,15 +558,7 @@ static void tidy_up(struct committing *c) {
     struct iceberg *x = c->x;
     struct err err = ERR_INIT;
     for (uint32_t i = 0; i < c->count; i++) {
-        char *key =
-            xasprintf("%s/%s/metadata/version-hint.text", c->changes[i].space, c->changes[i].name);
-        const char *name = strrchr(c->changes[i].to, '/') + 1;
-        size_t len = strlen(name) - strlen(".metadata.json");
-        if (store_replace(x->store, key, name, len, &err)) {
-            log_warn(x->env->log, "commit", "hint_left", "%s", err.text);
-            err_clear(&err);
-        }
-        free(key);
+        write_hint(x, c->changes[i].space, c->changes[i].name, c->changes[i].to);
     }
     for (size_t at = 0; at < x->garbage.len; at += strlen(x->garbage.data + at) + 1) {
         const char *key = store_key_of(x->store, x->garbage.data + at);

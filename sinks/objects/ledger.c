@@ -22,6 +22,7 @@
 
 #include "cdc/base/escape.h"
 #include "cdc/base/json.h"
+#include "sinks/objects/store.h"
 
 enum { CLAIM_TRIES = 16, DIR_MODE = 0750 };
 
@@ -151,18 +152,6 @@ int ledger_peek(struct ledger *l, struct sink_state *out, struct err *err) {
     return failed;
 }
 
-/* Can the folder be written, or be made in the nearest one that exists? */
-static int may_write(struct ledger *l, struct err *err) {
-    char *path = xstrdup(l->place.dir);
-    enum files_result may = files_may_write(l->env->files, path, err);
-    for (char *slash; may == FILES_ABSENT && path[1] && (slash = strrchr(path, '/')) != NULL;) {
-        slash[slash == path ? 1 : 0] = '\0';
-        may = files_may_write(l->env->files, path, err);
-    }
-    free(path);
-    return may == FILES_FAILED ? -1 : 0;
-}
-
 /* A folder that this user may not use is a finding, like a missing GRANT. What else fails says what
  * it is itself: a damaged file, another job, a disk. */
 int ledger_examine(struct ledger *l, struct source_findings *out, struct err *err) {
@@ -170,7 +159,7 @@ int ledger_examine(struct ledger *l, struct source_findings *out, struct err *er
     int failed = ledger_peek(l, &state, err);
     if (!failed) {
         sink_state_release(&state);
-        failed = may_write(l, err);
+        failed = store_folder_may_write(l->env->files, l->place.dir, err);
     }
     if (!failed) {
         return 0;

@@ -51,6 +51,17 @@ static char *path_of(const struct store *s, const char *key) {
     return xasprintf("%s/%s", s->root, key);
 }
 
+int store_folder_may_write(struct files *files, const char *folder, struct err *err) {
+    char *path = xstrdup(folder);
+    enum files_result may = files_may_write(files, path, err);
+    for (char *slash; may == FILES_ABSENT && path[1] && (slash = strrchr(path, '/')) != NULL;) {
+        slash[slash == path ? 1 : 0] = '\0';
+        may = files_may_write(files, path, err);
+    }
+    free(path);
+    return may == FILES_FAILED ? -1 : 0;
+}
+
 void store_put_url(struct buf *out, const struct store *s, const char *key) {
     buf_putf(out, "file://%s/%s", s->root, key);
 }

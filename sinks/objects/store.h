@@ -16,6 +16,8 @@ struct store_object;
 /* root: absolute path. Touches nothing. */
 struct store *store_of_folder(struct files *files, const char *root);
 void store_free(struct store *s); /* NULL allowed */
+/* Can names be made in the folder, or it be made in the nearest one that exists? Reads only. */
+int store_folder_may_write(struct files *files, const char *folder, struct err *err);
 /* Appends "file:///data/lake/shop/x": what metadata names. */
 void store_put_url(struct buf *out, const struct store *s, const char *key);
 /* The key behind such a URL (file:/x and file:///x are both accepted), borrowed from it; NULL where
