@@ -439,7 +439,7 @@ struct bound {
 
 struct ice_manifest_writer {
     int version;
-    const struct ice_spec *spec;
+    struct ice_spec spec; /* with the types that its columns have now */
     struct ice_avro_writer *avro;
     struct ice_manifest_file list;
     bool inherits;        /* a live entry's sequence is null */
@@ -452,7 +452,8 @@ struct ice_manifest_writer *ice_manifest_writer_new(const struct ice_manifest_he
     CHECK(head->format_version == 2 || head->format_version == 3);
     struct ice_manifest_writer *w = xcalloc(1, sizeof *w);
     w->version = head->format_version;
-    w->spec = head->spec;
+    ice_spec_copy(&w->spec, head->spec);
+    ice_spec_retype(&w->spec, head->schema);
     w->list.content = head->content;
     w->list.spec_id = head->spec->id;
     w->list.first_row_id = -1;
@@ -466,7 +467,7 @@ struct ice_manifest_writer *ice_manifest_writer_new(const struct ice_manifest_he
     buf_init(&avro, SIZE_MAX);
     buf_init(&schema, SIZE_MAX);
     buf_init(&fields, SIZE_MAX);
-    put_entry_schema(&avro, w->version, head->spec);
+    put_entry_schema(&avro, w->version, &w->spec);
     ice_schema_put_json(&schema, head->schema);
     ice_spec_put_fields_json(&fields, head->spec);
     snprintf(schema_id, sizeof schema_id, "%" PRId32, head->schema->id);
@@ -497,6 +498,7 @@ void ice_manifest_writer_free(struct ice_manifest_writer *w) {
         buf_release(&w->upper[i].cell);
     }
     ice_avro_writer_free(w->avro);
+    ice_spec_release(&w->spec);
     free(w);
 }
 
@@ -531,12 +533,12 @@ static void widen(struct bound *b, const struct lake_type *t, const uint8_t *p, 
 }
 
 static void summarize(struct ice_manifest_writer *w, const struct ice_partition *p) {
-    for (uint32_t i = 0; i < w->spec->field_count; i++) {
+    for (uint32_t i = 0; i < w->spec.field_count; i++) {
         if (p->nulls >> i & 1) {
             w->has_null[i] = true;
             continue;
         }
-        const struct lake_type *t = &w->spec->fields[i].result;
+        const struct lake_type *t = &w->spec.fields[i].result;
         uint8_t cell[16];
         const uint8_t *value = p->texts[i] ? (const uint8_t *)p->texts[i] : cell;
         size_t len = p->texts[i] ? p->text_lens[i] : ice_partition_cell(p, i, t, cell);
@@ -554,7 +556,7 @@ void ice_manifest_put(struct ice_manifest_writer *w, const struct ice_entry *e) 
     put_opt_long(out, e->snapshot_id);
     put_opt_long(out, e->sequence);
     put_opt_long(out, e->file_sequence);
-    put_file(out, w->version, w->spec, &e->file);
+    put_file(out, w->version, &w->spec, &e->file);
     ice_avro_record_done(w->avro);
     struct ice_manifest_file *list = &w->list;
     if (e->status == ICE_ADDED) {
@@ -610,11 +612,11 @@ void ice_manifest_finish(struct ice_manifest_writer *w, int64_t sequence_now, st
     if (w->min_sequence == INT64_MAX || (w->inherits && sequence_now < w->min_sequence)) {
         row->min_sequence = sequence_now;
     }
-    row->summary_count = w->spec->field_count;
+    row->summary_count = w->spec.field_count;
     row->summaries = arena_zalloc(arena, (row->summary_count + 1) * sizeof *row->summaries);
     for (uint32_t i = 0; i < row->summary_count; i++) {
         struct ice_field_summary *s = &row->summaries[i];
-        const struct lake_type *t = &w->spec->fields[i].result;
+        const struct lake_type *t = &w->spec.fields[i].result;
         s->contains_null = w->has_null[i];
         s->has_bounds = w->lower[i].known;
         if (s->has_bounds) {

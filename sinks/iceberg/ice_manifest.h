@@ -49,7 +49,7 @@ struct ice_entry {
 void ice_file_set_metrics(struct ice_file *file, struct arena *arena,
                           const struct ice_schema *schema, const struct parquet_info *info);
 
-/* schema is used up at once; spec lives as long as the writer. */
+/* Both are used up at once. Partition values get the types that schema gives their columns. */
 struct ice_manifest_head {
     int format_version;
     enum ice_content content;

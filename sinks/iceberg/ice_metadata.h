@@ -54,7 +54,9 @@ void ice_metadata_first(struct ice_metadata *out, int format_version, const char
                         const char *location, int64_t now_ms, struct ice_schema *schema,
                         int32_t last_column_id, struct ice_spec *spec);
 /* The schema becomes the current one, under its id (above all others), which is returned. Taken
- * over. The caller has raised last_column_id. */
+ * over. The caller has raised last_column_id. Columns that the table is
+ * partitioned by are added to it where they are gone (ice_schema_keep): null in new rows; files
+ * need not have them. */
 int32_t ice_metadata_add_schema(struct ice_metadata *m, struct ice_schema *schema);
 /* The spec becomes the default one; a spec with the same fields that the table already has is used
  * again, and fields that an older spec had keep their ids. Taken over. */

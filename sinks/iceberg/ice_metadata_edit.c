@@ -51,19 +51,16 @@ void ice_metadata_first(struct ice_metadata *out, int format_version, const char
     *spec = (struct ice_spec){ 0 };
 }
 
-/* Partition fields have the type that their column has now. */
-static void follow_types(struct ice_metadata *m, const struct ice_schema *schema) {
+/* Columns that some spec partitions by stay in the schema when the source drops them: without them
+ * the reference reader refuses the table, and DuckDB 1.5 fails at every filter. */
+static void keep_partition_sources(const struct ice_metadata *m, struct ice_schema *schema) {
+    const struct ice_schema *now = ice_metadata_schema(m, m->current_schema_id);
     for (uint32_t i = 0; i < m->spec_count; i++) {
         for (uint32_t k = 0; k < m->specs[i].field_count; k++) {
-            struct ice_part_field *f = &m->specs[i].fields[k];
-            int at = ice_schema_find_id(schema, f->source_id);
-            if (at < 0) {
-                continue;
-            }
-            f->source = schema->fields[at].type;
-            if (f->transform == ICE_IDENTITY || f->transform == ICE_TRUNCATE ||
-                f->transform == ICE_VOID) {
-                f->result = f->source;
+            int32_t id = m->specs[i].fields[k].source_id;
+            int at = ice_schema_find_id(now, id);
+            if (at >= 0 && ice_schema_find_id(schema, id) < 0) {
+                ice_schema_keep(schema, &now->fields[at]);
             }
         }
     }
@@ -71,6 +68,10 @@ static void follow_types(struct ice_metadata *m, const struct ice_schema *schema
 
 int32_t ice_metadata_add_schema(struct ice_metadata *m, struct ice_schema *schema) {
     int32_t id = 0;
+    keep_partition_sources(m, schema);
+    for (uint32_t i = 0; i < m->spec_count; i++) {
+        ice_spec_retype(&m->specs[i], schema);
+    }
     for (uint32_t i = 0; i < m->schema_count; i++) {
         if (m->schemas[i].id >= id) {
             id = m->schemas[i].id + 1;
@@ -79,7 +80,6 @@ int32_t ice_metadata_add_schema(struct ice_metadata *m, struct ice_schema *schem
     m->schemas = xrealloc(m->schemas, (m->schema_count + 1) * sizeof *m->schemas);
     m->schemas[m->schema_count] = *schema;
     m->schemas[m->schema_count++].id = id;
-    follow_types(m, &m->schemas[m->schema_count - 1]);
     *schema = (struct ice_schema){ 0 };
     m->current_schema_id = id;
     return id;

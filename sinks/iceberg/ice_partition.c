@@ -83,6 +83,18 @@ static bool result_of(enum ice_transform t, const struct lake_type *source, stru
     return false;
 }
 
+void ice_spec_retype(struct ice_spec *spec, const struct ice_schema *schema) {
+    for (uint32_t i = 0; i < spec->field_count; i++) {
+        struct ice_part_field *f = &spec->fields[i];
+        int at = ice_schema_find_id(schema, f->source_id);
+        struct lake_type result;
+        if (at >= 0 && result_of(f->transform, &schema->fields[at].type, &result)) {
+            f->source = schema->fields[at].type;
+            f->result = result;
+        }
+    }
+}
+
 /* ---- the user's words ---- */
 
 struct word {

@@ -40,6 +40,9 @@ void ice_spec_copy(struct ice_spec *out, const struct ice_spec *spec);
  * is one. */
 int ice_spec_parse(const char *text, const struct ice_schema *schema, bool strict,
                    struct ice_spec *out, struct err *err);
+/* The table's schema is now this one: fields get the type that their column has (after a widening).
+ * Fields whose column it has not stay as they are. */
+void ice_spec_retype(struct ice_spec *spec, const struct ice_schema *schema);
 /* Same fields but for ids and names. */
 bool ice_spec_same(const struct ice_spec *a, const struct ice_spec *b);
 
@@ -73,8 +76,8 @@ uint64_t ice_partition_hash(const struct ice_spec *spec, const struct ice_partit
 void ice_partition_put_path(struct buf *out, const struct ice_spec *spec,
                             const struct ice_partition *p);
 
-/* Rows to partitions in bulk; nothing is allocated for rows of partitions that were seen before.
- * spec and schema outlive it. */
+/* Rows to partitions in bulk; nothing is allocated for rows of partitions that were seen before. A
+ * field whose column the schema has not any more gives null. */
 struct ice_router;
 struct ice_router *ice_router_new(const struct ice_spec *spec, const struct ice_schema *schema);
 void ice_router_free(struct ice_router *r); /* NULL allowed */

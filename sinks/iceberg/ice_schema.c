@@ -1,6 +1,6 @@
-/* See ice_schema.h. A field that on_type_change=new_column left behind is known by its doc text,
- * which begins with KEPT_MARK: the schema's JSON has no other place for it, and it must survive
- * other writers. */
+/* See ice_schema.h. A field that is kept (of a column whose type changed, or that is gone) is known
+ * by its doc text, which begins with KEPT_MARK: the schema's JSON has no other place for it, and it
+ * must survive other writers. */
 #include "sinks/iceberg/ice_schema.h"
 
 #include <inttypes.h>
@@ -8,7 +8,7 @@
 
 #include "cdc/base/json.h"
 
-#define KEPT_MARK "kept from before its type changed: "
+#define KEPT_MARK "no longer written: "
 
 void ice_schema_release(struct ice_schema *s) {
     arena_release(&s->arena);
@@ -340,6 +340,29 @@ enum ice_change ice_schema_follow(const struct ice_schema *now, const struct sch
     *out = next;
     *last_column_id = last_id;
     return ICE_EVOLVED;
+}
+
+void ice_schema_keep(struct ice_schema *s, const struct ice_field *f) {
+    struct ice_field *fields = arena_zalloc(&s->arena, (s->field_count + 2) * sizeof *fields);
+    for (uint32_t i = 0; i < s->field_count; i++) {
+        fields[i] = s->fields[i];
+    }
+    struct ice_field kept = copy_field(&s->arena, f);
+    char *name = xstrdup(f->name);
+    for (unsigned n = 1; ice_schema_find(s, name) >= 0; n++) {
+        free(name);
+        name = xasprintf("%s_v%u", f->name, n);
+    }
+    kept.name = arena_strdup(&s->arena, name);
+    kept.required = false;
+    if (!is_kept(f)) {
+        char *doc = xasprintf(KEPT_MARK "%s", f->doc ? f->doc : f->name);
+        kept.doc = arena_strdup(&s->arena, doc);
+        free(doc);
+    }
+    free(name);
+    s->fields = fields;
+    s->fields[s->field_count++] = kept;
 }
 
 void ice_schema_bind(const struct ice_schema *s, const struct schema *source, uint16_t *columns) {

@@ -75,6 +75,9 @@ enum ice_change { ICE_SAME, ICE_EVOLVED, ICE_IMPOSSIBLE };
 enum ice_change ice_schema_follow(const struct ice_schema *now, const struct schema *source,
                                   const struct ice_schema_rules *rules, int32_t *last_column_id,
                                   struct ice_schema *out, struct err *err);
+/* A field that its source lost stays, optional, after all others, with its name unless another
+ * field has it; follow then leaves it alone. */
+void ice_schema_keep(struct ice_schema *s, const struct ice_field *f);
 /* The column of the source behind each field (UINT16_MAX: none, an extra, a kept or a dropped one).
  */
 void ice_schema_bind(const struct ice_schema *s, const struct schema *source, uint16_t *columns);

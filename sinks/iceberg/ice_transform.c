@@ -263,12 +263,16 @@ static const struct lake_column *column_of(const struct ice_part_field *f,
 
 void ice_partition_of(const struct ice_spec *spec, const struct ice_schema *schema,
                       const struct lake_column *columns, uint32_t row, struct ice_partition *out) {
+    struct ice_spec now;
+    ice_spec_copy(&now, spec);
+    ice_spec_retype(&now, schema);
     *out = (struct ice_partition){ 0 };
-    for (uint32_t i = 0; i < spec->field_count; i++) {
+    for (uint32_t i = 0; i < now.field_count; i++) {
         struct cell cell;
-        transform(&spec->fields[i], column_of(&spec->fields[i], schema, columns), row, &cell);
-        set_value(out, i, &spec->fields[i].result, &cell);
+        transform(&now.fields[i], column_of(&now.fields[i], schema, columns), row, &cell);
+        set_value(out, i, &now.fields[i].result, &cell);
     }
+    ice_spec_release(&now);
 }
 
 static const void *value_of(const struct ice_partition *p, uint32_t i, size_t *len) {
@@ -470,7 +474,7 @@ void ice_partition_put_path(struct buf *out, const struct ice_spec *spec,
 /* ---- the router ---- */
 
 struct ice_router {
-    const struct ice_spec *spec;
+    struct ice_spec spec;
     int sources[ICE_PARTITION_FIELDS_MAX]; /* index into columns, -1 = none */
     struct map *known;                     /* key -> group + 1 */
     struct buf key, last;
@@ -482,12 +486,13 @@ struct ice_router {
 
 struct ice_router *ice_router_new(const struct ice_spec *spec, const struct ice_schema *schema) {
     struct ice_router *r = xcalloc(1, sizeof *r);
-    r->spec = spec;
+    ice_spec_copy(&r->spec, spec);
+    ice_spec_retype(&r->spec, schema);
     r->known = map_new();
     buf_init(&r->key, SIZE_MAX);
     buf_init(&r->last, SIZE_MAX);
-    for (uint32_t i = 0; i < spec->field_count; i++) {
-        r->sources[i] = ice_schema_find_id(schema, spec->fields[i].source_id);
+    for (uint32_t i = 0; i < r->spec.field_count; i++) {
+        r->sources[i] = ice_schema_find_id(schema, r->spec.fields[i].source_id);
     }
     return r;
 }
@@ -501,9 +506,15 @@ void ice_router_free(struct ice_router *r) {
     }
     free(r->partitions);
     map_free(r->known, NULL);
+    ice_spec_release(&r->spec);
     buf_release(&r->key);
     buf_release(&r->last);
     free(r);
+}
+
+static const struct lake_column *source_of(const struct ice_router *r,
+                                           const struct lake_column *columns, uint32_t field) {
+    return r->sources[field] < 0 ? NULL : &columns[r->sources[field]];
 }
 
 static uint32_t add_group(struct ice_router *r, const struct lake_column *columns, uint32_t row) {
@@ -513,26 +524,24 @@ static uint32_t add_group(struct ice_router *r, const struct lake_column *column
     }
     struct ice_partition *p = &r->partitions[r->count];
     *p = (struct ice_partition){ 0 };
-    for (uint32_t i = 0; i < r->spec->field_count; i++) {
+    for (uint32_t i = 0; i < r->spec.field_count; i++) {
         struct cell cell;
-        transform(&r->spec->fields[i], r->sources[i] < 0 ? NULL : &columns[r->sources[i]], row,
-                  &cell);
-        set_value(p, i, &r->spec->fields[i].result, &cell);
+        transform(&r->spec.fields[i], source_of(r, columns, i), row, &cell);
+        set_value(p, i, &r->spec.fields[i].result, &cell);
     }
     return r->count++;
 }
 
 static void put_key(struct ice_router *r, const struct lake_column *columns, uint32_t row) {
     buf_clear(&r->key);
-    for (uint32_t i = 0; i < r->spec->field_count; i++) {
+    for (uint32_t i = 0; i < r->spec.field_count; i++) {
         struct cell cell;
-        transform(&r->spec->fields[i], r->sources[i] < 0 ? NULL : &columns[r->sources[i]], row,
-                  &cell);
+        transform(&r->spec.fields[i], source_of(r, columns, i), row, &cell);
         buf_putc(&r->key, cell.p != NULL);
         if (!cell.p) {
             continue;
         }
-        if (width_of(&r->spec->fields[i].result) == 0) {
+        if (width_of(&r->spec.fields[i].result) == 0) {
             uint32_t len = (uint32_t)cell.len;
             buf_put(&r->key, &len, sizeof len);
         }
@@ -542,7 +551,7 @@ static void put_key(struct ice_router *r, const struct lake_column *columns, uin
 
 void ice_router_route(struct ice_router *r, const struct lake_column *columns, uint32_t rows,
                       uint32_t *groups) {
-    if (r->spec->field_count == 0) {
+    if (r->spec.field_count == 0) {
         if (rows > 0 && r->count == 0) {
             add_group(r, columns, 0);
         }

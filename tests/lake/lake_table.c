@@ -207,7 +207,8 @@ static void fill(struct filled *f, size_t c, const int64_t *ids, uint32_t count,
     f->offsets = xcalloc(count + 1, sizeof *f->offsets);
     uint32_t width = c == 0 ? (later ? 8 : 4) : widths[c];
     for (uint32_t row = 0; row < count; row++) {
-        if (c == 0 || (ids[row] + (int64_t)c) % 9 != 0) {
+        bool gone = c == 2 && later; /* the source has dropped it */
+        if (c == 0 || (!gone && (ids[row] + (int64_t)c) % 9 != 0)) {
             bit_set(f->valid, row);
             put_cell(f, c, ids[row], later);
         } else {
@@ -250,6 +251,7 @@ struct table {
     struct arena arena;
     struct ice_entry live[DATA_FILES_MAX]; /* data files */
     int64_t *rows[DATA_FILES_MAX];         /* their rows' ids */
+    int32_t specs[DATA_FILES_MAX];         /* their partition specs */
     uint32_t live_count;
     struct ice_manifest_file manifests[16];
     uint32_t manifest_count;
@@ -273,9 +275,9 @@ static int write_upload(void *arg, const void *p, size_t n, struct err *e) {
 static void write_data_file(struct table *t, const struct ice_schema *schema,
                             const struct ice_spec *spec, const struct ice_partition *partition,
                             const int64_t *ids, uint32_t count, bool later) {
-    struct filled filled[COLUMNS];
-    struct lake_column columns[COLUMNS];
-    struct parquet_field fields[COLUMNS];
+    struct filled filled[COLUMNS + 1];
+    struct lake_column columns[COLUMNS + 1];
+    struct parquet_field fields[COLUMNS + 1];
     for (uint32_t i = 0; i < schema->field_count; i++) {
         size_t c = COLUMNS; /* note */
         for (size_t k = 0; k < COLUMNS; k++) {
@@ -317,6 +319,7 @@ static void write_data_file(struct table *t, const struct ice_schema *schema,
     e->file.content_bytes = -1;
     ice_partition_copy(&e->file.partition, partition);
     ice_file_set_metrics(&e->file, &t->arena, schema, &info);
+    t->specs[t->live_count] = spec->id;
     t->rows[t->live_count++] = arena_copy(&t->arena, ids, count * sizeof *ids);
     parquet_info_release(&info);
     buf_release(&key);
@@ -331,8 +334,8 @@ static void write_rows(struct table *t, int64_t from, bool later) {
     const struct ice_spec *spec = ice_metadata_spec(&t->meta, t->meta.default_spec_id);
     int64_t ids[ROWS_PART];
     uint32_t groups[ROWS_PART];
-    struct filled filled[COLUMNS];
-    struct lake_column columns[COLUMNS];
+    struct filled filled[COLUMNS + 1];
+    struct lake_column columns[COLUMNS + 1];
     for (uint32_t i = 0; i < ROWS_PART; i++) {
         ids[i] = from + i;
     }
@@ -363,10 +366,10 @@ static void write_rows(struct table *t, int64_t from, bool later) {
 }
 
 static void put_manifest(struct table *t, const struct ice_entry *entries, uint32_t count,
-                         enum ice_content content, int64_t snapshot_id) {
+                         enum ice_content content, int32_t spec_id, int64_t snapshot_id) {
     struct ice_manifest_head head = { t->version, content,
                                       ice_metadata_schema(&t->meta, t->meta.current_schema_id),
-                                      ice_metadata_spec(&t->meta, t->meta.default_spec_id) };
+                                      ice_metadata_spec(&t->meta, spec_id) };
     struct ice_manifest_writer *w = ice_manifest_writer_new(&head);
     for (uint32_t i = 0; i < count; i++) {
         ice_manifest_put(w, &entries[i]);
@@ -468,13 +471,17 @@ static void add_position_deletes(struct table *t, uint32_t i, struct ice_bitmap 
     parquet_info_release(&info);
 }
 
-static void delete_rows(struct table *t, int64_t snapshot_id) {
+/* Of the data files of one spec: a manifest is of one spec, and a delete has its data file's. */
+static void delete_rows(struct table *t, int32_t spec_id, int64_t snapshot_id) {
     struct ice_entry entries[DATA_FILES_MAX];
     uint32_t count = 0;
     char key[128];
     snprintf(key, sizeof key, "shop/%s/data/file-%u-deletes.puffin", t->name, t->files++);
     struct ice_puffin *puffin = ice_puffin_new();
     for (uint32_t i = 0; i < t->live_count; i++) {
+        if (t->specs[i] != spec_id) {
+            continue;
+        }
         struct ice_bitmap *b = ice_bitmap_new();
         for (int64_t pos = 0; pos < t->live[i].file.rows; pos++) {
             if (t->rows[i][pos] % 10 == 3) {
@@ -514,7 +521,7 @@ static void delete_rows(struct table *t, int64_t snapshot_id) {
     }
     ice_puffin_free(puffin);
     buf_release(&out);
-    put_manifest(t, entries, count, ICE_POSITION_DELETES, snapshot_id);
+    put_manifest(t, entries, count, ICE_POSITION_DELETES, spec_id, snapshot_id);
 }
 
 static void make_table(struct store *store, struct ice_catalog *catalog, const char *name,
@@ -540,7 +547,7 @@ static void make_table(struct store *store, struct ice_catalog *catalog, const c
     ice_metadata_set_property(&t->meta, "write.parquet.compression-codec", "zstd");
 
     write_rows(t, 0, false);
-    put_manifest(t, t->live, t->live_count, ICE_DATA, 1001);
+    put_manifest(t, t->live, t->live_count, ICE_DATA, 0, 1001);
     t->total_rows = 500;
     commit(t, catalog, "append", 1001);
 
@@ -551,11 +558,13 @@ static void make_table(struct store *store, struct ice_catalog *catalog, const c
     ice_metadata_add_schema(&t->meta, &schema);
     uint32_t old = t->live_count;
     write_rows(t, 500, true);
-    put_manifest(t, t->live + old, t->live_count - old, ICE_DATA, 1002);
+    put_manifest(t, t->live + old, t->live_count - old, ICE_DATA, t->meta.default_spec_id, 1002);
     t->total_rows = 1000;
     commit(t, catalog, "append", 1002);
 
-    delete_rows(t, 1003);
+    for (uint32_t i = 0; i < t->meta.spec_count; i++) {
+        delete_rows(t, t->meta.specs[i].id, 1003);
+    }
     commit(t, catalog, "delete", 1003);
 
     for (uint32_t i = 0; i < t->live_count; i++) {
@@ -659,7 +668,7 @@ int main(int argc, char **argv) {
                "bucket(3,id),truncate(5,\"na me\"),truncate(4000000,dec9)");
     make_table(store, catalog, "parted_v3", 3, "bucket(3,dec38),flag,truncate(300,id)");
     make_table(store, catalog, "dated_v2", 2, "month(ts)");
-    make_table(store, catalog, "dated_v3", 3, "year(tz),bucket(2,bin)");
+    make_table(store, catalog, "dated_v3", 3, "year(tz),bucket(2,big)");
     ice_catalog_close(catalog);
     store_free(store);
     return 0;

@@ -232,7 +232,8 @@ TEST(ice_manifest_follows_a_column_that_was_widened) {
     int64_t wide = -7;
     set_cell(&in.file.partition, 0, &narrow, 4);
     make_write(&m, 2, ICE_DATA, &in, 1, 1);
-    m.spec.fields[0].result.kind = LAKE_LONG; /* as add_schema does */
+    m.schema.fields[0].type.kind = LAKE_LONG;
+    ice_spec_retype(&m.spec, &m.schema); /* as add_schema does */
     struct got got = { .count = 0 };
     struct err err = ERR_INIT;
     EXPECT_EQ_INT(

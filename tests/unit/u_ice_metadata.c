@@ -195,6 +195,41 @@ TEST(ice_metadata_gives_schemas_and_specs_ids_that_nobody_had) {
     ice_metadata_release(&m);
 }
 
+TEST(ice_metadata_keeps_a_dropped_column_that_it_is_partitioned_by) {
+    struct ice_metadata m;
+    struct err err = ERR_INIT;
+    struct ice_schema next;
+    make(&m, 2, "id:int64:k;n:text;a:int32", "bucket(4,id),n,a");
+    struct schema *source = rows_schema(1, "t", 2, "id:int64:k;a:int64");
+    EXPECT_EQ_INT(ice_schema_follow(&m.schemas[0], source, &plain, &m.last_column_id, &next, &err),
+                  ICE_EVOLVED);
+    EXPECT_EQ_INT(next.field_count, 2);
+    ice_metadata_add_schema(&m, &next);
+    EXPECT_EQ_INT(m.default_spec_id, 0);
+    const struct ice_schema *now = ice_metadata_schema(&m, 1);
+    EXPECT_EQ_INT(now->field_count, 3);
+    EXPECT_EQ_STR(now->fields[2].name, "n");
+    EXPECT_EQ_INT(now->fields[2].id, 2);
+    EXPECT_EQ_INT(m.specs[0].fields[2].result.kind, LAKE_LONG);
+    EXPECT_EQ_INT(ice_schema_follow(now, source, &plain, &m.last_column_id, &next, &err), ICE_SAME);
+    schema_unref(source);
+    /* A new column of that name is another one. */
+    source = rows_schema(1, "t", 3, "id:int64:k;a:int64;n:text");
+    EXPECT_EQ_INT(ice_schema_follow(now, source, &plain, &m.last_column_id, &next, &err),
+                  ICE_EVOLVED);
+    EXPECT_EQ_STR(next.fields[2].name, "n");
+    EXPECT_EQ_INT(next.fields[2].id, 4);
+    EXPECT_EQ_STR(next.fields[3].name, "n_v1");
+    EXPECT_EQ_INT(next.fields[3].id, 2);
+    ice_metadata_add_schema(&m, &next);
+    struct ice_metadata back;
+    EXPECT_EQ_INT(parse(text_of(&m), &back, &err), 0);
+    EXPECT_EQ_STR(text_of(&back), text_of(&m));
+    ice_metadata_release(&back);
+    schema_unref(source);
+    ice_metadata_release(&m);
+}
+
 TEST(ice_metadata_times_never_fall) {
     struct ice_metadata m;
     make(&m, 2, "id:int64:k", "");

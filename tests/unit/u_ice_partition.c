@@ -303,6 +303,37 @@ TEST(ice_router_groups_rows_and_agrees_with_single_rows) {
     ice_schema_release(&s);
 }
 
+TEST(ice_router_follows_a_schema_that_went_on) {
+    struct ice_schema old;
+    struct ice_schema now;
+    struct ice_spec spec;
+    struct err err = ERR_INIT;
+    schema_of(&old, "id:int32:k;gone:text;n:int32");
+    EXPECT_EQ_INT(ice_spec_parse("gone,truncate(10,id),n", &old, true, &spec, &err), 0);
+    struct schema *source = rows_schema(1, "t", 2, "id:int64:k;n:int64");
+    int32_t last = 3;
+    EXPECT_EQ_INT(ice_schema_follow(&old, source, &plain, &last, &now, &err), ICE_EVOLVED);
+    int64_t ids[2] = { 15, -1 };
+    uint32_t groups[2];
+    struct lake_column columns[2] = {
+        { .type = now.fields[0].type, .rows = 2, .width = 8, .data = (const uint8_t *)ids },
+        { .type = now.fields[1].type, .rows = 2, .width = 8, .data = (const uint8_t *)ids },
+    };
+    struct ice_router *r = ice_router_new(&spec, &now);
+    ice_router_route(r, columns, 2, groups);
+    ice_spec_retype(&spec, &now); /* what the router did for itself */
+    struct buf path;
+    buf_init(&path, SIZE_MAX);
+    ice_partition_put_path(&path, &spec, ice_router_partition(r, groups[1]));
+    EXPECT_EQ_STR(buf_cstr(&path), "gone=null/id_trunc=-10/n=-1");
+    buf_release(&path);
+    ice_router_free(r);
+    schema_unref(source);
+    ice_spec_release(&spec);
+    ice_schema_release(&old);
+    ice_schema_release(&now);
+}
+
 TEST(ice_router_of_no_partition_has_one_group) {
     struct ice_schema s;
     struct ice_spec spec;

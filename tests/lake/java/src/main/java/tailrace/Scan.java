@@ -34,6 +34,7 @@ import org.apache.iceberg.types.Types;
  *   scan WHERE NAME [SNAPSHOT]   each row as a line of cells between tabs, in the forms of judge.py's cell_text
  *   files WHERE NAME             each live data file: location, rows, first row id, number of deletes
  *   snapshots WHERE NAME         each snapshot of the table: id, sequence number
+ *   rewrite WHERE NAME           all manifests written anew, as a commit of another program
  *
  * WHERE: the URL of a metadata file, or "k=v,k=v" for a catalog. Each answer ends with a line "." or "! reason".
  */
@@ -129,6 +130,7 @@ public class Scan {
               OUT.println(s.snapshotId() + "\t" + s.sequenceNumber());
             }
           }
+          case "rewrite" -> table.rewriteManifests().clusterBy(file -> "one").commit();
           default -> throw new IllegalArgumentException(words[0]);
         }
         OUT.println(".");
