@@ -129,6 +129,9 @@ struct sink_ops {
     bool stages;          /* staged rows stay invisible until commit */
     uint32_t writers_max; /* 1: all tables through one writer, in log order */
     int64_t freshness_us; /* default distance between commits */
+    /* While a table is being read for the first time, a commit also after so many bytes of rows; 0
+     * = BARRIER_SNAPSHOT_BYTES. Sinks whose files should be large want many. */
+    uint64_t snapshot_bytes;
 
     sink_open_fn open;
     sink_close_fn close;

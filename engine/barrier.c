@@ -14,7 +14,8 @@ bool barrier_due(const struct barrier_view *v, int64_t *look_again_us) {
     int64_t distance_us;
     if (v->changed) {
         distance_us = v->freshness_us > v->commit_us ? v->freshness_us : v->commit_us;
-        if (v->snapshot && v->bytes >= BARRIER_SNAPSHOT_BYTES) {
+        uint64_t enough = v->snapshot_bytes ? v->snapshot_bytes : BARRIER_SNAPSHOT_BYTES;
+        if (v->snapshot && v->bytes >= enough) {
             return true;
         }
         if (v->snapshot && distance_us < BARRIER_SNAPSHOT_US) {

@@ -3,7 +3,7 @@
  *   something changed (rows, generations, which tables are consistent, schemas):
  *     stream    the distance since the last barrier reached freshness, but not sooner than the
  *               last commit itself took
- *     snapshot  the same, but at least one second, unless 64 MiB have flowed
+ *     snapshot  the same, but at least one second, unless so many bytes have flowed
  *   only the log moved
  *     after a minute or 64 MiB of log
  *   finishing
@@ -21,10 +21,11 @@ struct barrier_view {
     int64_t now_us;
     int64_t last_us; /* when the last barrier was placed, or the run began */
     int64_t freshness_us;
-    int64_t commit_us;  /* how long the last commit took */
-    uint64_t bytes;     /* of rows since the last barrier */
-    uint64_t log_bytes; /* of log since the last barrier */
-    bool changed;       /* rows, generations, shape, schemas */
+    int64_t commit_us;       /* how long the last commit took */
+    uint64_t bytes;          /* of rows since the last barrier */
+    uint64_t snapshot_bytes; /* the sink's; 0 = BARRIER_SNAPSHOT_BYTES */
+    uint64_t log_bytes;      /* of log since the last barrier */
+    bool changed;            /* rows, generations, shape, schemas */
     bool log_moved;
     bool snapshot; /* some table has not joined */
     bool finishing;

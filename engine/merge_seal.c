@@ -33,6 +33,7 @@ static bool due(struct merge *m, int64_t now_us) {
         .freshness_us = m->run->freshness_us,
         .commit_us = m->commit_us,
         .bytes = m->bytes,
+        .snapshot_bytes = m->run->sink->ops->snapshot_bytes,
         .changed = changed(m),
         .log_moved = logpos_cmp(m->log_to, m->sealed_to) > 0,
         .snapshot = !hybrid_joined(m->h),

@@ -42,6 +42,17 @@ TEST(barrier_in_the_snapshot_waits_for_a_second_or_64_mib) {
     EXPECT_TRUE(due(v, &again));
 }
 
+TEST(barrier_in_the_snapshot_waits_for_the_bytes_that_the_sink_wants) {
+    int64_t again;
+    struct barrier_view v = stream_at(500);
+    v.snapshot = true;
+    v.snapshot_bytes = 4 * BARRIER_SNAPSHOT_BYTES;
+    v.bytes = v.snapshot_bytes - 1;
+    EXPECT_TRUE(!due(v, &again));
+    v.bytes = v.snapshot_bytes;
+    EXPECT_TRUE(due(v, &again));
+}
+
 TEST(barrier_of_a_position_alone_waits_for_a_minute_or_64_mib_of_log) {
     int64_t again;
     struct barrier_view v = stream_at(59999);
