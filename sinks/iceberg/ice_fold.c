@@ -25,12 +25,29 @@ void ice_fold_release(struct ice_fold *f) {
     *f = (struct ice_fold){ 0 };
 }
 
+/* Small windows do not pay for all slots. An entry's slot lies in the run that begins at its home,
+ * which has no hole while all of its entries are cleared in any order from the home on. */
+static void forget_few(struct ice_fold *f) {
+    for (uint32_t i = 0; i < f->count; i++) {
+        uint32_t slot = (uint32_t)f->entries[i].hash & (f->slot_count - 1);
+        while (f->slots[slot]) {
+            f->slots[slot] = 0;
+            slot = (slot + 1) & (f->slot_count - 1);
+        }
+    }
+}
+
 void ice_fold_begin(struct ice_fold *f) {
     buf_clear(&f->keys);
+    if (f->count > f->slot_count / 16) {
+        memset(f->slots, 0, f->slot_count * sizeof *f->slots);
+    } else {
+        forget_few(f);
+    }
     batch_unref(f->filled);
     f->filled = NULL;
+    f->filled_bytes = 0;
     f->count = f->changes = f->batch_count = 0;
-    memset(f->slots, 0, f->slot_count * sizeof *f->slots);
 }
 
 static uint32_t batch_number(struct ice_fold *f, struct batch *batch) {
@@ -91,10 +108,6 @@ static bool row_lacks_cells(const struct batch *batch, uint32_t row) {
     return false;
 }
 
-static const struct tx *tx_of(const struct batch *batch, uint32_t row) {
-    return &batch->txs->at[batch->tx[row]];
-}
-
 /* A copy of the row whose missing cells come from `before`'s row in the window; what that one has
  * not either is still missing. */
 static void fill_row(struct ice_fold *f, struct batch *batch, uint32_t row,
@@ -105,35 +118,64 @@ static void fill_row(struct ice_fold *f, struct batch *batch, uint32_t row,
         txlist_unref(txs);
     }
     const struct batch *from = f->batches[before->batch];
+    uint32_t from_row = before->row;
     for (uint16_t c = 0; c < batch->schema->column_count; c++) {
         bool lacks = cell_absent(&batch->columns[c], row);
-        batch_put_cell(f->filled, c, lacks ? from : batch, lacks ? before->row : row);
+        const struct batch *have = lacks ? from : batch;
+        uint32_t have_row = lacks ? from_row : row;
+        size_t len = 0;
+        if (!cell_null(&have->columns[c], have_row)) {
+            (void)cell_bytes(&have->columns[c], have_row, &len);
+        }
+        f->filled_bytes += len;
+        batch_put_cell(f->filled, c, have, have_row);
     }
-    uint32_t tx = txlist_add(f->filled->txs, tx_of(batch, row));
-    batch_row_done(f->filled, ROW_UPDATE_AFTER, tx, batch->n[row]);
+    uint32_t tx = txlist_add(f->filled->txs, &batch->txs->at[batch->tx[row]]);
+    batch_row_done(f->filled, row_kind_of(batch, row), tx, batch->n[row]);
     to->batch = batch_number(f, f->filled);
     to->row = f->filled->rows - 1;
 }
 
 /* The row is what is left of entry e. before: the entry under whose key it was until now; the same,
  * or another where the key changed. */
-static void leave_row(struct ice_fold *f, struct ice_fold_entry *e,
-                      const struct ice_fold_entry *before, struct batch *batch, uint32_t row) {
+static int leave_row(struct ice_fold *f, struct ice_fold_entry *e,
+                     const struct ice_fold_entry *before, struct batch *batch, uint32_t row,
+                     struct err *err) {
+    uint32_t carry = ICE_FOLD_NONE;
     if (!row_lacks_cells(batch, row)) {
         e->batch = batch_number(f, batch);
         e->row = row;
-        e->carry = ICE_FOLD_NONE;
-        return;
-    }
-    if (before->batch != ICE_FOLD_NONE) { /* its row before is in the window */
-        uint32_t carry = before->carry;
+    } else if (before->batch != ICE_FOLD_NONE) { /* its row before is in the window */
+        carry = before->carry;
         fill_row(f, batch, row, before, e);
-        e->carry = row_lacks_cells(f->filled, e->row) ? carry : ICE_FOLD_NONE;
-        return;
+        carry = row_lacks_cells(f->filled, e->row) ? carry : ICE_FOLD_NONE;
+    } else if (before->gone || before->was == ICE_WAS_ABSENT) {
+        err_set(err, ERR_FATAL, "row_absent",
+                "table \"%s\": an update leaves columns out because they did not change, and the "
+                "row was deleted before it",
+                batch->schema->label);
+        return err_cure(err, "have the table read again");
+    } else {
+        e->batch = batch_number(f, batch);
+        e->row = row;
+        carry = (uint32_t)(before - f->entries);
     }
-    e->batch = batch_number(f, batch);
-    e->row = row;
-    e->carry = (uint32_t)(before - f->entries);
+    e->carry = carry;
+    e->deleted = false;
+    return 0;
+}
+
+/* Nothing is left of it; where deletes are soft, the deleted row. */
+static int leave_none(struct ice_fold *f, struct ice_fold_entry *e, struct batch *batch,
+                      uint32_t row, struct err *err) {
+    if (f->soft && !e->gone) {
+        bool failed = leave_row(f, e, e, batch, row, err);
+        e->deleted = true;
+        return failed ? -1 : 0;
+    }
+    e->batch = e->carry = ICE_FOLD_NONE;
+    e->gone = true;
+    return 0;
 }
 
 int ice_fold_row(struct ice_fold *f, struct batch *batch, uint32_t row, struct err *err) {
@@ -146,8 +188,7 @@ int ice_fold_row(struct ice_fold *f, struct batch *batch, uint32_t row, struct e
     if (made) {
         e->was = ICE_WAS_ANY;
     }
-    leave_row(f, e, e, batch, row);
-    return 0;
+    return leave_row(f, e, e, batch, row, err);
 }
 
 int ice_fold_remove(struct ice_fold *f, struct batch *batch, uint32_t row, struct err *err) {
@@ -161,36 +202,41 @@ int ice_fold_remove(struct ice_fold *f, struct batch *batch, uint32_t row, struc
         e->was = ICE_WAS_ANY;
     }
     e->batch = e->carry = ICE_FOLD_NONE;
+    e->gone = true;
     return 0;
 }
 
-static int refuse_live(const struct batch *batch, struct err *err) {
+int ice_fold_refuse_live(const char *label, struct err *err) {
     err_set(err, ERR_FATAL, "insert_of_live_key",
-            "table \"%s\": the log inserts a key that is there already: a row was deleted or moved "
-            "without the log saying so (a cascade that the log does not carry, a trigger in "
-            "replica mode), or somebody else "
-            "wrote to the table",
-            batch->schema->label);
+            "table \"%s\": the log inserts a key that is in the lake already: a row was deleted or "
+            "moved without the log saying so (a cascade that the log does not carry, a session in "
+            "replica mode), or somebody else wrote to the table",
+            label);
     return err_cure(err, "have the table read again");
+}
+
+/* The row is new under its key. */
+static int put_new(struct ice_fold *f, struct ice_fold_entry *e, bool made, struct batch *batch,
+                   struct err *err) {
+    if (made) {
+        e->was = f->over ? ICE_WAS_ANY : ICE_WAS_ABSENT;
+    } else if (e->batch != ICE_FOLD_NONE && !e->deleted && !f->over) {
+        return ice_fold_refuse_live(batch->schema->label, err);
+    }
+    return 0;
 }
 
 static int fold_insert(struct ice_fold *f, struct batch *batch, uint32_t row, struct err *err) {
     bool made;
     struct ice_fold_entry *e = entry_of(f, batch, row, &made, err);
-    if (!e) {
+    if (!e || put_new(f, e, made, batch, err)) {
         return -1;
     }
-    if (made) {
-        e->was = ICE_WAS_ABSENT;
-    } else if (e->batch != ICE_FOLD_NONE) {
-        return refuse_live(batch, err);
-    }
-    leave_row(f, e, e, batch, row);
-    return 0;
+    return leave_row(f, e, e, batch, row, err);
 }
 
-static struct ice_fold_entry *fold_delete(struct ice_fold *f, struct batch *batch, uint32_t row,
-                                          struct err *err) {
+static struct ice_fold_entry *live_entry(struct ice_fold *f, struct batch *batch, uint32_t row,
+                                         struct err *err) {
     bool made;
     struct ice_fold_entry *e = entry_of(f, batch, row, &made, err);
     if (e && made) {
@@ -199,10 +245,15 @@ static struct ice_fold_entry *fold_delete(struct ice_fold *f, struct batch *batc
     return e;
 }
 
+static int fold_delete(struct ice_fold *f, struct batch *batch, uint32_t row, struct err *err) {
+    struct ice_fold_entry *e = live_entry(f, batch, row, err);
+    return e ? leave_none(f, e, batch, row, err) : -1;
+}
+
 /* Before- and after-row, whose keys may differ. */
 static int fold_update(struct ice_fold *f, struct batch *before, uint32_t before_row,
                        struct batch *after, uint32_t after_row, struct err *err) {
-    struct ice_fold_entry *old = fold_delete(f, before, before_row, err);
+    struct ice_fold_entry *old = live_entry(f, before, before_row, err);
     if (!old) {
         return -1;
     }
@@ -212,17 +263,12 @@ static int fold_update(struct ice_fold *f, struct batch *before, uint32_t before
         return -1;
     }
     if (e == old) {
-        leave_row(f, e, old, after, after_row);
-        return 0;
+        return leave_row(f, e, old, after, after_row, err);
     }
-    if (made) {
-        e->was = ICE_WAS_ABSENT;
-    } else if (e->batch != ICE_FOLD_NONE) {
-        return refuse_live(after, err);
+    if (put_new(f, e, made, after, err) || leave_row(f, e, old, after, after_row, err)) {
+        return -1;
     }
-    leave_row(f, e, old, after, after_row);
-    old->batch = old->carry = ICE_FOLD_NONE;
-    return 0;
+    return leave_none(f, old, before, before_row, err);
 }
 
 int ice_fold_change(struct ice_fold *f, const struct stage_item *item,
@@ -232,22 +278,11 @@ int ice_fold_change(struct ice_fold *f, const struct stage_item *item,
     switch (change->kind) {
     case ROW_INSERT:
         return fold_insert(f, batch, change->row, err);
-    case ROW_DELETE: {
-        struct ice_fold_entry *e = fold_delete(f, batch, change->row, err);
-        if (!e) {
-            return -1;
-        }
-        e->batch = e->carry = ICE_FOLD_NONE;
-        return 0;
-    }
+    case ROW_DELETE:
+        return fold_delete(f, batch, change->row, err);
     case ROW_UPDATE_BEFORE:
         if (!change->paired) { /* the half of a move that leaves the target: a delete */
-            struct ice_fold_entry *e = fold_delete(f, batch, change->row, err);
-            if (!e) {
-                return -1;
-            }
-            e->batch = e->carry = ICE_FOLD_NONE;
-            return 0;
+            return fold_delete(f, batch, change->row, err);
         }
         return fold_update(f, batch, change->row, item->batches[change->after_batch],
                            change->after_row, err);
@@ -258,8 +293,4 @@ int ice_fold_change(struct ice_fold *f, const struct stage_item *item,
     }
     CHECK(!"a truncate is no change of a row");
     return -1;
-}
-
-bool ice_fold_lacks(const struct ice_fold *f, const struct ice_fold_entry *e, uint16_t col) {
-    return e->carry != ICE_FOLD_NONE && cell_absent(&f->batches[e->batch]->columns[col], e->row);
 }

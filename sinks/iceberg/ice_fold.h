@@ -3,19 +3,23 @@
  * written once, and one that comes and goes in it never reaches a file.
  *
  *   first change of a key in the window   it must have been        `was`
- *   insert, or moved here by an update    nowhere                  ICE_WAS_ABSENT
+ *   insert, or moved here by an update    nowhere                  ICE_WAS_ABSENT (`over`: ANY)
  *   update, delete                        in the table             ICE_WAS_LIVE
  *   snapshot row read again, hole         either                   ICE_WAS_ANY
  *
  * Cells that the log did not carry equal those of the row before: where that one is in the window
  * they are filled in here; where it is stored, `carry` names the entry under whose key it is
- * stored. Thread: its owner. */
+ * stored.
+ *
+ * Soft deletes (`soft`): a deleted row is left, too, with what it held before; its kind is
+ * ROW_DELETE, or ROW_UPDATE_BEFORE for one whose key moved away. Thread: its owner. */
 #pragma once
 #include "cdc/key.h"
 #include "sinks/encode/stage_merge.h"
 
 #define ICE_FOLD_NONE UINT32_MAX
 #define ICE_FOLD_CHANGES_MAX 4096u
+#define ICE_FOLD_FILLED_BYTES (8u << 20) /* of rows filled in: then the window is full, too */
 
 enum ice_was { ICE_WAS_ANY, ICE_WAS_LIVE, ICE_WAS_ABSENT };
 
@@ -24,13 +28,17 @@ struct ice_fold_entry {
     size_t key_at; /* in ice_fold.keys */
     size_t key_len;
     enum ice_was was;
-    uint32_t first_batch; /* the row in which the key was first met: its key cells are as the */
-    uint32_t first_row;   /* target has them (1.0 and 1.00 are one key and two texts) */
-    uint32_t batch;       /* of the row that is left, in ice_fold.batches; NONE = no row is left */
+    bool gone;            /* somewhere in the window nothing was left of it */
+    bool deleted;         /* soft: the row that is left is a deleted one */
+    uint32_t first_batch; /* the row in which the key was first met */
+    uint32_t first_row;
+    uint32_t batch; /* of the row that is left, in ice_fold.batches; NONE = no row is left */
     uint32_t row;
     uint32_t carry; /* index of an entry; NONE = the row has all its cells */
 };
 struct ice_fold {
+    bool soft; /* set while the fold is empty */
+    bool over; /* an insert may hit a row that lives: truncates are passed over */
     struct buf keys;
     struct ice_fold_entry *entries; /* in order of first sight */
     uint32_t count;
@@ -38,6 +46,7 @@ struct ice_fold {
     struct batch **batches; /* borrowed: those rows were added from; the last may be `filled` */
     uint32_t batch_count, batch_cap;
     struct batch *filled; /* owned; rows with cells filled in; NULL = none */
+    size_t filled_bytes;  /* of cells */
     uint32_t *slots;      /* open addressing: entry index + 1 */
     uint32_t slot_count;
     struct buf key; /* scratch */
@@ -47,7 +56,7 @@ void ice_fold_release(struct ice_fold *f);
 /* Forgets everything. The batches of what follows stay as they are until the next begin. */
 void ice_fold_begin(struct ice_fold *f);
 static inline bool ice_fold_full(const struct ice_fold *f) {
-    return f->changes >= ICE_FOLD_CHANGES_MAX;
+    return f->changes >= ICE_FOLD_CHANGES_MAX || f->filled_bytes >= ICE_FOLD_FILLED_BYTES;
 }
 /* One change of a log. Rows of one schema. Its key cells must be carried and not null: else
  * ERR_FATAL "key_missing". No truncates. */
@@ -57,6 +66,5 @@ int ice_fold_change(struct ice_fold *f, const struct stage_item *item,
 int ice_fold_row(struct ice_fold *f, struct batch *batch, uint32_t row, struct err *err);
 /* Takes the key of that row out, if it is there. */
 int ice_fold_remove(struct ice_fold *f, struct batch *batch, uint32_t row, struct err *err);
-/* Before the rows left are used: their missing cells have been read. Writes the cell of `filled`'s
- * copy; see ice_stage.c. */
-bool ice_fold_lacks(const struct ice_fold *f, const struct ice_fold_entry *e, uint16_t col);
+/* The log inserts a key that lives: ERR_FATAL "insert_of_live_key", with what can cause it. */
+int ice_fold_refuse_live(const char *label, struct err *err);

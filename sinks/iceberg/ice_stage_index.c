@@ -1,200 +1,135 @@
 /* The key index's life beside its table: found as it was stored, followed to the table's present
  * snapshot, or built from the key columns; stored at seals. See ice_stage.h. Memory is bounded by
- * the index's own, whatever the table's size. Thread: the writer's. */
+ * the index's own, whatever the table's size.
+ *
+ *   tag = "<snapshot>/<key>"; the snapshot is chosen at the seal, before it is committed
+ *
+ *   stored tag is of the present snapshot        it is the index
+ *   ... of one of its ancestors                  rows that died since are taken out, files that
+ *                                                left dropped, keys of new files put in
+ *   ... of none (never committed, expired, of    built from all live rows
+ *       another key), or none can be read
+ *
+ * Thread: the writer's. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cdc/base/clock.h"
 #include "sinks/iceberg/ice_stage_internal.h"
 
-enum { PIECE_ROWS = 8192, STORE_CHANGES = 1 << 20 };
+enum {
+    STORE_CHANGES = 1 << 20, /* stored after so many, */
+    LOOSE_MAX = 1024,        /* sealed files of a keyless table that are kept in mind */
+};
+#define STORE_US (INT64_C(300) * 1000 * 1000) /* or after so long, */
+#define STORE_CHANGES_LATE 4096               /* ... if it is so many */
 
-static int read_key(void *arg, uint64_t loc, struct buf *out, struct err *err) {
-    return ice_stage_read_key(arg, loc, out, err);
-}
+/* ---- rows in files ---- */
 
-int ice_stage_read_key(struct ice_stage *st, uint64_t loc, struct buf *out, struct err *err) {
+static int read_cells(struct ice_stage *st, uint64_t loc, const uint32_t *fields, uint32_t count,
+                      struct lake_builder *builders, struct lake_column *columns, struct err *err) {
     if (ice_stage_settle_file(st, KEY_LOC_FILE(loc), err)) {
         return -1;
     }
     struct ice_place place = { .file = key_index_path(st->index, KEY_LOC_FILE(loc)),
                                .pos = KEY_LOC_POS(loc) };
-    struct lake_column *columns = xcalloc(st->key_count, sizeof *columns);
-    struct lake_builder *builders = xcalloc(st->key_count, sizeof *builders);
-    int rc = 0;
-    for (uint32_t k = 0; k < st->key_count; k++) {
-        const struct ice_field *f = &st->schema.fields[st->key_fields[k]];
-        lake_builder_init(&builders[k]);
-        lake_builder_begin(&builders[k], &f->type);
-        if (rc == 0) {
-            rc = ice_old_rows_read(st->old, &place, 1, f, &builders[k], err);
-            lake_builder_column(&builders[k], &columns[k]);
+    CHECK(place.file);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct ice_field *f = &st->schema.fields[fields[i]];
+        lake_builder_begin(&builders[i], &f->type);
+        if (ice_old_rows_read(st->old, &place, 1, f, &builders[i], err)) {
+            return -1;
         }
+        lake_builder_column(&builders[i], &columns[i]);
     }
-    if (rc == 0) {
-        ice_key_put(out, columns, st->key_count, 0);
+    return 0;
+}
+
+/* The key or the image of the row at loc. */
+static int read_row(struct ice_stage *st, uint64_t loc, bool image, struct buf *out,
+                    struct err *err) {
+    uint32_t count = image ? st->image_count : st->key_count;
+    const uint32_t *fields = image ? st->image_fields : st->key_fields;
+    struct lake_builder *builders = xcalloc(count + 1, sizeof *builders);
+    struct lake_column *columns = xcalloc(count + 1, sizeof *columns);
+    for (uint32_t i = 0; i < count; i++) {
+        lake_builder_init(&builders[i]);
     }
-    for (uint32_t k = 0; k < st->key_count; k++) {
-        lake_builder_release(&builders[k]);
+    int rc = read_cells(st, loc, fields, count, builders, columns, err);
+    for (uint32_t i = 0; rc == 0 && !image && i < count; i++) {
+        rc = columns[i].valid
+                 ? err_set(err, ERR_FATAL, "key_absent",
+                           "table \"%s\": a row in the lake has no value of its key", st->label)
+                 : 0;
+    }
+    if (rc == 0 && image) {
+        ice_stage_put_image(st, columns, 0, out);
+    } else if (rc == 0) {
+        ice_key_put(out, columns, st->key_forms, count, 0);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        lake_builder_release(&builders[i]);
     }
     free(builders);
     free(columns);
     return rc;
 }
 
-/* The key columns of one data file, piece by piece. */
-struct key_reader {
-    struct ice_parquet parquet;
-    struct parquet_cursor **cursors;
-    struct lake_builder *builders; /* of fields whose type has widened since */
-    struct lake_column *columns;
-    uint32_t count;
-};
-
-static void key_reader_close(struct key_reader *r) {
-    for (uint32_t k = 0; k < r->count; k++) {
-        parquet_cursor_close(r->cursors[k]);
-        lake_builder_release(&r->builders[k]);
-    }
-    free(r->cursors);
-    free(r->builders);
-    free(r->columns);
-    ice_parquet_close(&r->parquet);
+int ice_stage_read_key(struct ice_stage *st, uint64_t loc, struct buf *out, struct err *err) {
+    return read_row(st, loc, false, out, err);
 }
 
-static int key_reader_open(struct key_reader *r, struct ice_stage *st, const char *url,
-                           struct err *err) {
-    *r = (struct key_reader){ .count = st->key_count };
-    r->cursors = xcalloc(r->count, sizeof *r->cursors);
-    r->builders = xcalloc(r->count, sizeof *r->builders);
-    r->columns = xcalloc(r->count, sizeof *r->columns);
-    for (uint32_t k = 0; k < r->count; k++) {
-        lake_builder_init(&r->builders[k]);
-    }
-    int rc = ice_parquet_open(&r->parquet, st->config->store, url, err);
-    for (uint32_t k = 0; rc == 0 && k < r->count; k++) {
-        const struct ice_field *f = &st->schema.fields[st->key_fields[k]];
-        int at = parquet_reader_find(r->parquet.reader, f->id, NULL);
-        rc = at < 0 ? err_set(err, ERR_FATAL, "parquet_unsupported",
-                              "\"%s\" has no column \"%s\", which is part of the key", url, f->name)
-                    : parquet_cursor_open(r->parquet.reader, (uint32_t)at, &r->cursors[k], err);
-    }
-    if (rc) {
-        key_reader_close(r);
-    }
-    return rc;
+int ice_stage_read_image(struct ice_stage *st, uint64_t loc, struct buf *out, struct err *err) {
+    return read_row(st, loc, true, out, err);
 }
 
-/* r->columns hold the next rows' keys, all the same number of them; 0 = the end. */
-static int key_reader_next(struct key_reader *r, struct ice_stage *st, uint32_t *rows,
-                           struct err *err) {
-    *rows = PIECE_ROWS;
-    for (uint32_t k = 0; k < r->count; k++) {
-        const struct ice_field *f = &st->schema.fields[st->key_fields[k]];
-        lake_builder_begin(&r->builders[k], &f->type);
-        uint32_t want = *rows;
-        bool direct = false;
-        for (uint32_t got = 0; got < want && !direct;) {
-            struct lake_column piece;
-            if (parquet_cursor_next(r->cursors[k], want - got, &piece, err)) {
-                return -1;
-            }
-            if (piece.valid) {
-                return err_set(err, ERR_FATAL, "parquet_unsupported",
-                               "column \"%s\", part of the key, has nulls", f->name);
-            }
-            if (piece.rows == 0) {
-                want = got;
-            } else if (got == 0 && lake_type_equal(&piece.type, &f->type) &&
-                       (k == 0 || piece.rows == want)) {
-                r->columns[k] = piece; /* the usual case: as it lies */
-                want = piece.rows;
-                direct = true;
-            } else {
-                for (uint32_t i = 0; i < piece.rows; i++) {
-                    lake_builder_add(&r->builders[k], &piece, i);
-                }
-                got += piece.rows;
-            }
-        }
-        if (!direct) {
-            lake_builder_column(&r->builders[k], &r->columns[k]);
-        }
-        if (k > 0 && want != *rows) {
-            return err_set(err, ERR_FATAL, "parquet_damaged", "the columns differ in length");
-        }
-        *rows = want;
-    }
-    return 0;
+static int read_key(void *arg, uint64_t loc, struct buf *out, struct err *err) {
+    struct ice_stage *st = arg;
+    return read_row(st, loc, st->key_count == 0, out, err);
 }
 
-/* What to do with the keys of a file: those that live are added, those in `dead` and not in
- * `before` are taken out. */
-struct file_job {
-    const char *url;
-    const struct ice_bitmap *dead; /* NULL = none */
-    const struct ice_bitmap *before;
-    bool remove;
-};
+/* ---- tags ---- */
 
-static int do_file(struct ice_stage *st, const struct file_job *job, struct err *err) {
-    struct key_reader r;
-    uint32_t number, rows = 0;
-    if (key_index_file(st->index, job->url, &number, err) ||
-        key_reader_open(&r, st, job->url, err)) {
-        return -1;
+/* What of the key the hashes depend on. */
+void ice_stage_put_key_sign(const struct ice_stage *st, struct buf *out) {
+    bool keyless = st->key_count == 0;
+    uint32_t count = keyless ? st->image_count : st->key_count;
+    buf_puts(out, keyless ? "image" : "key");
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t field = keyless ? st->image_fields[i] : st->key_fields[i];
+        buf_putf(out, ",%d:%d", st->schema.fields[field].id, keyless ? 0 : (int)st->key_forms[i]);
     }
-    uint64_t *hashes = xmalloc(PIECE_ROWS * sizeof *hashes);
-    uint64_t *locs = xmalloc(PIECE_ROWS * sizeof *locs);
-    int rc = 0;
-    for (uint64_t first = 0; rc == 0; first += rows) {
-        rc = key_reader_next(&r, st, &rows, err);
-        if (rc || rows == 0) {
-            break;
-        }
-        ice_key_hashes(r.columns, r.count, &st->key, hashes);
-        uint32_t n = 0;
-        for (uint32_t i = 0; i < rows; i++) {
-            bool dead = job->dead && ice_bitmap_has(job->dead, first + i);
-            bool wanted = job->remove
-                              ? dead && !(job->before && ice_bitmap_has(job->before, first + i))
-                              : !dead;
-            if (wanted) {
-                hashes[n] = hashes[i];
-                locs[n++] = key_loc(number, first + i);
-            }
-        }
-        if (n > 0) {
-            rc = job->remove ? key_index_remove(st->index, hashes, n, err)
-                             : key_index_append(st->index, hashes, locs, n, err);
-        }
-    }
-    free(locs);
-    free(hashes);
-    key_reader_close(&r);
-    return rc;
 }
 
-static int add_live_file(struct ice_stage *st, const struct ice_live *live,
-                         const struct ice_live_file *f, struct err *err) {
-    struct ice_bitmap *dead = ice_bitmap_new();
-    int rc = ice_live_dead_rows(live, st->config->store, f, dead, err);
-    if (rc == 0) {
-        rc = do_file(st, &(struct file_job){ .url = f->path, .dead = dead }, err);
-    }
-    ice_bitmap_free(dead);
-    return rc;
+bool ice_stage_same_key(const struct ice_stage *st, const struct buf *sign) {
+    struct buf now;
+    buf_init(&now, SIZE_MAX);
+    ice_stage_put_key_sign(st, &now);
+    bool same = now.len == sign->len && memcmp(now.data, sign->data, now.len) == 0;
+    buf_release(&now);
+    return same;
 }
 
-static int build(struct ice_stage *st, const struct ice_live *live, struct err *err) {
-    void *value;
-    for (size_t at = 0; map_next(live->files, &at, NULL, NULL, &value);) {
-        if (add_live_file(st, live, value, err)) {
-            return -1;
-        }
-    }
-    return 0;
+static void put_tag(const struct ice_stage *st, struct buf *out, int64_t snapshot_id) {
+    buf_putf(out, "%" PRId64 "/", snapshot_id);
+    ice_stage_put_key_sign(st, out);
 }
+
+/* The stored snapshot, if it is of the present key; 0 = none. */
+static int64_t stored_snapshot(const struct ice_stage *st, struct buf *tag) {
+    buf_clear(tag);
+    key_index_stored(st->config->env->files, st->config->index_dir, tag);
+    int64_t id = strtoll(buf_cstr(tag), NULL, 10);
+    struct buf wanted;
+    buf_init(&wanted, SIZE_MAX);
+    put_tag(st, &wanted, id);
+    bool same = strcmp(buf_cstr(&wanted), buf_cstr(tag)) == 0;
+    buf_release(&wanted);
+    return same ? id : 0;
+}
+
+/* ---- open ---- */
 
 static int open_index(struct ice_stage *st, const char *tag, bool *found, struct err *err) {
     struct key_index_config config = { .files = st->config->env->files,
@@ -202,52 +137,332 @@ static int open_index(struct ice_stage *st, const char *tag, bool *found, struct
                                        .memory_bytes = st->config->index_bytes,
                                        .read_key = read_key,
                                        .read_key_arg = st };
+    key_index_close(st->index);
+    st->index = NULL;
+    st->changes = 0;
+    st->stored_us = clock_mono_us();
     return key_index_open(&config, tag, found, &st->index, err);
 }
 
-static void put_tag(struct buf *out, int64_t snapshot_id) { buf_put_i64(out, snapshot_id); }
+int ice_stage_forget_index(struct ice_stage *st, struct err *err) {
+    bool found;
+    return open_index(st, NULL, &found, err);
+}
 
-int ice_stage_open_index(struct ice_stage *st, const struct ice_metadata *metadata,
-                         struct err *err) {
-    if (st->key_count == 0) {
+static int add_live_file(struct ice_stage *st, const struct ice_live *live,
+                         const struct ice_live_file *f, struct err *err) {
+    struct ice_bitmap *dead = ice_bitmap_new();
+    int rc = ice_live_dead_rows(live, st->config->store, f, dead, err);
+    if (rc == 0) {
+        rc = ice_stage_scan_file(st, &(struct ice_scan){ .url = f->path, .dead = dead }, err);
+    }
+    ice_bitmap_free(dead);
+    return rc;
+}
+
+/* All files, or those that `but` has not. */
+static int add_files(struct ice_stage *st, const struct ice_live *live, const struct ice_live *but,
+                     struct err *err) {
+    void *value;
+    for (size_t at = 0; map_next(live->files, &at, NULL, NULL, &value);) {
+        const struct ice_live_file *f = value;
+        if (!(but && ice_live_find(but, f->path)) && add_live_file(st, live, f, err)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int build(struct ice_stage *st, const struct ice_live *live, struct err *err) {
+    return ice_stage_forget_index(st, err) || add_files(st, live, NULL, err) ? -1 : 0;
+}
+
+/* Rows of a file that were live then and are dead now. */
+static int take_out_dead(struct ice_stage *st, const struct ice_live *then,
+                         const struct ice_live_file *was, const struct ice_live *now,
+                         const struct ice_live_file *is, struct err *err) {
+    struct store *store = st->config->store;
+    struct ice_bitmap *before = ice_bitmap_new();
+    struct ice_bitmap *dead = ice_bitmap_new();
+    int rc = ice_live_dead_rows(then, store, was, before, err) ||
+                     ice_live_dead_rows(now, store, is, dead, err)
+                 ? -1
+                 : 0;
+    if (rc == 0 && ice_bitmap_count(dead) > ice_bitmap_count(before)) {
+        rc = ice_stage_scan_file(
+            st,
+            &(struct ice_scan){
+                .url = is->path, .dead = dead, .before = before, .what = ICE_SCAN_DIED },
+            err);
+    }
+    ice_bitmap_free(before);
+    ice_bitmap_free(dead);
+    return rc;
+}
+
+/* Keyless: the rows of a file that leaves are taken out one by one, as their chains have no holes.
+ */
+static int take_out_all(struct ice_stage *st, const struct ice_live *then,
+                        const struct ice_live_file *was, struct err *err) {
+    struct ice_bitmap *before = ice_bitmap_new();
+    struct ice_bitmap *all = ice_bitmap_new();
+    int rc = ice_live_dead_rows(then, st->config->store, was, before, err);
+    for (uint64_t pos = 0; rc == 0 && pos < was->rows; pos++) {
+        (void)ice_bitmap_add(all, pos);
+    }
+    if (rc == 0) {
+        rc = ice_stage_scan_file(
+            st,
+            &(struct ice_scan){
+                .url = was->path, .dead = all, .before = before, .what = ICE_SCAN_DIED },
+            err);
+    }
+    ice_bitmap_free(before);
+    ice_bitmap_free(all);
+    return rc;
+}
+
+static int drop_file(struct ice_stage *st, const struct ice_live *then,
+                     const struct ice_live_file *was, struct err *err) {
+    uint32_t number;
+    if ((st->key_count == 0 && take_out_all(st, then, was, err)) ||
+        key_index_file(st->index, was->path, &number, err)) {
+        return -1;
+    }
+    return key_index_drop(st->index, number, number, err);
+}
+
+/* From one snapshot to a later one. First what went, then what came: a moved key is both. */
+static int follow(struct ice_stage *st, const struct ice_live *then, const struct ice_live *now,
+                  struct err *err) {
+    void *value;
+    for (size_t at = 0; map_next(then->files, &at, NULL, NULL, &value);) {
+        const struct ice_live_file *was = value;
+        const struct ice_live_file *is = ice_live_find(now, was->path);
+        if (is ? take_out_dead(st, then, was, now, is, err) : drop_file(st, then, was, err)) {
+            return -1;
+        }
+    }
+    return add_files(st, now, then, err);
+}
+
+static const struct ice_snapshot *ancestor(const struct ice_metadata *m,
+                                           const struct ice_snapshot *now, int64_t id) {
+    for (uint32_t i = 0; now && now->id != id && i <= m->snapshot_count; i++) {
+        now = ice_metadata_snapshot(m, now->parent_id);
+    }
+    return now && now->id == id ? now : NULL;
+}
+
+/* *followed false: the stored state cannot be used, whatever the reason: it is a cache. */
+static int try_follow(struct ice_stage *st, const struct ice_metadata *m,
+                      const struct ice_snapshot *stored, const char *tag,
+                      const struct ice_live *now, bool *followed, struct err *err) {
+    struct ice_live then;
+    struct err ignored = ERR_INIT;
+    *followed = false;
+    ice_live_init(&then);
+    if (ice_live_load(&then, st->config->store, m, stored, &ignored)) {
+        err_clear(&ignored); /* expired between two looks */
+        ice_live_release(&then);
         return 0;
     }
     bool found = false;
+    int rc = open_index(st, tag, &found, err);
+    if (rc == 0 && found) {
+        if (follow(st, &then, now, &ignored)) {
+            err_clear(&ignored); /* built anew: if that fails, too, its error is told */
+        } else {
+            *followed = true;
+        }
+    }
+    ice_live_release(&then);
+    return rc;
+}
+
+static int find_or_build(struct ice_stage *st, const struct ice_metadata *m,
+                         const struct ice_snapshot *now, struct err *err) {
+    struct buf tag;
+    bool done = false;
+    buf_init(&tag, SIZE_MAX);
+    int64_t stored = stored_snapshot(st, &tag);
+    int rc = 0;
+    if (stored == now->id) {
+        rc = open_index(st, buf_cstr(&tag), &done, err);
+    }
+    if (rc == 0 && !done) {
+        struct ice_live live;
+        const struct ice_snapshot *then =
+            stored && stored != now->id ? ancestor(m, now, stored) : NULL;
+        ice_live_init(&live);
+        rc = ice_live_load(&live, st->config->store, m, now, err);
+        if (rc == 0 && then) {
+            rc = try_follow(st, m, then, buf_cstr(&tag), &live, &done, err);
+        }
+        if (rc == 0 && !done) {
+            rc = build(st, &live, err);
+        }
+        ice_live_release(&live);
+    }
+    buf_release(&tag);
+    return rc;
+}
+
+int ice_stage_open_index(struct ice_stage *st, const struct ice_metadata *metadata,
+                         struct err *err) {
     const struct ice_snapshot *now =
         metadata ? ice_metadata_snapshot(metadata, metadata->current_snapshot_id) : NULL;
-    if (!now) {
-        return open_index(st, NULL, &found, err);
+    return now ? find_or_build(st, metadata, now, err) : ice_stage_forget_index(st, err);
+}
+
+int ice_stage_load_metadata(struct ice_stage *st, const char *location, struct ice_metadata *out,
+                            struct err *err) {
+    struct buf bytes;
+    buf_init(&bytes, ICE_MANIFEST_BYTES_MAX);
+    int rc = ice_object_get(st->config->store, location, &bytes, err);
+    if (rc == 0) {
+        rc = ice_metadata_parse(bytes.data, bytes.len, out, err);
     }
-    struct buf tag;
-    buf_init(&tag, SIZE_MAX);
-    put_tag(&tag, now->id);
-    int rc = open_index(st, buf_cstr(&tag), &found, err);
-    buf_release(&tag);
-    if (rc || found) {
+    buf_release(&bytes);
+    return rc;
+}
+
+/* ---- keyless: files that were sealed before the index was there ---- */
+
+/* What the table has at present; *live is empty where it does not exist. */
+static int load_present(struct ice_stage *st, struct ice_metadata *m, bool *exists,
+                        struct ice_live *live, struct err *err) {
+    char *location = NULL;
+    *exists = false;
+    if (st->config->locate(st->config->locate_arg, st->space, st->name, &location, err)) {
+        return -1;
+    }
+    int rc = location ? ice_stage_load_metadata(st, location, m, err) : 0;
+    *exists = rc == 0 && location;
+    free(location);
+    if (rc || !*exists) {
         return rc;
     }
+    return ice_live_load(live, st->config->store, m,
+                         ice_metadata_snapshot(m, m->current_snapshot_id), err);
+}
+
+/* Those that are committed need no more be kept in mind. */
+static int prune_loose(struct ice_stage *st, struct err *err) {
+    struct ice_metadata m;
     struct ice_live live;
+    bool exists;
     ice_live_init(&live);
-    rc = ice_live_load(&live, st->config->store, metadata, now, err);
+    int rc = load_present(st, &m, &exists, &live, err);
     if (rc == 0) {
-        rc = build(st, &live, err);
+        struct buf kept;
+        uint32_t count = 0;
+        buf_init(&kept, SIZE_MAX);
+        for (size_t at = 0; at < st->loose.len; at += strlen(st->loose.data + at) + 1) {
+            const char *url = st->loose.data + at;
+            if (ice_live_find(&live, url)) {
+                st->base_void = false; /* what made them void is committed, too */
+            } else {
+                buf_put(&kept, url, strlen(url) + 1);
+                count++;
+            }
+        }
+        buf_release(&st->loose);
+        st->loose = kept;
+        st->loose_count = count;
+    }
+    if (exists) {
+        ice_metadata_release(&m);
     }
     ice_live_release(&live);
     return rc;
 }
 
-int ice_stage_store_index(struct ice_stage *st, int64_t snapshot_id, struct err *err) {
+int ice_stage_keep_loose(struct ice_stage *st, struct err *err) {
+    if (st->index || st->key_count > 0) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < st->added_count; i++) {
+        buf_put(&st->loose, st->added[i].path, strlen(st->added[i].path) + 1);
+        st->loose_count++;
+    }
+    return st->loose_count >= LOOSE_MAX ? prune_loose(st, err) : 0;
+}
+
+static int add_loose(struct ice_stage *st, const struct ice_live *live, struct err *err) {
+    for (size_t at = 0; at < st->loose.len; at += strlen(st->loose.data + at) + 1) {
+        const char *url = st->loose.data + at;
+        if (!ice_live_find(live, url) &&
+            ice_stage_scan_file(st, &(struct ice_scan){ .url = url }, err)) {
+            return -1;
+        }
+    }
+    for (uint32_t i = 0; i < st->added_count; i++) {
+        if (ice_stage_scan_file(st, &(struct ice_scan){ .url = st->added[i].path }, err) ||
+            key_index_file(st->index, st->added[i].path, &st->added_numbers[i], err)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Nothing has died since the stage was opened: else there would be an index. */
+int ice_stage_open_late_index(struct ice_stage *st, struct err *err) {
+    struct ice_metadata m;
+    struct ice_live live;
+    bool exists = false;
+    ice_live_init(&live);
+    int rc = ice_stage_finish_files(st, err);
+    if (rc == 0 && !st->base_void) {
+        rc = load_present(st, &m, &exists, &live, err);
+    }
+    if (rc == 0) {
+        rc = ice_stage_open_index(st, exists ? &m : NULL, err);
+    }
+    if (rc == 0) {
+        rc = add_loose(st, &live, err);
+    }
+    if (exists) {
+        ice_metadata_release(&m);
+    }
+    ice_live_release(&live);
+    if (rc) {
+        key_index_close(st->index);
+        st->index = NULL;
+        return -1;
+    }
+    buf_clear(&st->loose);
+    st->loose_count = 0;
+    return 0;
+}
+
+/* ---- stored ---- */
+
+static int store(struct ice_stage *st, bool whole, struct err *err) {
+    struct buf tag;
+    buf_init(&tag, SIZE_MAX);
+    put_tag(st, &tag, st->sealed_snapshot);
+    int rc = key_index_checkpoint(st->index, buf_cstr(&tag), whole, err);
+    buf_release(&tag);
+    if (rc == 0 && whole) {
+        st->changes = 0;
+        st->stored_us = clock_mono_us();
+    }
+    return rc;
+}
+
+int ice_stage_tag_index(struct ice_stage *st, int64_t snapshot_id, struct err *err) {
+    st->sealed_snapshot = snapshot_id;
     if (!st->index) {
         return 0;
     }
-    struct buf tag;
-    buf_init(&tag, SIZE_MAX);
-    put_tag(&tag, snapshot_id);
-    bool whole = st->changes >= STORE_CHANGES;
-    int rc = key_index_checkpoint(st->index, buf_cstr(&tag), whole, err);
-    if (whole) {
-        st->changes = 0;
+    bool late = st->changes >= STORE_CHANGES_LATE && clock_mono_us() - st->stored_us >= STORE_US;
+    return store(st, st->changes >= STORE_CHANGES || late, err);
+}
+
+void ice_stage_store_last(struct ice_stage *st) {
+    struct err ignored = ERR_INIT;
+    if (st->index && st->sealed_snapshot && st->changes > 0 && store(st, true, &ignored)) {
+        err_clear(&ignored); /* it is a cache */
     }
-    buf_release(&tag);
-    return rc;
 }

@@ -10,32 +10,65 @@
 #include "sinks/iceberg/ice_stage.h"
 #include "sinks/iceberg/key_index.h"
 
+struct ice_window;
+struct ice_deltas;
+struct ice_tools {
+    struct stage_merge merge;
+    struct ice_fold fold;      /* empty between items */
+    struct ice_window *window; /* ice_stage_apply.c's */
+    struct ice_deltas *deltas; /* ice_stage_keyless.c's; empty between items */
+    void *zeros;               /* a column of nulls */
+    struct buf key;            /* scratch */
+    uint32_t *groups;          /* BATCH_ROWS_MAX each: rows by partition */
+    uint32_t *order;
+    uint64_t *locs;
+    uint64_t *hashes;
+};
+
+/* Cells of an extra column, a window's at most. */
+struct ice_extra_cells {
+    struct buf data, offsets, valid;
+};
+/* A field of the present schema. */
+struct ice_stage_field {
+    uint16_t source;      /* the source's column, UINT16_MAX = none */
+    enum ice_extra extra; /* or one of ours */
+    bool partition;       /* of the table is taken from it */
+    struct lake_scratch *scratch;
+    struct lake_builder builder;
+    struct ice_extra_cells cells;
+};
+
 struct ice_stage {
     const struct ice_stage_config *config;
+    struct ice_tools *tools;
     char *label, *space, *name;
     char *base;
     int format_version;
     int32_t last_column_id;
+    uint64_t hash_mask;
     struct ice_schema schema; /* current one */
     struct ice_spec spec;
-    struct schema *source; /* whose columns `bind` names; a reference */
-    uint16_t *bind;        /* a field: the source's column, UINT16_MAX = none */
-    uint32_t *key_fields;  /* fields of the key, in its order */
-    uint32_t key_count;    /* 0 = keyless */
+    struct schema *source; /* whose columns `fields` names; a reference */
+    struct ice_stage_field *fields;
+    struct lake_column *columns; /* converted: one a field */
+    uint32_t *key_fields;        /* fields of the key, in its order */
+    enum ice_key_form *key_forms;
+    struct lake_column *key_columns;
+    uint32_t key_count;     /* 0 = keyless */
+    uint32_t *image_fields; /* keyless: fields of the source, by id */
+    uint32_t image_count;
     struct ice_router *router;
-    struct stage_merge merge;
 
-    /* converting: one entry a field */
-    struct lake_scratch **scratch;
-    struct lake_builder *builders;
-    struct lake_column *columns;
-    void *zeros; /* a column of nulls */
-
-    struct key_index *index; /* NULL: keyless */
-    struct buf key;          /* scratch */
+    struct key_index *index; /* NULL: keyless, and no row was deleted yet */
     struct ice_old_rows *old;
-    struct ice_fold fold;
-    struct ice_window *window; /* scratch of ice_stage_apply.c */
+    uint64_t changes;        /* of the index since it was stored */
+    int64_t stored_us;       /* when */
+    int64_t sealed_snapshot; /* that the index describes; 0 = none, or something came since */
+    bool empty;              /* no row lives, not in the table either */
+    struct buf loose;        /* keyless without index: URLs of sealed files, each with its NUL */
+    uint32_t loose_count;
+    bool base_void; /* ... and only they count: the table's own rows are void */
 
     /* since the last seal */
     bool touched, voids;
@@ -47,33 +80,88 @@ struct ice_stage {
     uint32_t added_count;
     struct store_folders folders;
     struct ice_outfile **open; /* by group of the router; NULL = none */
+    uint32_t open_cap;
+    uint32_t *open_groups; /* those that are not NULL */
     uint32_t open_count;
+    size_t held;      /* by open files */
     struct map *dead; /* file number -> struct ice_bitmap */
-    uint64_t changes; /* of the index since it was stored */
+    struct ice_bitmap *last_dead;
+    uint32_t last_dead_number;
 };
 
-/* ice_stage.c */
+/* ---- ice_stage_files.c: rows to files ---- */
+void ice_stage_drop_shape(struct ice_stage *st);
+/* How rows of `source` become rows of st->schema. */
+void ice_stage_make_shape(struct ice_stage *st, struct schema *source);
 /* The rows (NULL = 0..count-1) of a batch as lake columns in st->columns. skip: field -> its cells
  * are not converted where true; NULL = none. */
 int ice_stage_convert(struct ice_stage *st, const struct batch *batch, const uint32_t *rows,
                       uint32_t count, const bool *skip, struct err *err);
-/* st->columns to data files; locs[i] = where row i lies. batch and rows as given to convert, to
- * take them apart by partition; batch NULL: the columns were put together otherwise. */
+/* The key's columns alone, in st->key_columns. */
+int ice_stage_convert_keys(struct ice_stage *st, const struct batch *batch, const uint32_t *rows,
+                           uint32_t count, struct err *err);
+/* Rows of a batch to data files; locs[i] = where row i lies. */
 int ice_stage_write(struct ice_stage *st, const struct batch *batch, const uint32_t *rows,
                     uint32_t count, uint64_t *locs, struct err *err);
-int ice_stage_mark_dead(struct ice_stage *st, uint64_t loc, struct err *err);
+/* The same for st->columns, put together otherwise. */
+int ice_stage_write_columns(struct ice_stage *st, uint32_t count, uint64_t *locs, struct err *err);
+int ice_stage_finish_files(struct ice_stage *st, struct err *err);
 /* The file with that number can be read: it is ended if it is open. */
 int ice_stage_settle_file(struct ice_stage *st, uint32_t number, struct err *err);
-/* The key's columns out of st->columns. */
-void ice_stage_key_columns(const struct ice_stage *st, struct lake_column *out);
+void ice_stage_abort_files(struct ice_stage *st);
+int ice_stage_mark_dead(struct ice_stage *st, uint64_t loc, struct err *err);
 
-/* ice_stage_apply.c */
+/* ---- ice_stage_extras.c: columns besides the source's ---- */
+void ice_stage_extra_column(struct ice_stage *st, uint32_t field, const struct batch *batch,
+                            const uint32_t *rows, uint32_t count, struct lake_column *out);
+void ice_stage_extra_release(struct ice_extra_cells *cells);
+
+/* ---- ice_stage_apply.c: windows of changes by key ---- */
 int ice_stage_apply(struct ice_stage *st, struct err *err); /* the fold's window; begins it anew */
-int ice_stage_append(struct ice_stage *st, const struct batch *batch, struct err *err);
-void ice_stage_window_free(struct ice_window *w);
+int ice_stage_append(struct ice_stage *st, struct batch *batch, struct err *err);
 
-/* ice_stage_index.c */
+/* ---- ice_stage_keyless.c: multisets of rows ---- */
+struct ice_deltas *ice_stage_keyless_new(void);
+void ice_stage_keyless_free(struct ice_deltas *d);
+int ice_stage_keyless_change(struct ice_stage *st, const struct stage_item *item,
+                             const struct stage_change *change, struct err *err);
+int ice_stage_keyless_rows(struct ice_stage *st, struct batch *batch, struct err *err);
+int ice_stage_keyless_apply(struct ice_stage *st, struct err *err); /* what change was given */
+/* Adds rows, whose images' hashes these are, to the index. */
+int ice_stage_images_add(struct ice_stage *st, const uint64_t *hashes, const uint64_t *locs,
+                         uint32_t count, struct err *err);
+/* Takes out the row at loc with that image. */
+int ice_stage_image_remove(struct ice_stage *st, uint64_t hash, uint64_t loc, struct err *err);
+/* A row's image out of columns that stand in the order of image_fields. */
+void ice_stage_put_image(const struct ice_stage *st, const struct lake_column *columns,
+                         uint32_t row, struct buf *out);
+
+/* ---- ice_stage_index.c: the index's life ---- */
+/* Found, followed or built, so that it describes the snapshot; metadata NULL: empty. */
 int ice_stage_open_index(struct ice_stage *st, const struct ice_metadata *metadata,
                          struct err *err);
+/* Keyless: the index as of now, what was staged included. */
+int ice_stage_open_late_index(struct ice_stage *st, struct err *err);
+int ice_stage_load_metadata(struct ice_stage *st, const char *location, struct ice_metadata *out,
+                            struct err *err);
 int ice_stage_read_key(struct ice_stage *st, uint64_t loc, struct buf *out, struct err *err);
-int ice_stage_store_index(struct ice_stage *st, int64_t snapshot_id, struct err *err);
+int ice_stage_read_image(struct ice_stage *st, uint64_t loc, struct buf *out, struct err *err);
+/* The state belongs to that snapshot, which is to be made; stored now and then. */
+int ice_stage_tag_index(struct ice_stage *st, int64_t snapshot_id, struct err *err);
+void ice_stage_store_last(struct ice_stage *st);
+/* Keyless without index: what was sealed is kept in mind until it is committed. */
+int ice_stage_keep_loose(struct ice_stage *st, struct err *err);
+int ice_stage_forget_index(struct ice_stage *st, struct err *err); /* empty, by the present key */
+bool ice_stage_same_key(const struct ice_stage *st, const struct buf *sign);
+void ice_stage_put_key_sign(const struct ice_stage *st, struct buf *out);
+
+/* ---- ice_stage_scan.c: files' keys into and out of the index ---- */
+enum ice_scan_rows { ICE_SCAN_LIVE, ICE_SCAN_DIED };
+struct ice_scan {
+    const char *url;
+    const struct ice_bitmap *dead;   /* NULL = none */
+    const struct ice_bitmap *before; /* dead before; NULL = none */
+    enum ice_scan_rows what; /* LIVE: those not in dead are added; DIED: those in dead and not in
+                                before are taken out */
+};
+int ice_stage_scan_file(struct ice_stage *st, const struct ice_scan *scan, struct err *err);

@@ -13,18 +13,31 @@ struct writing {
     struct ice_stage *stage;
     struct ice_stage_config config; /* the stage borrows it */
     char *index_dir;
+    size_t held;            /* as ice_stage_memory said last */
+    struct batch **batches; /* of the item at hand that are this table's */
+    uint32_t batch_count, batch_cap;
 };
 struct ice_writer {
     struct sink_writer base;
     struct ice_writer_config config;
     struct ice_catalog *catalog;
-    struct map *tables; /* label -> struct writing */
-    uint64_t rows;      /* since the last seal */
+    struct ice_tools *tools;
+    struct map *tables;   /* label -> struct writing */
+    size_t held;          /* by open files of all of them */
+    uint64_t rows;        /* since the last seal */
+    struct writing **met; /* tables of the item at hand */
+    uint32_t met_count, met_cap;
     bool broken;
 };
 
 static struct ice_writer *writer_of(struct sink_writer *w) {
     return (struct ice_writer *)w; /* base is its first member */
+}
+
+static int locate(void *arg, const char *space, const char *name, char **location,
+                  struct err *err) {
+    const struct ice_writer *w = arg;
+    return ice_catalog_table(w->catalog, space, name, location, err);
 }
 
 int ice_writer_open(const struct ice_writer_config *config, uint32_t number TR_UNUSED,
@@ -33,6 +46,7 @@ int ice_writer_open(const struct ice_writer_config *config, uint32_t number TR_U
     w->base.ops = config->ops;
     w->config = *config;
     w->tables = map_new();
+    w->tools = ice_tools_new();
     if (ice_catalog_open(config->env->files, config->folder, true, &w->catalog, err) != FILES_OK) {
         ice_writer_close(&w->base);
         return -1;
@@ -44,6 +58,7 @@ int ice_writer_open(const struct ice_writer_config *config, uint32_t number TR_U
 static void writing_free(void *arg) {
     struct writing *x = arg;
     ice_stage_close(x->stage);
+    free(x->batches);
     free(x->index_dir);
     free(x);
 }
@@ -51,7 +66,9 @@ static void writing_free(void *arg) {
 void ice_writer_close(struct sink_writer *sw) {
     struct ice_writer *w = writer_of(sw);
     map_free(w->tables, writing_free);
+    ice_tools_free(w->tools);
     ice_catalog_close(w->catalog);
+    free(w->met);
     free(w);
 }
 
@@ -61,7 +78,7 @@ static char *index_dir_of(const struct ice_writer *w, const struct schema *schem
                      hash_bytes(schema->label, strlen(schema->label), 0));
 }
 
-static int open_table(struct ice_writer *w, const struct schema *schema, struct writing **out,
+static int open_table(struct ice_writer *w, struct schema *schema, struct writing **out,
                       struct err *err) {
     char *base = NULL;
     if (ice_catalog_table(w->catalog, schema->space, schema->name, &base, err)) {
@@ -71,6 +88,9 @@ static int open_table(struct ice_writer *w, const struct schema *schema, struct 
     x->config = w->config.stage;
     x->index_dir = index_dir_of(w, schema);
     x->config.index_dir = x->index_dir;
+    x->config.tools = w->tools;
+    x->config.locate = locate;
+    x->config.locate_arg = w;
     int rc = ice_stage_open(&x->config, schema, base, &x->stage, err);
     free(base);
     if (rc) {
@@ -82,33 +102,32 @@ static int open_table(struct ice_writer *w, const struct schema *schema, struct 
     return 0;
 }
 
+static void note_memory(struct ice_writer *w, struct writing *x) {
+    size_t held = ice_stage_memory(x->stage);
+    w->held = w->held - x->held + held;
+    x->held = held;
+}
+
 /* All open files of all tables hold no more than they may: the table that holds most gives it up.
  */
 static int bound_memory(struct ice_writer *w, struct err *err) {
-    uint64_t max = w->config.stage.open_bytes_max;
-    for (;;) {
-        size_t sum = 0, most = 0;
+    while (w->held > w->config.stage.open_bytes_max) {
         struct writing *largest = NULL;
         void *value;
         for (size_t at = 0; map_next(w->tables, &at, NULL, NULL, &value);) {
             struct writing *x = value;
-            size_t held = ice_stage_memory(x->stage);
-            sum += held;
-            if (held > most) {
-                most = held;
-                largest = x;
-            }
+            largest = !largest || x->held > largest->held ? x : largest;
         }
-        if (sum <= max || !largest) {
-            return 0;
-        }
+        size_t before = largest->held;
         if (ice_stage_flush(largest->stage, err)) {
             return -1;
         }
-        if (ice_stage_memory(largest->stage) >= most) {
+        note_memory(w, largest);
+        if (largest->held >= before) {
             return 0; /* what is left is not given up */
         }
     }
+    return 0;
 }
 
 static int fail(struct ice_writer *w, struct err *err) {
@@ -119,19 +138,76 @@ static int fail(struct ice_writer *w, struct err *err) {
     return -1;
 }
 
+static int table_of(struct ice_writer *w, struct schema *schema, struct writing **out,
+                    struct err *err) {
+    *out = map_get(w->tables, schema->label, strlen(schema->label));
+    return *out ? 0 : open_table(w, schema, out, err);
+}
+
+/* An item's batches are of several tables: each table gets its own, in their order. */
+static int take_apart(struct ice_writer *w, const struct stage_item *item, struct err *err) {
+    struct writing *x = NULL;
+    const char *last = NULL;
+    w->met_count = 0;
+    for (uint32_t i = 0; i < item->count; i++) {
+        struct batch *batch = item->batches[i];
+        if (!last || strcmp(last, batch->schema->label) != 0) {
+            if (table_of(w, batch->schema, &x, err)) {
+                return -1;
+            }
+            last = batch->schema->label;
+        }
+        if (x->batch_count == 0) {
+            if (w->met_count == w->met_cap) {
+                w->met_cap = w->met_cap ? 2 * w->met_cap : 8;
+                w->met = xrealloc(w->met, w->met_cap * sizeof(struct writing *));
+            }
+            w->met[w->met_count++] = x;
+        }
+        if (x->batch_count == x->batch_cap) {
+            x->batch_cap = x->batch_cap ? 2 * x->batch_cap : 8;
+            x->batches = xrealloc(x->batches, x->batch_cap * sizeof(struct batch *));
+        }
+        x->batches[x->batch_count++] = batch;
+    }
+    return 0;
+}
+
+static int stage_one(struct ice_writer *w, struct writing *x, const struct stage_item *item,
+                     struct err *err) {
+    int rc = ice_stage_item(x->stage, item, err);
+    note_memory(w, x);
+    return rc || bound_memory(w, err) ? -1 : 0;
+}
+
+static int stage_all(struct ice_writer *w, const struct stage_item *item, struct err *err) {
+    int rc = 0;
+    for (uint32_t i = 0; i < w->met_count; i++) {
+        struct writing *x = w->met[i];
+        struct stage_item part = *item;
+        part.batches = x->batches;
+        part.count = x->batch_count;
+        rc = rc || stage_one(w, x, &part, err) ? -1 : 0;
+        x->batch_count = 0;
+    }
+    return rc;
+}
+
+static int stage_item(struct ice_writer *w, const struct stage_item *item, struct err *err) {
+    struct writing *x = NULL;
+    if (item->kind != STAGE_GENERATION) {
+        return take_apart(w, item, err) || stage_all(w, item, err) ? -1 : 0;
+    }
+    return table_of(w, item->schema, &x, err) || stage_one(w, x, item, err) ? -1 : 0;
+}
+
 int ice_writer_stage(struct sink_writer *sw, const struct stage_item *item, struct err *err) {
     struct ice_writer *w = writer_of(sw);
     if (w->broken) {
         return err_set(err, ERR_REWIND, "staging_failed", "staging had failed before");
     }
-    const struct schema *schema =
-        item->kind == STAGE_GENERATION ? item->schema : item->batches[0]->schema;
-    struct writing *x = map_get(w->tables, schema->label, strlen(schema->label));
-    if (!x && open_table(w, schema, &x, err)) {
-        return err->kind == ERR_RETRY ? -1 : fail(w, err);
-    }
     if (FAILPOINT(w->config.env->failpoints, "iceberg.before_stage", err) ||
-        ice_stage_item(x->stage, item, err) || bound_memory(w, err) ||
+        stage_item(w, item, err) ||
         FAILPOINT(w->config.env->failpoints, "iceberg.after_stage", err)) {
         return fail(w, err);
     }
@@ -162,6 +238,7 @@ int ice_writer_seal(struct sink_writer *sw, uint64_t seq TR_UNUSED, struct sink_
             ice_part_free(part, true);
             return fail(w, err);
         }
+        note_memory(w, x);
         part->table_count++;
     }
     w->rows = 0;
@@ -169,8 +246,12 @@ int ice_writer_seal(struct sink_writer *sw, uint64_t seq TR_UNUSED, struct sink_
         ice_part_free(part, false);
         return 0;
     }
+    if (FAILPOINT(w->config.env->failpoints, "iceberg.after_seal", err)) {
+        ice_part_free(part, true); /* nobody has it, so it is in no commit */
+        return fail(w, err);
+    }
     *out = (struct sink_part *)part;
-    return FAILPOINT(w->config.env->failpoints, "iceberg.after_seal", err) ? fail(w, err) : 0;
+    return 0;
 }
 
 void ice_writer_part_free(struct sink_part *part, bool committed) {
