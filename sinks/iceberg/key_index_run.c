@@ -331,7 +331,7 @@ int key_cursor_fill(struct key_cursor *c) {
     while (c->count < KEY_CURSOR_ENTRIES && c->segment < UINT64_C(1) << r->shape.seg_bits) {
         const struct key_segment *g = &r->segments[c->segment];
         struct key_parts p = key_parts_of(&r->shape, r->entry_bits, g->offset, g->entries);
-        if (!c->inside && look(r, p.dir, p.end - p.dir)) {
+        if (!c->inside && (look(r, p.dir, p.end - p.dir) || dir_at(r, &p, 0) != 0)) {
             return -1;
         }
         c->inside = true;
