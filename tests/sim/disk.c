@@ -6,34 +6,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cdc/base/map.h"
 #include "tests/sim/sched.h"
 
+enum { PATH_MAX_SIM = 400, SECTOR = 512 };
+
+/* Files are appended to, but for those of disk_write_at: they have an image of what is synced. */
 struct inode {
     struct buf data;
     size_t synced;      /* bytes that survive a power loss */
     bool doomed;        /* a sync failed: what was not synced before never will be */
     unsigned locked_by; /* group + 1 */
-};
-struct name {
-    char *path;
-    struct inode *inode;
+    bool has_image;
+    struct buf image, lost; /* lost: as it was when a sync failed; empty = none did */
 };
 /* One change of a name since the last sync of its folder. */
 struct change {
     char *dir, *from, *to; /* either may be NULL: create has no from, unlink no to */
     struct inode *inode;
 };
-struct names {
-    struct name *at;
-    unsigned count, cap;
-};
 struct disk {
-    struct names live, durable;
+    struct map *live, *durable; /* path -> struct inode */
     struct change *changes;
     unsigned change_count, change_cap;
     char **dirs;
     bool *dir_durable;
     unsigned dir_count;
+    void (*on_unlink)(const char *path);
 };
 struct disk_files {
     struct files base;
@@ -50,36 +49,29 @@ struct disk_file {
 
 static const struct files_ops disk_ops;
 
-static struct name *find(const struct names *n, const char *path) {
-    for (unsigned i = 0; i < n->count; i++) {
-        if (strcmp(n->at[i].path, path) == 0) {
-            return &n->at[i];
-        }
-    }
-    return NULL;
+static struct inode *find(const struct map *names, const char *path) {
+    return map_get(names, path, strlen(path));
 }
-
-static void put_name(struct names *n, const char *path, struct inode *inode) {
-    struct name *there = find(n, path);
-    if (there) {
-        there->inode = inode;
-        return;
-    }
-    if (n->count == n->cap) {
-        n->cap = n->cap ? n->cap * 2 : 16;
-        n->at = xrealloc(n->at, n->cap * sizeof *n->at);
-    }
-    n->at[n->count++] = (struct name){ xstrdup(path), inode };
+static void put_name(struct map *names, const char *path, struct inode *inode) {
+    map_set(names, path, strlen(path), inode);
 }
-
-static void remove_name(struct names *n, const char *path) {
-    struct name *there = find(n, path);
-    if (there) {
-        unsigned i = (unsigned)(there - n->at);
-        free(there->path);
-        memmove(there, there + 1, (n->count - i - 1) * sizeof *there);
-        n->count--;
+static void remove_name(struct map *names, const char *path) {
+    map_remove(names, path, strlen(path));
+}
+/* In creation order; paths are not terminated in the map. */
+static bool next_name(const struct map *names, size_t *at, char *path, size_t max,
+                      struct inode **inode) {
+    const void *key;
+    void *value;
+    size_t len;
+    if (!map_next(names, at, &key, &len, &value)) {
+        return false;
     }
+    CHECK(len < max);
+    memcpy(path, key, len);
+    path[len] = '\0';
+    *inode = value;
+    return true;
 }
 
 static char *dir_of(const char *path) {
@@ -109,6 +101,8 @@ static void add_dir(struct disk *d, const char *path) {
 
 struct disk *disk_new(void) {
     struct disk *d = xcalloc(1, sizeof *d);
+    d->live = map_new();
+    d->durable = map_new();
     add_dir(d, "/");
     return d;
 }
@@ -128,19 +122,19 @@ static void record(struct disk *d, const char *dir_path, const char *from, const
     d->changes[d->change_count++] = (struct change){ dir_of(dir_path), from ? xstrdup(from) : NULL,
                                                      to ? xstrdup(to) : NULL, inode };
     if (from) {
-        remove_name(&d->live, from);
+        remove_name(d->live, from);
     }
     if (to) {
-        put_name(&d->live, to, inode);
+        put_name(d->live, to, inode);
     }
 }
 
 static void settle(struct disk *d, const struct change *c, bool happens) {
     if (happens && c->from) {
-        remove_name(&d->durable, c->from);
+        remove_name(d->durable, c->from);
     }
     if (happens && c->to) {
-        put_name(&d->durable, c->to, c->inode);
+        put_name(d->durable, c->to, c->inode);
     }
 }
 
@@ -166,20 +160,63 @@ static void settle_dir(struct disk *d, const char *dir, bool keep_some) {
 }
 
 void disk_process_died(struct disk *d, unsigned group) {
-    for (unsigned i = 0; i < d->live.count; i++) {
-        if (d->live.at[i].inode->locked_by == group + 1) {
-            d->live.at[i].inode->locked_by = 0;
-        }
+    void *value;
+    for (size_t at = 0; map_next(d->live, &at, NULL, NULL, &value);) {
+        struct inode *inode = value;
+        inode->locked_by = inode->locked_by == group + 1 ? 0 : inode->locked_by;
     }
 }
 
-static struct inode *survivor(const struct inode *old) {
+static size_t sector_end(size_t at, const struct buf *a) {
+    size_t end = at + SECTOR;
+    return end < a->len ? end : a->len;
+}
+static bool same_sector(const struct buf *a, const struct buf *b, size_t at) {
+    size_t end = sector_end(at, a);
+    return end == sector_end(at, b) && memcmp(a->data + at, b->data + at, end - at) == 0;
+}
+static void copy_buf(struct buf *to, const struct buf *from) {
+    buf_clear(to);
+    buf_put(to, from->data, from->len);
+}
+
+/* Of what was written since the last sync any sectors may have arrived. */
+static void survive_image(struct inode *n, const struct inode *old) {
+    static const char zeros[SECTOR];
+    const struct buf *size = sim_below(STREAM_DISK, 2) ? &old->data : &old->image;
+    for (size_t at = 0; at < size->len; at += SECTOR) {
+        size_t end = sector_end(at, size);
+        bool arrived = sim_below(STREAM_DISK, 2) && old->lost.len == 0;
+        if (arrived && old->data.len >= end) {
+            buf_put(&n->data, old->data.data + at, end - at);
+        } else if (old->image.len >= end) {
+            buf_put(&n->data, old->image.data + at, end - at);
+        } else {
+            buf_put(&n->data, zeros, end - at); /* the length arrived, the bytes did not */
+        }
+    }
+    n->has_image = true;
+    copy_buf(&n->image, &n->data);
+}
+
+static struct inode *inode_new(void) {
     struct inode *n = xcalloc(1, sizeof *n);
+    buf_init(&n->data, SIZE_MAX);
+    buf_init(&n->image, SIZE_MAX);
+    buf_init(&n->lost, SIZE_MAX);
+    return n;
+}
+
+static struct inode *survivor(const struct inode *old) {
+    struct inode *n = inode_new();
     size_t len = old->synced;
+    if (old->has_image) {
+        survive_image(n, old);
+        return n;
+    }
     if (!old->doomed && old->data.len > len) {
         len += sim_below(STREAM_DISK, (unsigned)(old->data.len - len) + 1);
     }
-    buf_init(&n->data, SIZE_MAX);
     buf_put(&n->data, old->data.data, len);
     if (len > old->synced && sim_below(STREAM_DISK, 3) == 0) {
         memset(n->data.data + old->synced, 0,
@@ -190,27 +227,28 @@ static struct inode *survivor(const struct inode *old) {
 }
 
 void disk_power_lost(struct disk *d) {
+    char path[PATH_MAX_SIM];
+    struct inode *inode;
     settle_dir(d, NULL, true);
-    for (unsigned i = 0; i < d->durable.count; i++) {
-        char *dir = dir_of(d->durable.at[i].path);
-        int at = find_dir(d, dir);
-        CHECK(at >= 0);
-        d->dir_durable[at] = d->dir_durable[at] || sim_below(STREAM_DISK, 2) == 0;
+    for (size_t at = 0; next_name(d->durable, &at, path, sizeof path, &inode);) {
+        char *dir = dir_of(path);
+        int i = find_dir(d, dir);
+        CHECK(i >= 0);
+        d->dir_durable[i] = d->dir_durable[i] || sim_below(STREAM_DISK, 2) == 0;
         free(dir);
     }
-    struct names kept = { 0 };
-    for (unsigned i = 0; i < d->durable.count; i++) {
-        char *dir = dir_of(d->durable.at[i].path);
+    struct map *kept = map_new();
+    d->live = map_new();
+    for (size_t at = 0; next_name(d->durable, &at, path, sizeof path, &inode);) {
+        char *dir = dir_of(path);
         if (d->dir_durable[find_dir(d, dir)]) {
-            put_name(&kept, d->durable.at[i].path, survivor(d->durable.at[i].inode));
+            struct inode *left = survivor(inode);
+            put_name(kept, path, left);
+            put_name(d->live, path, left);
         }
         free(dir);
     }
-    d->live = (struct names){ 0 };
     d->durable = kept;
-    for (unsigned i = 0; i < kept.count; i++) {
-        put_name(&d->live, kept.at[i].path, kept.at[i].inode);
-    }
     unsigned left = 0;
     for (unsigned i = 0; i < d->dir_count; i++) {
         if (d->dir_durable[i]) {
@@ -222,21 +260,60 @@ void disk_power_lost(struct disk *d) {
 }
 
 const struct buf *disk_look(struct disk *disk, const char *path) {
-    struct name *n = find(&disk->live, path);
-    return n ? &n->inode->data : NULL;
+    struct inode *n = find(disk->live, path);
+    return n ? &n->data : NULL;
+}
+
+bool disk_is_durable(struct disk *disk, const char *path) {
+    struct inode *n = find(disk->live, path);
+    if (!n || find(disk->durable, path) != n || n->synced != n->data.len) {
+        return false;
+    }
+    char *dir = dir_of(path);
+    bool durable = true;
+    while (durable && strcmp(dir, "/") != 0) {
+        int i = find_dir(disk, dir);
+        char *above = dir_of(dir);
+        durable = i >= 0 && disk->dir_durable[i];
+        free(dir);
+        dir = above;
+    }
+    free(dir);
+    return durable;
+}
+
+static bool is_in(const char *path, const char *dir, size_t len) {
+    return strncmp(path, dir, len) == 0 && path[len] == '/' && !strchr(path + len + 1, '/');
 }
 
 const char *disk_name(struct disk *disk, const char *dir, unsigned n) {
+    static char path[PATH_MAX_SIM];
+    struct inode *inode;
     size_t len = strlen(dir);
-    for (unsigned i = 0; i < disk->live.count; i++) {
-        const char *path = disk->live.at[i].path;
-        if (strncmp(path, dir, len) == 0 && path[len] == '/' && !strchr(path + len + 1, '/') &&
-            n-- == 0) {
+    for (size_t at = 0; next_name(disk->live, &at, path, sizeof path, &inode);) {
+        if (is_in(path, dir, len) && n-- == 0) {
             return path + len + 1;
         }
     }
     return NULL;
 }
+
+unsigned disk_forget(struct disk *disk, const char *dir) {
+    char path[PATH_MAX_SIM];
+    struct inode *inode;
+    size_t len = strlen(dir);
+    unsigned count = 0;
+    for (size_t at = 0; next_name(disk->live, &at, path, sizeof path, &inode);) {
+        if (strncmp(path, dir, len) == 0 && path[len] == '/') {
+            remove_name(disk->live, path); /* of the one just given: allowed */
+            remove_name(disk->durable, path);
+            count++;
+        }
+    }
+    return count;
+}
+
+void disk_on_unlink(struct disk *disk, void (*hook)(const char *path)) { disk->on_unlink = hook; }
 
 /* ---- the table of functions ---- */
 
@@ -276,8 +353,7 @@ static int no_folder(struct disk *d, const char *path, struct err *err) {
 }
 
 static struct inode *create(struct disk *d, const char *path) {
-    struct inode *inode = xcalloc(1, sizeof *inode);
-    buf_init(&inode->data, SIZE_MAX);
+    struct inode *inode = inode_new();
     record(d, path, NULL, path, inode);
     return inode;
 }
@@ -288,7 +364,7 @@ static enum files_result disk_create_excl(struct files *base, const char *path, 
     if (no_folder(f->disk, path, err)) {
         return FILES_FAILED;
     }
-    if (find(&f->disk->live, path)) {
+    if (find(f->disk->live, path)) {
         return FILES_EXISTS;
     }
     *out = file_new(f, create(f->disk, path), path);
@@ -299,11 +375,11 @@ static enum files_result disk_open_read(struct files *base, const char *path, st
                                         struct err *err) {
     struct disk_files *f = files_of(base);
     (void)err;
-    struct name *n = find(&f->disk->live, path);
+    struct inode *n = find(f->disk->live, path);
     if (!n) {
         return FILES_ABSENT;
     }
-    *out = file_new(f, n->inode, path);
+    *out = file_new(f, n, path);
     return FILES_OK;
 }
 
@@ -313,8 +389,8 @@ static enum files_result disk_open_lock(struct files *base, const char *path, st
     if (no_folder(f->disk, path, err)) {
         return FILES_FAILED;
     }
-    struct name *n = find(&f->disk->live, path);
-    struct inode *inode = n ? n->inode : create(f->disk, path);
+    struct inode *n = find(f->disk->live, path);
+    struct inode *inode = n ? n : create(f->disk, path);
     if (inode->locked_by) {
         return FILES_EXISTS;
     }
@@ -344,16 +420,64 @@ static int disk_read_at(struct file *base, uint64_t off, void *p, size_t n, size
     return 0;
 }
 
+/* Sectors that a failed sync lost arrive only once they are written again, otherwise. */
+static void sync_image(struct inode *n) {
+    struct buf now;
+    buf_init(&now, SIZE_MAX);
+    for (size_t at = 0; at < n->data.len; at += SECTOR) {
+        bool lost = n->lost.len > at && n->image.len > at && same_sector(&n->lost, &n->data, at) &&
+                    sector_end(at, &n->image) == sector_end(at, &n->data);
+        const struct buf *from = lost ? &n->image : &n->data;
+        buf_put(&now, from->data + at, sector_end(at, &n->data) - at);
+    }
+    copy_buf(&n->image, &now);
+    buf_release(&now);
+}
+
 static int disk_sync(struct file *base, struct err *err) {
     struct disk_file *file = file_of(base);
     (void)err;
-    if (!file->inode->doomed) {
-        file->inode->synced = file->inode->data.len;
+    struct inode *n = file->inode;
+    if (n->has_image) {
+        sync_image(n);
+    } else if (!n->doomed) {
+        n->synced = n->data.len;
     }
     return 0;
 }
 
-void disk_sync_failed(struct file *file) { file_of(file)->inode->doomed = true; }
+void disk_sync_failed(struct file *file) {
+    struct inode *n = file_of(file)->inode;
+    n->doomed = true;
+    copy_buf(&n->lost, &n->data);
+}
+
+static void have_image(struct inode *n) {
+    if (!n->has_image) {
+        n->has_image = true;
+        buf_put(&n->image, n->data.data, n->synced);
+    }
+}
+
+void disk_write_at(struct file *base, uint64_t off, const void *p, size_t n) {
+    struct inode *inode = file_of(base)->inode;
+    have_image(inode);
+    if (inode->data.len < off + n) {
+        size_t more = (size_t)(off + n) - inode->data.len;
+        int full = buf_reserve(&inode->data, more);
+        CHECK(full == 0);
+        memset(inode->data.data + inode->data.len, 0, more);
+        inode->data.len += more;
+    }
+    memcpy(inode->data.data + off, p, n);
+}
+
+void disk_truncate(struct file *base, uint64_t size) {
+    struct inode *inode = file_of(base)->inode;
+    have_image(inode);
+    CHECK(size <= inode->data.len);
+    inode->data.len = (size_t)size;
+}
 
 static int disk_size(struct file *base, uint64_t *out, struct err *err) {
     (void)err;
@@ -373,14 +497,14 @@ static void disk_close(struct file *base) {
 static enum files_result rename_to(struct files *base, const char *from, const char *to,
                                    bool over) {
     struct disk *d = files_of(base)->disk;
-    struct name *source = find(&d->live, from);
+    struct inode *source = find(d->live, from);
     if (!source) {
         return FILES_ABSENT;
     }
-    if (!over && find(&d->live, to)) {
+    if (!over && find(d->live, to)) {
         return FILES_EXISTS;
     }
-    record(d, to, from, to, source->inode);
+    record(d, to, from, to, source);
     return FILES_OK;
 }
 
@@ -398,11 +522,14 @@ static enum files_result disk_rename_over(struct files *f, const char *from, con
 static enum files_result disk_unlink(struct files *base, const char *path, struct err *err) {
     struct disk *d = files_of(base)->disk;
     (void)err;
-    struct name *n = find(&d->live, path);
+    struct inode *n = find(d->live, path);
     if (!n) {
         return FILES_ABSENT;
     }
-    record(d, path, path, NULL, n->inode);
+    if (d->on_unlink) {
+        d->on_unlink(path);
+    }
+    record(d, path, path, NULL, n);
     return FILES_OK;
 }
 
@@ -432,14 +559,19 @@ static enum files_result disk_list(struct files *base, const char *path, struct 
     if (find_dir(d, path) < 0) {
         return FILES_ABSENT;
     }
-    const char **names = xcalloc(d->live.count + 1, sizeof *names);
+    char **names = xcalloc(map_count(d->live) + 1, sizeof *names), one[PATH_MAX_SIM];
     unsigned count = 0;
-    while ((names[count] = disk_name(d, path, count)) != NULL) {
-        count++;
+    struct inode *inode;
+    size_t len = strlen(path);
+    for (size_t at = 0; next_name(d->live, &at, one, sizeof one, &inode);) {
+        if (is_in(one, path, len)) {
+            names[count++] = xstrdup(one + len + 1);
+        }
     }
     qsort(names, count, sizeof *names, compare_names);
     for (unsigned i = 0; i < count; i++) {
         buf_put(out, names[i], strlen(names[i]) + 1);
+        free(names[i]);
     }
     free(names);
     return FILES_OK;

@@ -13,6 +13,16 @@ void disk_process_died(struct disk *disk, unsigned group);
 void disk_power_lost(struct disk *disk); /* after all processes that use it died */
 /* A sync of the file failed: what was not synced before never will be. */
 void disk_sync_failed(struct file *file);
+/* Writes anywhere in a file, as databases do: such a one keeps, after a power loss, any of the
+ * sectors written since its last sync. Open for writing: any handle of disk_files(). */
+void disk_write_at(struct file *file, uint64_t off, const void *p, size_t n);
+void disk_truncate(struct file *file, uint64_t size); /* never longer */
+/* Somebody deletes a folder with all that is below it, durably. How many files there were. */
+unsigned disk_forget(struct disk *disk, const char *dir);
+/* Called before a name goes; NULL = no more. */
+void disk_on_unlink(struct disk *disk, void (*hook)(const char *path));
+/* For oracles: bytes, name and the folders above it would survive a power loss now. */
+bool disk_is_durable(struct disk *disk, const char *path);
 /* For oracles. NULL when absent. */
 const struct buf *disk_look(struct disk *disk, const char *path);
 /* The n-th name (in creation order) below a folder, or NULL. */

@@ -21,7 +21,7 @@ void events_clear(struct events *list) {
     *list = (struct events){ 0 };
 }
 
-static unsigned column_of(const char *name) {
+unsigned event_column(const char *name) {
     return name[0] == 'k'   ? 0
            : name[0] == 'a' ? 1
            : name[0] == 't' ? 2
@@ -29,7 +29,7 @@ static unsigned column_of(const char *name) {
 }
 
 /* A long text is checked where it is met: number, then dots. */
-static int32_t text_number(const char *p, size_t len) {
+int32_t event_number(const char *p, size_t len) {
     char digits[16] = "";
     size_t n = 0;
     while (n < len && n < 15 && p[n] != '.') {
@@ -47,7 +47,7 @@ static int32_t text_number(const char *p, size_t len) {
 static struct event_row row_of(const struct batch *b, uint32_t r) {
     struct event_row row = { 0 };
     for (uint16_t i = 0; i < b->schema->column_count; i++) {
-        unsigned c = column_of(b->schema->columns[i].name);
+        unsigned c = event_column(b->schema->columns[i].name);
         const struct column *col = &b->columns[i];
         if (cell_absent(col, r)) {
             row.state[c] = EVENT_ABSENT;
@@ -58,7 +58,7 @@ static struct event_row row_of(const struct batch *b, uint32_t r) {
             const uint8_t *p = cell_bytes(col, r, &len);
             row.state[c] = EVENT_VALUE;
             if (b->schema->columns[i].type.kind == TYPE_TEXT) {
-                row.v[c] = text_number((const char *)p, len);
+                row.v[c] = event_number((const char *)p, len);
             } else {
                 memcpy(&row.v[c], p, sizeof row.v[c]);
             }
@@ -121,9 +121,9 @@ static void take_cells(json_t *object, struct event_row *row) {
     const char *name;
     json_t *v;
     json_object_foreach(object, name, v) {
-        unsigned c = column_of(name);
+        unsigned c = event_column(name);
         row->state[c] = json_is_null(v) ? EVENT_NULL : EVENT_VALUE;
-        row->v[c] = json_is_string(v) ? text_number(json_string_value(v), json_string_length(v))
+        row->v[c] = json_is_string(v) ? event_number(json_string_value(v), json_string_length(v))
                                       : (int32_t)json_integer_value(v);
     }
 }
@@ -165,7 +165,7 @@ bool events_of_line(const struct db *db, json_t *line, struct events *out) {
     take_cells(after, &e.after);
     size_t i;
     json_array_foreach(unchanged, i, name) {
-        e.after.state[column_of(json_string_value(name))] = EVENT_ABSENT;
+        e.after.state[event_column(json_string_value(name))] = EVENT_ABSENT;
     }
     if (*op == 'd') {
         e.after = e.before;

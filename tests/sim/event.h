@@ -30,6 +30,9 @@ struct event {
     uint64_t joined;     /* of a snapshot row: offset */
     uint32_t n;
 };
+/* A column's number by its name; the number that a text says (damage fails the run). */
+unsigned event_column(const char *name);
+int32_t event_number(const char *p, size_t len);
 struct events {
     struct event *at;
     unsigned count, cap;

@@ -46,6 +46,15 @@ static void draw_rare(struct script *s) {
     }
 }
 
+/* The lake: each commit costs more there, and tables without a key take no changes. */
+static void draw_lake(struct script *s) {
+    s->sink = SINK_ICEBERG;
+    s->lake = draw(LAKE_OPTIONS);
+    s->foreigns = draw(2) ? 1 + draw(5) : 0;
+    s->forgets = draw(4) == 0 ? 1 + draw(2) : 0;
+    s->never = 0;
+}
+
 void script_draw(struct script *s, uint64_t seed) {
     *s = (struct script){ .seed = seed };
     s->flavour = draw(5) < 3 ? DB_XID : 1 + draw(2);
@@ -102,6 +111,9 @@ void script_draw(struct script *s, uint64_t seed) {
         s->sink = SINK_JSONL; /* where nothing but its files fences them */
     }
     draw_rare(s);
+    if (s->seed % 7 == 0) {
+        draw_lake(s);
+    }
 }
 
 struct number {
@@ -135,6 +147,9 @@ static const struct number numbers[] = {
     NUMBER(never, true),
     NUMBER(disorders, true),
     NUMBER(keyless, true),
+    NUMBER(foreigns, true),
+    NUMBER(forgets, true),
+    NUMBER(lake, true),
     NUMBER(policy, true),
     NUMBER(flavour, false),
     NUMBER(sink, false),

@@ -28,6 +28,9 @@ struct script {
     unsigned rewrite_stops, never; /* on_rewrite=stop, snapshot=never */
     unsigned keyless;              /* changes that come without their key */
     unsigned disorders;            /* times that the server gives rows of a key range wrongly */
+    unsigned lake;                 /* iceberg: LAKE_... of sinks.h */
+    unsigned foreigns;             /* iceberg: times that another engine commits to a table */
+    unsigned forgets;              /* iceberg: times that a machine's local state is deleted */
 };
 void script_draw(struct script *s, uint64_t seed); /* sets the seed's streams to their beginnings */
 /* "txs=20": false if there is no such number. */

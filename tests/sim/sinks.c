@@ -27,33 +27,41 @@ struct target sim_target;
 
 static const struct sink_ops model_ops[SINK_KINDS];
 
-void sinks_init(struct db *db, struct disk *disk, enum sink_kind kind) {
+void sinks_init(struct db *db, struct disk *disk, enum sink_kind kind, unsigned options) {
     sim_target.db = db;
     sim_target.kind = kind;
     if (kind == SINK_JSONL) {
         jsonl_target_init(db, disk);
+    } else if (kind == SINK_ICEBERG) {
+        iceberg_target_init(db, disk, options);
     }
 }
 
 const struct sink_ops *sim_sink_ops(enum sink_kind kind) {
-    return kind == SINK_JSONL ? &sim_jsonl_ops : &model_ops[kind];
+    return kind == SINK_JSONL     ? &sim_jsonl_ops
+           : kind == SINK_ICEBERG ? &sim_iceberg_ops
+                                  : &model_ops[kind];
 }
 
 /* ---- requests ---- */
 
-static void request_of(const struct model_sink *s, const struct commit_request *req,
-                       struct request *out) {
+void request_init(struct request *out, const struct commit_request *req, unsigned group) {
     *out = (struct request){ .from = req->from ? xstrdup(req->from) : NULL,
                              .to = xstrdup(req->to),
                              .epoch = req->epoch,
                              .seq = req->seq,
-                             .group = s->group };
+                             .group = group };
     for (uint32_t i = 0; i < req->inconsistent_count; i++) {
         out->labels[out->label_count++] = xstrdup(req->inconsistent[i]);
     }
     for (uint32_t i = 0; i < req->schema_count; i++) {
         out->schemas[out->schema_count++] = schema_ref(req->schemas[i]);
     }
+}
+
+static void request_of(const struct model_sink *s, const struct commit_request *req,
+                       struct request *out) {
+    request_init(out, req, s->group);
     for (uint32_t p = 0; p < req->part_count; p++) {
         for (unsigned i = 0; req->parts[p] && i < req->parts[p]->events.count; i++) {
             events_add(&out->events, &req->parts[p]->events.at[i]);
@@ -61,7 +69,7 @@ static void request_of(const struct model_sink *s, const struct commit_request *
     }
 }
 
-static void request_release(struct request *r) {
+void request_release(struct request *r) {
     free(r->from);
     free(r->to);
     for (uint32_t i = 0; i < r->label_count; i++) {
@@ -129,8 +137,7 @@ uint64_t request_hash(const struct request *r) {
     return hash;
 }
 
-/* A second try says what the first one said. */
-static void check_retry(const struct request *r) {
+void request_check_retry(const struct request *r) {
     if (sim_target.kind == SINK_DEDUPE) {
         return; /* it looks itself */
     }
@@ -221,7 +228,7 @@ static enum commit_outcome model_commit(struct sink *sink, const struct commit_r
     (void)err;
     struct request r;
     request_of((struct model_sink *)sink, req, &r);
-    check_retry(&r);
+    request_check_retry(&r);
     maybe_settle();
     enum commit_outcome outcome = target_take(&r);
     maybe_settle();
@@ -236,19 +243,19 @@ void sinks_be_cut(struct sink *sink, const struct commit_request *req) {
     if (sim_target.kind == SINK_VERSION) {
         struct request r;
         request_of((struct model_sink *)sink, req, &r);
-        check_retry(&r);
+        request_check_retry(&r);
         target_take_part(&r);
         request_release(&r);
     }
 }
 
 void sinks_be_late(struct sink *sink, const struct commit_request *req) {
-    if (sim_target.kind == SINK_JSONL) {
+    if (sim_target.kind == SINK_JSONL || sim_target.kind == SINK_ICEBERG) {
         return;
     }
     struct request r;
     request_of((struct model_sink *)sink, req, &r);
-    check_retry(&r);
+    request_check_retry(&r);
     target_take_part(&r);
     if (sim_target.late.under_way) {
         request_release(&r);

@@ -32,7 +32,14 @@ struct target {
 extern struct target sim_target;
 extern const struct sink_ops sim_jsonl_ops;
 void jsonl_target_init(struct db *db, struct disk *disk);
+extern const struct sink_ops sim_iceberg_ops;
+void iceberg_target_init(struct db *db, struct disk *disk, unsigned options);
 
+/* All of it but the rows, which are added by whoever knows where they are. */
+void request_init(struct request *out, const struct commit_request *req, unsigned group);
+void request_release(struct request *r);
+/* A second try says what the first one said. */
+void request_check_retry(const struct request *r);
 uint64_t request_hash(const struct request *r); /* of all that it says */
 /* Rows and position stand from now on. */
 void target_apply(const struct request *r);
