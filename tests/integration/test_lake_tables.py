@@ -17,7 +17,8 @@ def case_readers_agree_on_what_was_written(t):
     folder = os.environ.get("TAILRACE_LAKE_READERS") or subprocess.run(
         [INSTALL, "--where"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout.decode().strip()
     program = os.path.join(os.path.dirname(os.path.abspath(tailrace_binary())), "tests", "lake", "lake_table")
-    done = subprocess.run([os.path.join(folder, "venv", "bin", "python"), os.path.join(ROOT, "tests", "lake", "judge.py"), program],
+    judge = os.path.join(ROOT, "tests", "lake", "judge.py")
+    done = subprocess.run([os.path.join(folder, "venv", "bin", "python"), judge, program],
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
     lines = done.stdout.decode().splitlines()
     for line in lines[:-1]:
