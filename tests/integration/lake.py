@@ -12,7 +12,7 @@ import sqlite3
 from urllib.parse import unquote
 
 from harness import wait_until
-from lake_readers import ReaderError, days_of, readers
+from lake_readers import ReaderError, readers
 from values import FormError, Number, PINNED, server_text
 
 LAKE_TYPES = """select attname, b.typname, b.typtype, case when t.typtype = 'd' then t.typtypmod else a.atttypmod end,
@@ -180,11 +180,11 @@ class ServerTable:
             rows = session.execute('select %s from "public"."%s"' % (select, table))
         self.rows = sorted(map(tuple, rows), key=repr)
 
-    def compare(self, rows):
-        """(equal?, why not) of rows that a reader gave."""
+    def compare(self, rows, kept=()):
+        """(equal?, why not) of rows that a reader gave. `kept`: columns that the lake has after the server's own."""
         names = [column.name for column in self.columns]
         for row in rows[:1]:
-            if list(row) != names:
+            if list(row) != names + list(kept):
                 return False, "columns %s, the server has %s" % (list(row), names)
         got = sorted((tuple(column.plain(row[column.name]) for column in self.columns) for row in rows), key=repr)
         if got == self.rows:
@@ -263,18 +263,18 @@ class LakeFlow:
     def read(self, reader, table, snapshot=None):
         return readers().rows(reader, self.lake.tables()["public." + table], snapshot)
 
-    def same(self, what, *tables, only=None):
-        """Every reader gives what the server holds now."""
+    def same(self, what, *tables, only=None, kept=()):
+        """Every reader gives what the server holds now. `kept`: as of ServerTable.compare."""
         for table in tables:
-            self.same_as("%s %s" % (what, table), table, self.wanted(table), only=only)
+            wanted = self.wanted(table)
+            for reader in only or readers().names:
+                self._look("%s %s %s" % (what, table, reader), reader, table, wanted, kept)
 
-    def same_as(self, what, table, wanted, snapshot=None, only=None):
-        """Every reader gives what the server held (a ServerTable) at a snapshot."""
-        for reader in only or readers().names:
-            try:
-                self.check("%s %s" % (what, reader), *wanted.compare(self.read(reader, table, snapshot)))
-            except (ReaderError, KeyError) as error:
-                self.check("%s %s" % (what, reader), False, "%s: %s" % (type(error).__name__, error))
+    def _look(self, what, reader, table, wanted, kept):
+        try:
+            self.check(what, *wanted.compare(self.read(reader, table), kept))
+        except (ReaderError, KeyError) as error:
+            self.check(what, False, "%s: %s" % (type(error).__name__, error))
 
     def nothing_lost(self, what):
         """Every file that a retained snapshot names exists with its size, and nothing else lies in the tables' folders but
@@ -312,11 +312,6 @@ def have_readers(t):
     for name, why in found.missing.items():
         t.skip("lake reader " + name, why)
     return True
-
-
-def date_cells(rows):
-    """Dates of a reader's rows as days."""
-    return [{name: days_of(cell) if cell else cell for name, cell in row.items()} for row in rows]
 
 
 FORMATS = (("v2", "format=v2"), ("v2 bucket", "format=v2&partition=bucket(4,id)"), ("v3", "format=v3"),

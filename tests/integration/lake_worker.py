@@ -3,6 +3,7 @@ Iceberg extension, fastavro. Reads one JSON request a line, answers one JSON lin
 
     {"do": "rows", "reader": "DuckDB", "metadata": URL, "snapshot": ID or null}   [{column: text}]
     {"do": "files", "metadata": URL}    {snapshot id: {"lists": [...], "manifests": [...], "live": [...]}}, by fastavro alone
+    {"do": "current", "metadata": URL}  [data file, ...] of all entries of the current snapshot
     {"do": "set_property" | "append", "folder": WAREHOUSE, "table": "public.t", ...}   a foreign commit by PyIceberg's catalog
     {"do": "create", "folder": WAREHOUSE, "table": "public.t"}                         a foreign table
 
@@ -108,7 +109,7 @@ class Worker:
                 self.duck.execute("load '%s'" % found[0])
             self.duck.execute("set timezone = 'UTC'")
         at = ", snapshot_from_id=%d" % snapshot if snapshot else ""
-        return rows_of(self.duck.execute("select * from iceberg_scan('%s'%s)" % (metadata, at)).to_arrow_table())
+        return rows_of(self.duck.execute("select * from iceberg_scan('%s'%s)" % (metadata.replace("'", "''"), at)).to_arrow_table())
 
     @staticmethod
     def do_files(metadata):
@@ -127,6 +128,21 @@ class Worker:
                                            e["data_file"]["content"]] for e in fastavro.reader(file) if e["status"] != 2]
                 live += read[manifest]
             out[str(snapshot["snapshot-id"])] = {"list": listed, "manifests": manifests, "live": live}
+        return out
+
+    @staticmethod
+    def do_current(metadata):
+        """Every data file that an entry of the current snapshot names, live or not."""
+        with open(path_of(metadata), encoding="utf-8") as file:
+            table = json.load(file)
+        out = []
+        for snapshot in table["snapshots"]:
+            if snapshot["snapshot-id"] == table["current-snapshot-id"]:
+                with open(path_of(snapshot["manifest-list"]), "rb") as file:
+                    manifests = [entry["manifest_path"] for entry in fastavro.reader(file)]
+                for manifest in manifests:
+                    with open(path_of(manifest), "rb") as file:
+                        out += [e["data_file"]["file_path"] for e in fastavro.reader(file)]
         return out
 
     @staticmethod

@@ -203,12 +203,14 @@ def case_keys(t):
              ("date", "date '1969-12-01' + i"), ("bytea", "decode(md5(i::text), 'hex')"), ("bool", "i = 1"), ("varchar(9)", "'é' || i"), ("int2", "i")]
     sql = "".join("create table k%d (k %s%s, n int, v text, primary key (k%s));" % (
         at, kind, ", k2 int" if kind == "bool" else "", ", k2" if kind == "bool" else "") for at, (kind, _e) in enumerate(kinds))
-    fill = "".join("insert into k%d select %s%s, i, 'v' || i from generate_series(%%d, %%d) i;" % (
-        at, expression, ", i" if kind == "bool" else "") for at, (kind, expression) in enumerate(kinds))
-    flow = LakeFlow(t, "LT6", sql + fill % (1, 40), "format=v3")
+
+    def fill(first, last):
+        return "".join("insert into k%d select %s%s, i, 'v' || i from generate_series(%d, %d) i;" % (
+            at, expression, ", i" if kind == "bool" else "", first, last) for at, (kind, expression) in enumerate(kinds))
+    flow = LakeFlow(t, "LT6", sql + fill(1, 40), "format=v3")
     tables = ["k%d" % at for at in range(len(kinds))]
     flow.once("snapshot is read")
-    flow.sql(fill % (41, 60) + "".join("update k{0} set v = 'new' where n % 3 = 0; delete from k{0} where n % 5 = 1;"
+    flow.sql(fill(41, 60) + "".join("update k{0} set v = 'new' where n % 3 = 0; delete from k{0} where n % 5 = 1;"
                                        .format(at) for at in range(len(kinds))))
     flow.once("stream is read")
     flow.same("keys", *tables)

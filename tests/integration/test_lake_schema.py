@@ -1,0 +1,186 @@
+"""The lake follows the source's schema: columns added, dropped, renamed, widened; defaults; types that Iceberg cannot change;
+tables that are emptied, made again, added, or have no key."""
+
+from lake import LakeFlow, have_readers
+
+FAST = False
+TIMEOUT = 300
+
+MAKE = ("create table t (id int primary key, created_at timestamptz default '2026-01-02 03:04:05+00', a int, b text, big text);"
+        "alter table t alter column big set storage external;"
+        "insert into t select i, '1969-12-31'::timestamptz + i * interval '6 hours', i, 'b' || i, repeat('z', 5000) from generate_series(1, 60) i;")
+CHANGE = "update t set a = a + 1 where id % 3 = 0; delete from t where id % 10 = {0}; insert into t (id, a) values (1000 + {0}, {0});"
+FORMS = (("v2 bucket", "format=v2&partition=bucket(4,id)"), ("v3 day", "format=v3&partition=day(created_at)"))
+
+
+def each(t, number, act):
+    if not have_readers(t):
+        return
+    for what, options in FORMS:
+        flow = LakeFlow(t, "%s %s" % (number, what), MAKE, options)
+        flow.once("snapshot is read")
+        act(flow)
+
+
+def steps(flow, *wanted):
+    """SQL, then `once`, then the readers; before and after each there are changes."""
+    for at, (what, sql) in enumerate(wanted):
+        flow.sql(CHANGE.format(at * 2 + 1) + sql + ";" + CHANGE.format(at * 2 + 2))
+        flow.once(what)
+        flow.same(what, "t")
+
+
+def ids(flow, table="public.t"):
+    metadata = flow.lake.metadata(table)
+    schema = [s for s in metadata["schemas"] if s["schema-id"] == metadata["current-schema-id"]][0]
+    return {f["name"]: f["id"] for f in schema["fields"]}
+
+
+def case_columns(t):
+    """Add, drop, add again under the same name, rename, widen."""
+    def act(flow):
+        first = ids(flow)
+        steps(flow, ("add", "alter table t add column c text; update t set c = 'c' || id where id % 2 = 0"),
+              ("drop", "alter table t drop column c"),
+              ("add again", "alter table t add column c text; update t set c = 'again' where id % 4 = 0"),
+              ("widen", "alter table t alter column a type bigint; update t set a = 5000000000 where id = 2"),
+              ("add with values", "alter table t add column d numeric(10,2), add column e int[]; update t set d = id * 1.5, e = array[id]"),
+              ("drop two", "alter table t drop column d, drop column b"))
+        now = ids(flow)
+        flow.equal("kept ids", {n: now[n] for n in ("id", "created_at", "a", "big")}, {n: first[n] for n in ("id", "created_at", "a", "big")})
+        flow.check("no id twice", now["c"] > max(first.values()), now)
+    each(t, "LS1", act)
+
+
+def case_partition_column(t):
+    """A column that the table is partitioned by is dropped, and comes back."""
+    if not have_readers(t):
+        return
+    for what, options in (("v2 day", "format=v2&partition=day(created_at)"), ("v3 both", "format=v3&partition=bucket(4,a),day(created_at)")):
+        flow = LakeFlow(t, "LS10 " + what, MAKE, options)
+        flow.once("snapshot is read")
+        flow.sql(CHANGE.format(1) + "alter table t drop column created_at;" + CHANGE.format(2))
+        flow.once("dropped")
+        flow.same("dropped", "t", kept=("created_at",))
+        flow.sql("alter table t alter column a type bigint; update t set a = 5000000000 where id = 6; delete from t where id = 7")
+        flow.once("widened")
+        flow.same("widened", "t", kept=("created_at",))
+
+
+def case_rename(t):
+    """A rename is a column that went and one that came: the rows keep their values."""
+    each(t, "LS2", lambda flow: steps(flow, ("rename", "alter table t rename column b to renamed"),
+                                      ("rename back", "alter table t rename column renamed to b")))
+
+
+def case_default(t):
+    """A column added with a default has its value in rows that no log entry touches; a volatile one rewrites the table."""
+    each(t, "LS3", lambda flow: steps(flow, ("constant default", "alter table t add column c int default 7"),
+                                      ("not null default", "alter table t add column d text not null default 'déf'"),
+                                      ("volatile default", "alter table t add column e text default md5(random()::text)")))
+
+
+def case_widths(t):
+    """What Iceberg widens by metadata alone, with rows before and after, and the key itself."""
+    def act(flow):
+        flow.sql("create table w (id int primary key, f real, d numeric(6,2), i smallint);"
+                 "insert into w values (1, 0.1, 1234.56, 1), (2, 'NaN', -0.01, -1)")
+        flow.once("a table joins")
+        flow.sql("alter table w alter column f type double precision, alter column d type numeric(12,2), alter column i type int;"
+                 "insert into w values (3, 0.1, 1234567890.12, 100000); update w set i = 70000 where id = 1")
+        flow.once("wider columns")
+        flow.same("wider columns", "w")
+        flow.sql("alter table w alter column id type bigint; insert into w values (5000000000, 1, 1, 1); update w set f = 2 where id = 2;"
+                 "delete from w where id = 1")
+        flow.once("wider key")
+        flow.same("wider key", "w")
+    each(t, "LS4", act)
+
+
+def case_forbidden(t):
+    """A type that Iceberg cannot change to: a clear stop, again and again; new_column goes on and keeps what was."""
+    if not have_readers(t):
+        return
+    for kind, using in (("text", "a::text"), ("smallint", "a::smallint"), ("numeric(10,2)", "a")):
+        flow = LakeFlow(t, "LS5 int to %s" % kind, MAKE, "format=v2")
+        flow.once("snapshot is read")
+        flow.sql("alter table t alter column a type %s using %s; update t set b = 'x' where id = 1" % (kind, using))
+        if kind == "smallint":
+            flow.once("smaller ints are ints")
+            flow.same("smaller ints are ints", "t")
+            continue
+        said = flow.once("stops", 1, '"a"').stderr
+        flow.check("the cure", "cure:" in said and "on_type_change=new_column" in said, said[-500:])
+        flow.once("stops again", 1, '"a"')
+        flow.options = "format=v2&on_type_change=new_column"
+        flow.once("new_column goes on")
+        wanted = flow.wanted("t")
+        rows = flow.read("PyIceberg", "t")
+        flow.check("the old column is kept", rows and all("a_v1" in row for row in rows), rows[:1])
+        flow.check("the new column's rows", *wanted.compare([{n: c for n, c in row.items() if n != "a_v1"} for row in
+                                                             sorted_columns(rows, wanted)]))
+
+
+def sorted_columns(rows, wanted):
+    """Rows with the server's order of columns; the lake's has the new one last."""
+    names = [column.name for column in wanted.columns]
+    return [dict({n: row[n] for n in names if n in row}, **{n: c for n, c in row.items() if n not in names}) for row in rows]
+
+
+def case_truncate(t):
+    def act(flow):
+        steps(flow, ("truncate", "truncate t"), ("rows after it", "insert into t (id, a) select i, i from generate_series(1, 9) i"),
+              ("truncate and insert", "begin; insert into t (id) values (777); truncate t; insert into t (id, a) values (778, 1); commit"),
+              ("truncate twice", "truncate t; insert into t (id) values (1); truncate t"))
+        flow.nothing_lost("truncate")
+    each(t, "LS6", act)
+
+
+def case_tables(t):
+    """Tables that are empty, added, emptied, dropped, made again with another definition."""
+    def act(flow):
+        flow.sql("create table empty (id int primary key, v text); create table late (id int primary key, created_at timestamptz, v int);"
+                 "insert into late select i, now(), i from generate_series(1, 500) i")
+        flow.once("tables join")
+        flow.same("an empty table is there", "empty", "late")
+        flow.sql("insert into empty values (1, 'no more'); delete from late where id % 2 = 0; update late set v = -v")
+        flow.once("changes of them")
+        flow.same("changes of them", "empty", "late")
+        flow.sql("drop table late; create table late (id bigint primary key, w text); insert into late values (1, 'made'), (2, 'again')")
+        flow.once("made again")
+        kept = ("created_at",) if "day" in flow.options else ()  # a column that the table is partitioned by stays
+        flow.same("made again", "late", kept=kept)
+        flow.same("made again", "empty", "t")
+        flow.sql("drop table empty; update late set w = 'x' where id = 1; update t set a = -1")
+        flow.once("a table went")
+        flow.same("a table went", "late", kept=kept)
+        flow.same("a table went", "t")
+    each(t, "LS7", act)
+
+
+def case_no_key(t):
+    """A table without a key is appended to; a change of a row that it cannot place stops the job and says so."""
+    if not have_readers(t):
+        return
+    flow = LakeFlow(t, "LS8", "create table k (a int, b text); alter table k replica identity full; insert into k values (1, 'x'), (1, 'x'), (null, null);", "format=v2")
+    flow.once("snapshot is read")
+    flow.same("equal rows", "k")
+    flow.sql("insert into k values (1, 'x'), (2, 'y')")
+    flow.once("inserts")
+    flow.same("inserts", "k")
+
+
+def case_names(t):
+    """Names of tables and columns that need quoting, in paths, manifests and readers."""
+    if not have_readers(t):
+        return
+    odd = "Ta.b le ü's"  # a double quote in a path is too much for DuckDB's parser
+    flow = LakeFlow(t, "LS9", 'create table "%s" ("I d" int primary key, "größe" int, "a.b" text, "select" int);'
+                    'insert into "%s" values (1, 2, \'x\', 3)' % (odd.replace('"', '""'), odd.replace('"', '""')), "format=v2")
+    flow.once("snapshot is read")
+    flow.sql('update "%s" set "größe" = 5; insert into "%s" values (2, 3, null, 4)' % (odd.replace('"', '""'), odd.replace('"', '""')))
+    flow.once("stream is read")
+    rows = {reader: sorted(flow.read(reader, odd), key=lambda row: row["I d"]) for reader in ("PyIceberg", "DuckDB")}
+    want = [{"I d": "1", "größe": "5", "a.b": "s:78", "select": "3"}, {"I d": "2", "größe": "3", "a.b": None, "select": "4"}]
+    for reader, got in rows.items():
+        flow.equal("odd names " + reader, got, want)
