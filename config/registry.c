@@ -5,6 +5,7 @@
 
 #include "connectors/postgres/pgsrc.h"
 #include "connectors/postgres/pgsrc_client.h"
+#include "sinks/changelog_parquet/pqlog.h"
 #include "sinks/iceberg/iceberg.h"
 #include "sinks/inspect/discard.h"
 #include "sinks/inspect/stdout.h"
@@ -20,15 +21,13 @@ const struct source_door source_doors[] = {
 const size_t source_door_count = ARRAY_COUNT(source_doors);
 
 const struct sink_door sink_doors[] = {
-    { "iceberg", &iceberg_ops },
-    { "jsonl", &jsonl_ops },
-    { "stdout", &stdout_ops },
-    { "discard", &discard_ops },
+    { "iceberg", &iceberg_ops }, { "parquet", &pqlog_ops },   { "jsonl", &jsonl_ops },
+    { "stdout", &stdout_ops },   { "discard", &discard_ops },
 };
 const size_t sink_door_count = ARRAY_COUNT(sink_doors);
 
 static const char *const planned[] = {
-    "mysql",    "mariadb",  "kafka",      "parquet",   "s3",    "file",   "delta",  "snowflake",
+    "mysql",    "mariadb",  "kafka",      "s3",        "file",  "delta",  "snowflake",
     "bigquery", "redshift", "clickhouse", "starrocks", "doris", "duckdb", "sqlite",
 };
 
