@@ -37,27 +37,40 @@ unpack_width_wide(const uint8_t *in, const unsigned width, uint64_t *out) {
         unpack_width(in, w, out);                                                                  \
         break;
 
+/* clang-format off */
 void unpack_32(const uint8_t *in, unsigned width, uint32_t *out) {
     switch (width) {
-        CASES_8(NARROW, 0)
-        CASES_8(NARROW, 8)
-        CASES_8(NARROW, 16) CASES_8(NARROW, 24) NARROW(32) default
-            : CHECK(!"a width that was not checked");
+    CASES_8(NARROW, 0)
+    CASES_8(NARROW, 8)
+    CASES_8(NARROW, 16)
+    CASES_8(NARROW, 24)
+    NARROW(32)
+    default:
+        CHECK(!"a width that was not checked");
     }
 }
+/* clang-format on */
 
 #define WIDE(w)                                                                                    \
     case w:                                                                                        \
         unpack_width_wide(in, w, out);                                                             \
         break;
 
+/* clang-format off */
 void unpack_32_wide(const uint8_t *in, unsigned width, uint64_t *out) {
     switch (width) {
-        CASES_8(WIDE, 0)
-        CASES_8(WIDE, 8)
-        CASES_8(WIDE, 16) CASES_8(WIDE, 24) CASES_8(WIDE, 32) CASES_8(WIDE, 40) CASES_8(WIDE, 48)
-            WIDE(56) default : break;
+    CASES_8(WIDE, 0)
+    CASES_8(WIDE, 8)
+    CASES_8(WIDE, 16)
+    CASES_8(WIDE, 24)
+    CASES_8(WIDE, 32)
+    CASES_8(WIDE, 40)
+    CASES_8(WIDE, 48)
+    WIDE(56)
+    default:
+        break;
     }
+    /* clang-format on */
     if (width <= 56) {
         return;
     }
