@@ -212,11 +212,11 @@ static enum commit_outcome take_schemas(struct preparing *p, struct err *err) {
             return COMMIT_FAILED;
         }
         from = 1;
-    } else if (part && !part->base) { /* made in this run, after the writer had looked */
+    } else if (part && part->first) { /* made in this run, after the writer had looked */
         const struct ice_schema *now =
             ice_metadata_schema(&t->metadata, t->metadata.current_schema_id);
-        if (t->loaded || part->schema_count == 0 || !same_schema(now, &part->schemas[0])) {
-            return part->schema_count == 0 ? COMMITTED : COMMIT_CONFLICT;
+        if (part->schema_count == 0 || !same_schema(now, &part->schemas[0])) {
+            return COMMIT_CONFLICT;
         }
         from = 1;
     }
@@ -275,13 +275,37 @@ static int prepare(struct preparing *p, bool consistent, char **location, struct
                : 0;
 }
 
+static bool same_text(const char *a, const char *b) { return a && b ? strcmp(a, b) == 0 : a == b; }
+
+/* What the writer looked at is what this run began with, or has made without rows since. All its
+ * parts are upon the same. */
+static bool is_made_upon(const struct ice_table *t, const struct ice_part_table *part) {
+    if (t->written || same_text(part->base, t->loaded)) {
+        return same_text(part->base, t->written ? t->base : t->loaded);
+    }
+    for (size_t at = 0; part->base && at < t->empty.len; at += strlen(t->empty.data + at) + 1) {
+        if (strcmp(part->base, t->empty.data + at) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void note_base(struct ice_table *t, const struct ice_part_table *part) {
+    if (part && (part->base || part->first) && !t->written) {
+        t->written = true;
+        t->base = part->base ? xstrdup(part->base) : NULL;
+        buf_clear(&t->empty);
+    } else if (!t->written) {
+        buf_put(&t->empty, t->location, strlen(t->location) + 1);
+    }
+}
+
 enum commit_outcome ice_table_prepare(struct ice_table *t, const struct ice_commit_context *context,
                                       struct ice_part_table *part, bool consistent, char **out,
                                       struct err *err) {
     bool is_new = !t->location;
-    bool same_base = !part || (!part->base && !t->loaded) ||
-                     (part->base && t->loaded && strcmp(part->base, t->loaded) == 0);
-    if (!same_base) {
+    if (part && !is_made_upon(t, part)) {
         return COMMIT_CONFLICT;
     }
     struct preparing p = { .t = t, .context = context, .part = part };
@@ -299,6 +323,7 @@ enum commit_outcome ice_table_prepare(struct ice_table *t, const struct ice_comm
         t->consistent = consistent;
         free(t->location);
         t->location = xstrdup(*out);
+        note_base(t, part);
     }
     free(p.changes);
     free(p.manifest_dropped);

@@ -383,6 +383,7 @@ int ice_stage_seal(struct ice_stage *st, struct store_folders *folders, struct i
                                     .name = xstrdup(st->name),
                                     .base = st->base ? xstrdup(st->base) : NULL,
                                     .snapshot_id = snapshot_id,
+                                    .first = !st->base && !st->sealed,
                                     .voids = st->voids,
                                     .schema_count = st->new_schema_count,
                                     .schemas = st->new_schemas,
@@ -400,6 +401,7 @@ int ice_stage_seal(struct ice_stage *st, struct store_folders *folders, struct i
     st->new_schemas = NULL;
     st->new_schema_count = 0;
     st->added = NULL;
+    st->sealed = true;
     forget_commit(st, false);
     return 0;
 }

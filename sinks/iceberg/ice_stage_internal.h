@@ -72,6 +72,7 @@ struct ice_stage {
 
     /* since the last seal */
     bool touched, voids;
+    bool sealed; /* ever */
     struct ice_schema *new_schemas;
     uint32_t new_schema_count;
     struct arena arena;

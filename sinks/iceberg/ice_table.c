@@ -17,6 +17,8 @@ void ice_table_free(struct ice_table *t) {
     free(t->name);
     free(t->loaded);
     free(t->location);
+    free(t->base);
+    buf_release(&t->empty);
     free(t);
 }
 
@@ -49,6 +51,7 @@ int ice_table_open(struct ice_catalog *catalog, struct store *store, const char 
     struct ice_table *t = xcalloc(1, sizeof *t);
     t->space = xstrdup(space);
     t->name = xstrdup(name);
+    buf_init(&t->empty, SIZE_MAX);
     int rc = ice_catalog_table(catalog, space, name, &t->loaded, err);
     if (rc == 0 && t->loaded) {
         rc = read_metadata(t, store, err) || check_owner(t, job, err) ? -1 : 0;

@@ -12,6 +12,10 @@ struct ice_table {
     char *location; /* the present one; NULL = no table */
     struct ice_metadata metadata; /* where location is set */
     bool consistent;              /* as the last snapshot says */
+    bool written;     /* a part of this run's writer was taken, which had looked at `base` */
+    char *base;       /* NULL = there was no table */
+    struct buf empty; /* until then: locations of this run's commits, which had no rows, each with
+                         its NUL: the writer may look at any of them */
 };
 /* Looks the table up in the catalog and reads it. A table of another job, or of none: ERR_FATAL
  * "table_foreign". */
