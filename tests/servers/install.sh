@@ -5,8 +5,8 @@
 # createcluster.conf of postgresql-common) is put back as it was. Without apt it only says what to install.
 
 TAILRACE_PACKAGES_BUILD="gcc libc6-dev pkg-config cmake ninja-build libpq-dev libjansson-dev libssl-dev libdeflate-dev zlib1g-dev libzstd-dev liblz4-dev libsnappy-dev libsqlite3-dev libroaring-dev"
-TAILRACE_PACKAGES_RUN="postgresql-15 postgresql-client-15 python3"
-TAILRACE_PACKAGES_TEST="binutils clang libclang-rt-14-dev clang-format"
+TAILRACE_PACKAGES_RUN="postgresql-15 postgresql-client-15 python3 python3-venv"
+TAILRACE_PACKAGES_TEST="binutils clang libclang-rt-14-dev clang-format openjdk-17-jdk-headless maven"
 
 tailrace_missing() {
     local package
