@@ -226,6 +226,24 @@ static struct inode *survivor(const struct inode *old) {
     return n;
 }
 
+/* A folder is left if it is durable, and those above it are. Those come first in the list. */
+static void survive_dirs(struct disk *d) {
+    unsigned left = 0;
+    for (unsigned i = 0; i < d->dir_count; i++) {
+        char *above = dir_of(d->dirs[i]);
+        unsigned k = 0;
+        while (k < left && strcmp(d->dirs[k], above) != 0) {
+            k++;
+        }
+        if (i == 0 || (d->dir_durable[i] && k < left)) {
+            d->dirs[left] = d->dirs[i];
+            d->dir_durable[left++] = true;
+        }
+        free(above);
+    }
+    d->dir_count = left;
+}
+
 void disk_power_lost(struct disk *d) {
     char path[PATH_MAX_SIM];
     struct inode *inode;
@@ -237,11 +255,12 @@ void disk_power_lost(struct disk *d) {
         d->dir_durable[i] = d->dir_durable[i] || sim_below(STREAM_DISK, 2) == 0;
         free(dir);
     }
+    survive_dirs(d);
     struct map *kept = map_new();
     d->live = map_new();
     for (size_t at = 0; next_name(d->durable, &at, path, sizeof path, &inode);) {
         char *dir = dir_of(path);
-        if (d->dir_durable[find_dir(d, dir)]) {
+        if (find_dir(d, dir) >= 0) {
             struct inode *left = survivor(inode);
             put_name(kept, path, left);
             put_name(d->live, path, left);
@@ -249,14 +268,6 @@ void disk_power_lost(struct disk *d) {
         free(dir);
     }
     d->durable = kept;
-    unsigned left = 0;
-    for (unsigned i = 0; i < d->dir_count; i++) {
-        if (d->dir_durable[i]) {
-            d->dirs[left] = d->dirs[i];
-            d->dir_durable[left++] = true;
-        }
-    }
-    d->dir_count = left;
 }
 
 const struct buf *disk_look(struct disk *disk, const char *path) {

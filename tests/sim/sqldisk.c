@@ -19,7 +19,7 @@ struct handle {
     char path[NAME_MAX_SQL];
     int lock; /* SQLITE_LOCK_... */
     unsigned group;
-    bool delete_on_close;
+    bool name_too; /* a new journal: its first sync makes its name durable, as unix has it */
     struct handle *next;
 };
 static struct disk *disk;
@@ -112,6 +112,14 @@ static int sql_truncate(sqlite3_file *f, sqlite3_int64 size) {
     return rc;
 }
 
+static void sync_dir_of(struct files *files, const char *path) {
+    struct err err = ERR_INIT;
+    char *dir = xstrndup(path, (size_t)(strrchr(path, '/') - path));
+    int failed = files_sync_dir(files, dir, &err);
+    CHECK(failed == 0);
+    free(dir);
+}
+
 static int sql_sync(sqlite3_file *f, int flags) {
     struct fault fault;
     struct err err = ERR_INIT;
@@ -121,8 +129,13 @@ static int sql_sync(sqlite3_file *f, int flags) {
         disk_sync_failed(handle_of(f)->file);
         return rc;
     }
-    int failed = file_sync(handle_of(f)->file, &err);
+    struct handle *h = handle_of(f);
+    int failed = file_sync(h->file, &err);
     CHECK(failed == 0);
+    if (h->name_too) {
+        sync_dir_of(h->files, h->path);
+        h->name_too = false;
+    }
     return leave(&fault, SQLITE_OK, SQLITE_IOERR_FSYNC);
 }
 
@@ -230,6 +243,7 @@ static int sql_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *f, int fla
     if (got != FILES_OK) {
         return SQLITE_CANTOPEN;
     }
+    h->name_too = flags & SQLITE_OPEN_CREATE && flags & SQLITE_OPEN_MAIN_JOURNAL;
     h->base.pMethods = &methods;
     h->next = handles;
     handles = h;
@@ -256,10 +270,7 @@ static int sql_delete(sqlite3_vfs *vfs, const char *path, int sync_dir) {
         rc = enter(&fault, "sql_sync_dir", FAULT_IO, SQLITE_IOERR_DIR_FSYNC);
     }
     if (rc == SQLITE_OK && sync_dir) {
-        char *dir = xstrndup(path, (size_t)(strrchr(path, '/') - path));
-        int failed = files_sync_dir(files, dir, &err);
-        CHECK(failed == 0);
-        free(dir);
+        sync_dir_of(files, path);
         rc = leave(&fault, SQLITE_OK, SQLITE_IOERR_DIR_FSYNC);
     }
     return rc;
