@@ -65,6 +65,21 @@ static const struct opt_spec iceberg_opts[] = {
       .type = OPT_TEXT,
       .doc = "columns stored as strings whatever their type: a,public.t.b (for values that Iceberg "
              "has no form for)" },
+    { .key = "columns",
+      .type = OPT_TEXT,
+      .doc =
+          "columns besides the source's: op, ts, position (of the change that wrote the row), in "
+          "any choice: op,ts" },
+    { .key = "deletes",
+      .type = OPT_CHOICE,
+      .fallback = "hard",
+      .choices = "hard|soft",
+      .doc = "soft: a deleted row stays, with _tailrace_deleted true, until its key comes back" },
+    { .key = "truncate",
+      .type = OPT_CHOICE,
+      .fallback = "apply",
+      .choices = "apply|ignore",
+      .doc = "ignore: rows that the source truncates stay until their keys come back" },
     { .key = "on_type_change",
       .type = OPT_CHOICE,
       .fallback = "stop",
@@ -122,6 +137,34 @@ static enum parquet_codec codec_of(const char *name) {
                                          : PARQUET_NONE;
 }
 
+/* "op,ts,position" */
+static int take_columns(const char *text, unsigned *extras, struct err *err) {
+    static const struct {
+        const char *name;
+        enum ice_extra bit;
+    } names[] = { { "op", ICE_EXTRA_OP },
+                  { "ts", ICE_EXTRA_TS },
+                  { "position", ICE_EXTRA_POSITION } };
+    for (const char *at = text; at && *at;) {
+        size_t len = strcspn(at, ",");
+        unsigned bit = 0;
+        for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+            if (strlen(names[i].name) == len && memcmp(names[i].name, at, len) == 0) {
+                bit = names[i].bit;
+            }
+        }
+        if (!bit) {
+            err_set(err, ERR_FATAL, "option_value",
+                    "iceberg: columns=%s: there is no such column as \"%.*s\"", text, (int)len, at);
+            err_cure(err, "op, ts and position, with commas between them");
+            return err_exit(err, EXIT_USAGE);
+        }
+        *extras |= bit;
+        at += len + (at[len] == ',');
+    }
+    return 0;
+}
+
 static void take_options(struct iceberg *x, const struct opts *o) {
     const char *codec = opts_text(o, "compression");
     x->parquet = (struct parquet_options){
@@ -152,9 +195,14 @@ static void take_options(struct iceberg *x, const struct opts *o) {
                               .arg = x,
                               .new_column =
                                   strcmp(opts_text(o, "on_type_change"), "new_column") == 0 },
+                   .soft_deletes = strcmp(opts_text(o, "deletes"), "soft") == 0,
+                   .ignore_truncate = strcmp(opts_text(o, "truncate"), "ignore") == 0,
                    .partition = opts_text(o, "partition"),
                    .format_version = x->format_version },
     };
+    if (x->writer.stage.soft_deletes) {
+        x->writer.stage.rules.extras |= ICE_EXTRA_DELETED;
+    }
     x->writer.stage.parquet.group_bytes = memory / 8 / WRITERS;
 }
 
@@ -170,6 +218,10 @@ static int iceberg_open(const struct sink_address *addr, struct env *env, struct
         return bad_address("readers take # ? % in a path for parts of a URL: choose another folder",
                            err);
     }
+    unsigned extras = 0;
+    if (take_columns(opts_text(addr->opts, "columns"), &extras, err)) {
+        return -1;
+    }
     struct iceberg *x = xcalloc(1, sizeof *x);
     x->base.ops = &iceberg_ops;
     x->env = env;
@@ -184,6 +236,7 @@ static int iceberg_open(const struct sink_address *addr, struct env *env, struct
     buf_init(&x->garbage, SIZE_MAX);
     take_options(x, addr->opts);
     x->writer.stage.put_logpos = addr->put_logpos;
+    x->writer.stage.rules.extras |= extras;
     *out = &x->base;
     return 0;
 }
