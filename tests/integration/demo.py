@@ -232,8 +232,8 @@ def say_how_to_look(lake, engine):
             os.path.relpath(engine.python), os.path.relpath(engine.script), lake.path))
     say("  duckdb -c \"install iceberg; load iceberg; select * from iceberg_scan('%s') limit 10\"" % metadata)
     say("  %s -c %s" % (os.path.relpath(engine.python) if engine.python else "python3", shlex.quote(
-        'from pyiceberg.catalog.sql import SqlCatalog; '
-        'print(SqlCatalog("tailrace", uri="sqlite:///%s/catalog.db").load_table("public.accounts").scan().to_arrow())' % lake.path)))
+        'from pyiceberg.catalog.sql import SqlCatalog; catalog = SqlCatalog("tailrace", uri="sqlite:///%s/catalog.db"); '
+        'print(catalog.load_table("public.accounts").scan().to_arrow())' % lake.path)))
 
 
 def judge(server, database, lake):
@@ -247,17 +247,17 @@ def judge(server, database, lake):
         say("  !! DuckDB could not be installed (tests/servers/lake_readers.sh); %s reads instead" % engine.name)
         say("  with StaticTable.from_metadata('.../accounts/metadata/%s')" % os.path.basename(lake.tables()["public.accounts"]))
     else:
-        say("  %s: select sum(balance) from iceberg_scan('.../lake/public/accounts', snapshot_from_id = ...), and so on" % engine.name)
+        say("  %s: select sum(balance) from iceberg_scan('.../public/accounts', snapshot_from_id = ...) ..." % engine.name)
     return engine, judge_tables(server, database, lake, engine) + judge_bank(lake, engine)
 
 
 def say_what_it_proves(engine):
     if engine.name is None:
-        say("What it proves: as many rows arrived as the server has, whatever was killed in between. That their values are right,")
-        say("this run did not see: install an engine and run it again.")
+        say("What it proves: as many rows arrived as the server has, whatever was killed in between. That their values are")
+        say("right, this run did not see: install an engine and run it again.")
         return
-    say("What it proves: every row that the server has is in the lake exactly once, with its present value, whatever was killed in")
-    say("between. All tables of a commit become visible at once, so a reader never sees half a transfer, not even across two tables.")
+    say("What it proves: every row that the server has is in the lake exactly once, with its present value, whatever was killed")
+    say("in between. All tables of a commit become visible at once: a reader never sees half a transfer, even across two tables.")
 
 
 def main():
