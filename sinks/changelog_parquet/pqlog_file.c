@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
+enum { NAME_TRIES = 8 };
+
 struct pqlog_file {
     struct schema *schema; /* owned reference */
     char *folder, *staged;
@@ -120,20 +122,36 @@ static struct parquet_writer *writer_for(struct pqlog_file *f,
     return w;
 }
 
+/* A staged file under a name of its own. A name is taken where the answer to its making was lost.
+ */
+static int stage(struct store *store, const char *folder, uint64_t epoch, char **staged,
+                 struct store_upload **upload, struct err *err) {
+    for (int tries = 0;; tries++) {
+        *staged = pqlog_staged_name(epoch);
+        char *key = xasprintf("%s/%s", folder, *staged);
+        int failed = store_create(store, key, upload, err);
+        free(key);
+        if (!failed) {
+            return 0;
+        }
+        free(*staged);
+        if (strcmp(err->code, "object_exists") != 0 || tries == NAME_TRIES) {
+            return -1;
+        }
+        err_clear(err);
+    }
+}
+
 int pqlog_file_open(const struct pqlog_file_config *config, uint64_t epoch, struct schema *schema,
                     struct pqlog_file **out, struct err *err) {
     if (check_names(schema, config->prefix, err)) {
         return -1;
     }
     char *folder = pqlog_folder_name(schema->space, schema->name);
-    char *staged = pqlog_staged_name(epoch);
-    char *key = xasprintf("%s/%s", folder, staged);
+    char *staged = NULL;
     struct store_upload *upload = NULL;
-    int failed = store_create(config->store, key, &upload, err);
-    free(key);
-    if (failed) {
+    if (stage(config->store, folder, epoch, &staged, &upload, err)) {
         free(folder);
-        free(staged);
         return -1;
     }
     struct pqlog_file *f = xcalloc(1, sizeof *f);

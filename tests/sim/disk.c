@@ -570,13 +570,18 @@ static enum files_result disk_list(struct files *base, const char *path, struct 
     if (find_dir(d, path) < 0) {
         return FILES_ABSENT;
     }
-    char **names = xcalloc(map_count(d->live) + 1, sizeof *names), one[PATH_MAX_SIM];
+    char **names = xcalloc(map_count(d->live) + d->dir_count + 1, sizeof *names), one[PATH_MAX_SIM];
     unsigned count = 0;
     struct inode *inode;
     size_t len = strlen(path);
     for (size_t at = 0; next_name(d->live, &at, one, sizeof one, &inode);) {
         if (is_in(one, path, len)) {
             names[count++] = xstrdup(one + len + 1);
+        }
+    }
+    for (unsigned i = 0; i < d->dir_count; i++) {
+        if (is_in(d->dirs[i], path, len)) {
+            names[count++] = xstrdup(d->dirs[i] + len + 1);
         }
     }
     qsort(names, count, sizeof *names, compare_names);

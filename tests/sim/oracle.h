@@ -18,6 +18,7 @@
  *   rewrite     with on_rewrite=stop no rewritten table goes on
  *   channels    bytes in channels stay within the budget
  *   durable     what was committed survives any crash
+ *   visible     rows that no commit names have no visible name (sinks_parquet.c)
  *
  * Thread: the simulator's one; no yield within. */
 #pragma once

@@ -59,7 +59,7 @@ static void draw_lake(struct script *s) {
 void script_draw(struct script *s, uint64_t seed) {
     *s = (struct script){ .seed = seed };
     s->flavour = draw(5) < 3 ? DB_XID : 1 + draw(2);
-    static const enum sink_kind sinks[] = { SINK_MODEL_1, SINK_MODEL_2, SINK_JSONL,  SINK_JSONL,
+    static const enum sink_kind sinks[] = { SINK_MODEL_1, SINK_MODEL_2, SINK_JSONL,  SINK_PARQUET,
                                             SINK_TOKEN,   SINK_DEDUPE,  SINK_VERSION };
     s->sink = sinks[draw(ARRAY_COUNT(sinks))];
     s->policy = draw(POLICY_COUNT);

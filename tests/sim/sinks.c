@@ -29,8 +29,9 @@ static const struct sink_ops model_ops[SINK_KINDS];
 
 void sinks_init(struct db *db, struct disk *disk, enum sink_kind kind, unsigned options) {
     sim_target.db = db;
+    sim_target.disk = disk;
     sim_target.kind = kind;
-    if (kind == SINK_JSONL) {
+    if (kind == SINK_JSONL || kind == SINK_PARQUET) {
         jsonl_target_init(db, disk);
     } else if (kind == SINK_ICEBERG) {
         iceberg_target_init(db, disk, options);
@@ -38,9 +39,9 @@ void sinks_init(struct db *db, struct disk *disk, enum sink_kind kind, unsigned 
 }
 
 const struct sink_ops *sim_sink_ops(enum sink_kind kind) {
-    return kind == SINK_JSONL     ? &sim_jsonl_ops
-           : kind == SINK_ICEBERG ? &sim_iceberg_ops
-                                  : &model_ops[kind];
+    return kind == SINK_JSONL || kind == SINK_PARQUET ? &sim_jsonl_ops
+           : kind == SINK_ICEBERG                     ? &sim_iceberg_ops
+                                                      : &model_ops[kind];
 }
 
 /* ---- requests ---- */
@@ -250,7 +251,8 @@ void sinks_be_cut(struct sink *sink, const struct commit_request *req) {
 }
 
 void sinks_be_late(struct sink *sink, const struct commit_request *req) {
-    if (sim_target.kind == SINK_JSONL || sim_target.kind == SINK_ICEBERG) {
+    if (sim_target.kind == SINK_JSONL || sim_target.kind == SINK_PARQUET ||
+        sim_target.kind == SINK_ICEBERG) {
         return;
     }
     struct request r;

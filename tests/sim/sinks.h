@@ -10,6 +10,7 @@
  *   version rows come one by one, in any order, perhaps not all; each with a version, of which a
  *           key's newest counts once the position stands (oracle `version`)
  *   jsonl   the product's own sink on the memory disk; its folder is read back as a reader would
+ *   parquet likewise; every row is read from the files that a commit names
  *   iceberg the product's own sink on the memory disk, its catalog on SQLite on that disk
  *           (sqldisk.h); the tables are read back after every commit (oracles `lake`, `garbage`,
  *           lake.h), and somebody else commits to them, too
@@ -30,6 +31,7 @@ enum sink_kind {
     SINK_DEDUPE,
     SINK_VERSION,
     SINK_ICEBERG,
+    SINK_PARQUET,
     SINK_KINDS
 };
 #define SIM_JSONL_DIR "/data/changes"
@@ -39,8 +41,8 @@ const struct sink_ops *sim_sink_ops(enum sink_kind kind);
 enum { LAKE_V3 = 1, LAKE_PARTITIONED = 2, LAKE_OPTIONS = 4 };
 void sinks_init(struct db *db, struct disk *disk, enum sink_kind kind, unsigned options);
 void sinks_settle_late(void); /* requests under way arrive now */
-/* The request is under way and unanswered from now on; jsonl and iceberg, whose files have no way
- * to be late, lose it. */
+/* The request is under way and unanswered from now on; jsonl, parquet and iceberg, whose files have
+ * no way to be late, lose it. */
 void sinks_be_late(struct sink *s, const struct commit_request *req);
 /* It breaks off: a part of the rows has arrived where they come one by one, and it fails. */
 void sinks_be_cut(struct sink *s, const struct commit_request *req);

@@ -20,6 +20,7 @@ struct request {
 };
 struct target {
     struct db *db;
+    struct disk *disk;
     enum sink_kind kind;
     bool claimed;
     char *position, *token;
@@ -32,6 +33,11 @@ struct target {
 extern struct target sim_target;
 extern const struct sink_ops sim_jsonl_ops;
 void jsonl_target_init(struct db *db, struct disk *disk);
+/* The rows of a commit of the parquet sink, from the files that its commit file names. Damage fails
+ * the run. */
+void parquet_events(uint64_t seq, const struct buf *commit, struct events *out);
+/* Whatever was named before is still there; newest: number of the newest commit. */
+void parquet_check_named(uint64_t newest);
 extern const struct sink_ops sim_iceberg_ops;
 void iceberg_target_init(struct db *db, struct disk *disk, unsigned options);
 

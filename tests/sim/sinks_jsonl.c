@@ -1,9 +1,12 @@
 /* The product's jsonl sink on the memory disk, watched: after each commit the oracles read the
- * folder's new files as a reader would. See sinks.h. What was seen once must stay as it is. */
+ * folder's new files as a reader would. See sinks.h. What was seen once must stay as it is. The
+ * parquet sink as well: its commit files are of the same form, with names of files for rows, which
+ * sinks_parquet.c reads. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "sinks/changelog_parquet/pqlog.h"
 #include "sinks/jsonl/jsonl.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sched.h"
@@ -14,6 +17,7 @@
 struct wrapped {
     struct sink base;
     struct sink *inner;
+    struct opts *opts; /* of parquet; else NULL */
     unsigned group;
 };
 struct wrapped_writer {
@@ -32,11 +36,13 @@ void jsonl_target_init(struct db *db, struct disk *disk) {
     folder.disk = disk;
 }
 
+static bool is_parquet(void) { return sim_target.kind == SINK_PARQUET; }
+static const struct sink_ops *ops(void) { return is_parquet() ? &pqlog_ops : &jsonl_ops; }
 static struct sink *inner(struct sink *s) { return ((struct wrapped *)s)->inner; }
 
 static const struct buf *look(const char *name) {
     char path[200];
-    snprintf(path, sizeof path, "%s/%s", SIM_JSONL_DIR, name);
+    snprintf(path, sizeof path, "%s/%s%s", SIM_JSONL_DIR, is_parquet() ? "_commits/" : "", name);
     return disk_look(folder.disk, path);
 }
 
@@ -123,6 +129,9 @@ static void read_file(uint64_t seq, const struct buf *file, unsigned group) {
     if (!commit) {
         sim_fail("line", "file %llu has no commit line", (unsigned long long)seq);
     }
+    if (is_parquet()) {
+        parquet_events(seq, file, &events);
+    }
     if (!oracle_claimer(epoch)) {
         if (events.count) {
             sim_fail("epoch", "file %llu claims epoch %llu and has rows", (unsigned long long)seq,
@@ -152,6 +161,9 @@ static bool read_folder(unsigned group) {
         folder.sizes[folder.seen] = file->len;
         read_file(folder.seen, file, group);
     }
+    if (is_parquet()) {
+        parquet_check_named(folder.seen);
+    }
     return any;
 }
 
@@ -161,7 +173,10 @@ static int wrapped_open(const struct sink_address *a, struct env *env, struct si
     address.path = SIM_JSONL_DIR;
     struct wrapped *w = xcalloc(1, sizeof *w);
     *w = (struct wrapped){ .base.ops = &sim_jsonl_ops, .group = sched_group() };
-    if (jsonl_ops.open(&address, env, &w->inner, err)) {
+    w->opts = is_parquet() ? opts_new(pqlog_ops.opts) : NULL;
+    address.opts = w->opts;
+    if (ops()->open(&address, env, &w->inner, err)) {
+        opts_free(w->opts);
         free(w);
         return -1;
     }
@@ -169,17 +184,18 @@ static int wrapped_open(const struct sink_address *a, struct env *env, struct si
     return 0;
 }
 static void wrapped_close(struct sink *s) {
-    jsonl_ops.close(inner(s));
+    ops()->close(inner(s));
+    opts_free(((struct wrapped *)s)->opts);
     free(s);
 }
 static int wrapped_examine(struct sink *s, struct source_findings *out, struct err *err) {
-    return jsonl_ops.examine(inner(s), out, err);
+    return ops()->examine(inner(s), out, err);
 }
 static int wrapped_peek(struct sink *s, struct sink_state *out, struct err *err) {
-    return jsonl_ops.peek(inner(s), out, err);
+    return ops()->peek(inner(s), out, err);
 }
 static int wrapped_recover(struct sink *s, struct sink_state *out, struct err *err) {
-    if (jsonl_ops.recover(inner(s), out, err)) {
+    if (ops()->recover(inner(s), out, err)) {
         return -1;
     }
     unsigned group = ((struct wrapped *)s)->group;
@@ -191,7 +207,7 @@ static int wrapped_recover(struct sink *s, struct sink_state *out, struct err *e
 }
 static int wrapped_apply_schema(struct sink *s, const struct commit_request *next,
                                 struct err *err) {
-    return jsonl_ops.apply_schema(inner(s), next, err);
+    return ops()->apply_schema(inner(s), next, err);
 }
 
 static void stands(struct sink *s, const struct commit_request *req) {
@@ -210,7 +226,7 @@ static void stands(struct sink *s, const struct commit_request *req) {
 
 static enum commit_outcome wrapped_commit(struct sink *s, const struct commit_request *req,
                                           struct err *err) {
-    enum commit_outcome outcome = jsonl_ops.commit(inner(s), req, err);
+    enum commit_outcome outcome = ops()->commit(inner(s), req, err);
     if (outcome == COMMITTED) {
         stands(s, req);
     }
@@ -218,7 +234,7 @@ static enum commit_outcome wrapped_commit(struct sink *s, const struct commit_re
 }
 static enum resolve_outcome wrapped_resolve(struct sink *s, const struct commit_request *req,
                                             struct err *err) {
-    enum resolve_outcome outcome = jsonl_ops.resolve(inner(s), req, err);
+    enum resolve_outcome outcome = ops()->resolve(inner(s), req, err);
     if (outcome == RESOLVED_COMMITTED) {
         stands(s, req);
     }
@@ -229,7 +245,7 @@ static int wrapped_writer_open(struct sink *s, uint32_t number, struct sink_writ
                                struct err *err) {
     struct wrapped_writer *w = xcalloc(1, sizeof *w);
     w->base.ops = &sim_jsonl_ops;
-    if (jsonl_ops.writer_open(inner(s), number, &w->inner, err)) {
+    if (ops()->writer_open(inner(s), number, &w->inner, err)) {
         free(w);
         return -1;
     }
@@ -240,21 +256,21 @@ static struct sink_writer *inner_writer(struct sink_writer *w) {
     return ((struct wrapped_writer *)w)->inner;
 }
 static int wrapped_stage(struct sink_writer *w, const struct stage_item *item, struct err *err) {
-    return jsonl_ops.writer_stage(inner_writer(w), item, err);
+    return ops()->writer_stage(inner_writer(w), item, err);
 }
 static int wrapped_seal(struct sink_writer *w, uint64_t seq, struct sink_part **out,
                         struct err *err) {
-    return jsonl_ops.writer_seal(inner_writer(w), seq, out, err);
+    return ops()->writer_seal(inner_writer(w), seq, out, err);
 }
 static void wrapped_writer_close(struct sink_writer *w) {
-    jsonl_ops.writer_close(inner_writer(w));
+    ops()->writer_close(inner_writer(w));
     free(w);
 }
 static void wrapped_part_free(struct sink_part *part, bool committed) {
-    jsonl_ops.part_free(part, committed);
+    ops()->part_free(part, committed);
 }
 static int wrapped_summary(struct sink *s, struct buf *out, struct err *err) {
-    return jsonl_ops.summary(inner(s), out, err);
+    return ops()->summary(inner(s), out, err);
 }
 
 const struct sink_ops sim_jsonl_ops = {
