@@ -149,29 +149,22 @@ void ice_stage_close(struct ice_stage *st) {
 /* ---- another version of the table ---- */
 
 /* The index is of another key, or of other columns, than the table's now. */
-static int change_key(struct ice_stage *st, bool was_keyless, struct err *err) {
-    if (st->empty) {
-        if (st->key_count > 0) {
-            return ice_stage_forget_index(st, err);
-        }
-        key_index_close(st->index); /* the first row to go makes another */
-        st->index = NULL;
-        return 0;
+static int change_key(struct ice_stage *st, struct err *err) {
+    if (!st->empty) {
+        return st->key_count == 0 && !st->index ? 0 : ice_stage_change_key(st, err);
     }
-    if (was_keyless && st->key_count == 0 && !st->index) {
-        return 0;
+    if (st->key_count > 0) {
+        return ice_stage_forget_index(st, err);
     }
-    err_set(err, ERR_FATAL, "key_changed", "table \"%s\": %s while its rows are in the lake",
-            st->label,
-            was_keyless && st->key_count == 0 ? "it has no key, and a column was dropped"
-                                              : "its key became another");
-    return err_cure(err, "start again: the index is then made by the new one");
+    key_index_close(st->index); /* the first row to go makes another */
+    st->index = NULL;
+    return 0;
 }
 
 /* Rows of another version of the table come: files of the old one end, the table's schema follows.
  */
 static int follow_source(struct ice_stage *st, struct schema *source, struct err *err) {
-    bool evolved, was_keyless = st->key_count == 0;
+    bool evolved;
     struct buf sign;
     if (ice_stage_finish_files(st, err)) {
         return -1;
@@ -182,8 +175,8 @@ static int follow_source(struct ice_stage *st, struct schema *source, struct err
     if (rc == 0) {
         ice_stage_drop_shape(st);
         ice_stage_make_shape(st, source);
-        if (!ice_stage_same_key(st, &sign)) {
-            rc = change_key(st, was_keyless, err);
+        if (!ice_stage_same_key(st, buf_cstr(&sign))) {
+            rc = change_key(st, err);
         }
     }
     buf_release(&sign);

@@ -22,6 +22,8 @@ enum {
     STORE_CHANGES = 1 << 20, /* stored after so many, */
     LOOSE_MAX = 1024,        /* sealed files of a keyless table that are kept in mind */
 };
+#define COMMIT_US (INT64_C(120) * 1000 * 1000)
+#define COMMIT_PAUSE_US (20 * 1000)
 #define STORE_US (INT64_C(300) * 1000 * 1000) /* or after so long, */
 #define STORE_CHANGES_LATE 4096               /* ... if it is so many */
 
@@ -102,11 +104,14 @@ void ice_stage_put_key_sign(const struct ice_stage *st, struct buf *out) {
     }
 }
 
-bool ice_stage_same_key(const struct ice_stage *st, const struct buf *sign) {
+/* Columns that are added, whose ids are above all others, change no image. */
+bool ice_stage_same_key(const struct ice_stage *st, const char *sign) {
     struct buf now;
     buf_init(&now, SIZE_MAX);
     ice_stage_put_key_sign(st, &now);
-    bool same = now.len == sign->len && memcmp(now.data, sign->data, now.len) == 0;
+    size_t len = strlen(sign);
+    bool same = strncmp(buf_cstr(&now), sign, len) == 0 &&
+                (now.len == len || (st->key_count == 0 && now.data[len] == ','));
     buf_release(&now);
     return same;
 }
@@ -120,13 +125,8 @@ static void put_tag(const struct ice_stage *st, struct buf *out, int64_t snapsho
 static int64_t stored_snapshot(const struct ice_stage *st, struct buf *tag) {
     buf_clear(tag);
     key_index_stored(st->config->env->files, st->config->index_dir, tag);
-    int64_t id = strtoll(buf_cstr(tag), NULL, 10);
-    struct buf wanted;
-    buf_init(&wanted, SIZE_MAX);
-    put_tag(st, &wanted, id);
-    bool same = strcmp(buf_cstr(&wanted), buf_cstr(tag)) == 0;
-    buf_release(&wanted);
-    return same ? id : 0;
+    const char *sign = strchr(buf_cstr(tag), '/');
+    return sign && ice_stage_same_key(st, sign + 1) ? strtoll(buf_cstr(tag), NULL, 10) : 0;
 }
 
 /* ---- open ---- */
@@ -436,6 +436,69 @@ int ice_stage_open_late_index(struct ice_stage *st, struct err *err) {
     return 0;
 }
 
+/* ---- another key ---- */
+
+/* The table as it is once all that was sealed is committed. The commit task does that without us.
+ */
+static int wait_for_commit(struct ice_stage *st, struct ice_metadata *m, bool *exists,
+                           struct err *err) {
+    int64_t deadline = clock_mono_us() + COMMIT_US;
+    for (;;) {
+        char *location = NULL;
+        *exists = false;
+        if (st->config->locate(st->config->locate_arg, st->space, st->name, &location, err)) {
+            return -1;
+        }
+        int rc = location ? ice_stage_load_metadata(st, location, m, err) : 0;
+        *exists = rc == 0 && location;
+        free(location);
+        if (rc) {
+            return -1;
+        }
+        if (!st->last_snapshot || (*exists && ice_metadata_snapshot(m, st->last_snapshot))) {
+            return 0;
+        }
+        if (*exists) {
+            ice_metadata_release(m);
+            *exists = false;
+        }
+        if (clock_mono_us() > deadline) {
+            return err_set(err, ERR_REWIND, "key_changed",
+                           "table \"%s\": its key changed, and what came before is not committed",
+                           st->label);
+        }
+        clock_sleep_until_us(clock_mono_us() + COMMIT_PAUSE_US);
+    }
+}
+
+/* A schema change ends a commit: so all rows under the old key are in the table, or soon are. */
+int ice_stage_change_key(struct ice_stage *st, struct err *err) {
+    struct ice_metadata m;
+    bool exists;
+    if (st->touched) {
+        err_set(err, ERR_FATAL, "key_changed",
+                "table \"%s\": its key became another while rows of it were staged", st->label);
+        return err_cure(err, "start again: the index is then made by the new one");
+    }
+    if (wait_for_commit(st, &m, &exists, err)) {
+        return -1;
+    }
+    int rc = 0;
+    if (st->key_count > 0) {
+        rc = ice_stage_open_index(st, exists ? &m : NULL, err);
+    } else {
+        key_index_close(st->index); /* the first row to go makes another */
+        st->index = NULL;
+        st->base_void = !exists;
+        buf_clear(&st->loose);
+        st->loose_count = 0;
+    }
+    if (exists) {
+        ice_metadata_release(&m);
+    }
+    return rc;
+}
+
 /* ---- stored ---- */
 
 static int store(struct ice_stage *st, bool whole, struct err *err) {
@@ -452,7 +515,7 @@ static int store(struct ice_stage *st, bool whole, struct err *err) {
 }
 
 int ice_stage_tag_index(struct ice_stage *st, int64_t snapshot_id, struct err *err) {
-    st->sealed_snapshot = snapshot_id;
+    st->sealed_snapshot = st->last_snapshot = snapshot_id;
     if (!st->index) {
         return 0;
     }

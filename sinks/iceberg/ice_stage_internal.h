@@ -65,6 +65,7 @@ struct ice_stage {
     uint64_t changes;        /* of the index since it was stored */
     int64_t stored_us;       /* when */
     int64_t sealed_snapshot; /* that the index describes; 0 = none, or something came since */
+    int64_t last_snapshot;   /* of the last seal; 0 = none in this run */
     bool empty;              /* no row lives, not in the table either */
     struct buf loose;        /* keyless without index: URLs of sealed files, each with its NUL */
     uint32_t loose_count;
@@ -153,7 +154,9 @@ void ice_stage_store_last(struct ice_stage *st);
 /* Keyless without index: what was sealed is kept in mind until it is committed. */
 int ice_stage_keep_loose(struct ice_stage *st, struct err *err);
 int ice_stage_forget_index(struct ice_stage *st, struct err *err); /* empty, by the present key */
-bool ice_stage_same_key(const struct ice_stage *st, const struct buf *sign);
+/* Is the index of that sign right for the present key? */
+bool ice_stage_same_key(const struct ice_stage *st, const char *sign);
+int ice_stage_change_key(struct ice_stage *st, struct err *err); /* it is another: a new index */
 void ice_stage_put_key_sign(const struct ice_stage *st, struct buf *out);
 
 /* ---- ice_stage_scan.c: files' keys into and out of the index ---- */
