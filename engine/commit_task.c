@@ -175,9 +175,9 @@ static int perform(struct commit *c, struct err *err) {
     int64_t begun = clock_mono_us();
     c->doubtful = false;
     if (apply_schema(c, &req, err) || commit_once_settled(c, &req, err)) {
-        free_parts(c, c->doubtful);
-        return -1;
+        return -1; /* the parts go once the run knows: writers still build on what they name */
     }
+    c->doubtful = false;
     struct merge_news *news = xcalloc(1, sizeof *news);
     *news = (struct merge_news){ .kind = NEWS_COMMITTED,
                                  .seq = c->seq,
@@ -222,7 +222,7 @@ void commit_task(void *arg) {
     if (rc && err.kind != ERR_NONE) {
         run_fail(run, "commit", &err);
     }
-    free_parts(&c, false);
+    free_parts(&c, c.doubtful);
     if (c.order) {
         commit_news_free(c.order);
     }

@@ -14,15 +14,19 @@
 #include "tests/sim/sched.h"
 #include "tests/sim/sqldisk.h"
 
+enum { ROWS_MAX = 512 };
+
 /* A table as it was read back last. */
 struct seen {
     char name[32];
     char *location;
     struct map *named; /* paths that its snapshots name */
 };
-struct read_row {
-    unsigned times;
-    struct event_row row;
+/* Rows by key; of a keyless table one after the other. */
+struct read_rows {
+    bool keyless;
+    unsigned times[DB_KEYS], count;
+    struct event_row at[ROWS_MAX];
 };
 struct lake lake;
 static struct seen seen[DB_TABLES];
@@ -255,14 +259,37 @@ static struct seen *seen_of(const char *name) {
     return &seen[i];
 }
 
+/* The location before is the one that this metadata says it follows. */
+static void check_log(const struct seen *t, const struct ice_metadata *m) {
+    size_t i;
+    json_t *entry;
+    bool found = !t->location;
+    json_array_foreach(m->metadata_log, i, entry) {
+        const char *file = json_string_value(json_object_get(entry, "metadata-file"));
+        found = found || (file && strcmp(file, t->location) == 0);
+    }
+    if (!found) {
+        sim_fail("foreign", "%s does not follow %s any more", t->name, t->location);
+    }
+}
+
 /* The table is what its metadata says from now on. */
 static void follow(struct seen *t, const struct lake_name *n, const struct ice_metadata *m) {
     struct map *named = name_table(m, n->location);
+    check_log(t, m);
     check_named(t, named);
     map_free(t->named, NULL);
     free(t->location);
     t->named = named;
     t->location = xstrdup(n->location);
+}
+
+void lake_follow(const char *name, const char *location) {
+    struct lake_name n = { .location = (char *)(uintptr_t)location };
+    struct ice_metadata m;
+    load_metadata(location, &m);
+    follow(seen_of(name), &n, &m);
+    ice_metadata_release(&m);
 }
 
 /* Before a name goes. */
@@ -292,8 +319,7 @@ static void unlinked(const char *path) {
 
 /* ---- rows ---- */
 
-static void put_cell(struct event_row *row, unsigned c, const struct lake_column *col,
-                     uint32_t i) {
+static void put_cell(struct event_row *row, unsigned c, const struct lake_column *col, uint32_t i) {
     if (col->valid && !bit_get(col->valid, i)) {
         row->state[c] = EVENT_NULL;
         return;
@@ -337,8 +363,21 @@ static int read_field(struct parquet_reader *r, const struct ice_field *f, struc
     return rc;
 }
 
+static void add_row(struct read_rows *out, const struct event_row *row, const char *file) {
+    unsigned at = out->count++;
+    if (!out->keyless) {
+        if (row->state[0] != EVENT_VALUE || (unsigned)row->v[0] >= DB_KEYS) {
+            sim_fail("lake", "a row of %s has no key", file);
+        }
+        at = (unsigned)row->v[0];
+        out->times[at]++;
+    }
+    CHECK(at < ROWS_MAX);
+    out->at[at] = *row;
+}
+
 static int read_data_file(const struct ice_live *live, const struct ice_live_file *f,
-                          const struct ice_schema *schema, struct read_row *out, struct err *err) {
+                          const struct ice_schema *schema, struct read_rows *out, struct err *err) {
     struct ice_parquet p;
     struct ice_bitmap *dead = ice_bitmap_new();
     if (ice_live_dead_rows(live, lake.store, f, dead, err) ||
@@ -347,19 +386,15 @@ static int read_data_file(const struct ice_live *live, const struct ice_live_fil
     }
     uint64_t count = parquet_reader_rows(p.reader);
     struct event_row *rows = xcalloc(count + 1, sizeof *rows);
-    int rc = count == f->rows ? 0 : err_set(err, ERR_FATAL, "rows", "it has %llu rows, not %llu",
-                                            (unsigned long long)count, (unsigned long long)f->rows);
+    int rc = count == f->rows ? 0
+                              : err_set(err, ERR_FATAL, "rows", "it has %llu rows, not %llu",
+                                        (unsigned long long)count, (unsigned long long)f->rows);
     for (uint32_t i = 0; rc == 0 && i < schema->field_count; i++) {
         rc = read_field(p.reader, &schema->fields[i], rows, err);
     }
     for (uint64_t i = 0; rc == 0 && i < count; i++) {
         if (!ice_bitmap_has(dead, i)) {
-            if (rows[i].state[0] != EVENT_VALUE || (unsigned)rows[i].v[0] >= DB_KEYS) {
-                sim_fail("lake", "row %llu of %s has no key", (unsigned long long)i, f->path);
-            }
-            struct read_row *to = &out[rows[i].v[0]];
-            to->times++;
-            to->row = rows[i];
+            add_row(out, &rows[i], f->path);
         }
     }
     free(rows);
@@ -368,52 +403,90 @@ static int read_data_file(const struct ice_live *live, const struct ice_live_fil
     return rc;
 }
 
-/* Of columns that the source dropped the lake has no values any more. */
-static void compare(const char *name, const struct ice_schema *schema,
-                    const struct read_row *rows) {
-    char label[48];
-    bool has[DB_COLUMNS] = { false };
-    for (uint32_t i = 0; i < schema->field_count; i++) {
-        has[event_column(schema->fields[i].name)] = true;
+/* The first column that differs, or DB_COLUMNS. Of columns that the source dropped the lake has no
+ * values any more. */
+static unsigned differing(const struct event_row *want, const struct event_row *have,
+                          const bool *has) {
+    for (unsigned c = 0; c < DB_COLUMNS; c++) {
+        bool value = want->state[c] == EVENT_VALUE;
+        if (has[c] &&
+            (value != (have->state[c] == EVENT_VALUE) || (value && want->v[c] != have->v[c]))) {
+            return c;
+        }
     }
-    snprintf(label, sizeof label, "public.%s", name);
+    return DB_COLUMNS;
+}
+
+static void compare_keyed(const char *label, const struct read_rows *rows, const bool *has) {
     for (unsigned k = 0; k < lake.db->keys; k++) {
         struct event_row want;
+        const struct event_row *have = &rows->at[k];
         bool there = oracle_row(label, k, &want);
-        if (rows[k].times != there) {
-            sim_fail("lake", "%s key %u lives %u times, not %u", name, k, rows[k].times, there);
+        if (rows->times[k] != there) {
+            sim_fail("lake", "%s key %u lives %u times, not %u", label, k, rows->times[k], there);
         }
-        for (unsigned c = 0; there && c < DB_COLUMNS; c++) {
-            if (!has[c]) {
-                continue;
-            }
-            bool value = want.state[c] == EVENT_VALUE;
-            if (value != (rows[k].row.state[c] == EVENT_VALUE) ||
-                (value && want.v[c] != rows[k].row.v[c])) {
-                sim_fail("lake", "%s key %u column %u: %d %d, not %d %d", name, k, c,
-                         rows[k].row.state[c], rows[k].row.v[c], want.state[c], want.v[c]);
-            }
+        unsigned c = there ? differing(&want, have, has) : DB_COLUMNS;
+        if (c < DB_COLUMNS) {
+            sim_fail("lake", "%s key %u column %u: %d %d, not %d %d", label, k, c, have->state[c],
+                     have->v[c], want.state[c], want.v[c]);
         }
     }
 }
 
+static void compare_bags(const char *label, const struct read_rows *rows, const bool *has) {
+    const struct event_row *want;
+    unsigned count = oracle_bag(label, &want), left = rows->count;
+    bool used[ROWS_MAX] = { false };
+    for (unsigned i = 0; i < count; i++) {
+        unsigned k = 0;
+        while (k < rows->count &&
+               (used[k] || differing(&want[i], &rows->at[k], has) < DB_COLUMNS)) {
+            k++;
+        }
+        if (k == rows->count) {
+            sim_fail("lake", "%s lacks a row (%d %d)", label, want[i].v[0], want[i].v[1]);
+        }
+        used[k] = true;
+        left--;
+    }
+    if (left) {
+        sim_fail("lake", "%s has %u rows, not %u", label, rows->count, count);
+    }
+}
+
+static bool is_keyless(const char *name) {
+    bool keyless = false;
+    for (unsigned i = 0; i < lake.db->table_count; i++) {
+        keyless = keyless || (strcmp(lake.db->tables[i].name, name) == 0 &&
+                              lake.db->tables[i].kind == DB_KEYLESS);
+    }
+    return keyless;
+}
+
 static void read_table(const char *name, const struct ice_metadata *m) {
-    struct read_row rows[DB_KEYS] = { 0 };
+    static struct read_rows rows;
+    char label[48];
+    bool has[DB_COLUMNS] = { false };
     const struct ice_snapshot *now = ice_metadata_snapshot(m, m->current_snapshot_id);
     const struct ice_schema *schema = ice_metadata_schema(m, m->current_schema_id);
     struct err err = ERR_INIT;
     struct ice_live live;
     void *f;
+    rows = (struct read_rows){ .keyless = is_keyless(name) };
     ice_live_init(&live);
     int rc = ice_live_load(&live, lake.store, m, now, &err);
     for (size_t at = 0; rc == 0 && map_next(live.files, &at, NULL, NULL, &f);) {
-        rc = read_data_file(&live, f, schema, rows, &err);
+        rc = read_data_file(&live, f, schema, &rows, &err);
     }
     if (rc) {
         unreadable(name, &err);
     }
     ice_live_release(&live);
-    compare(name, schema, rows);
+    for (uint32_t i = 0; i < schema->field_count; i++) {
+        has[event_column(schema->fields[i].name)] = true;
+    }
+    snprintf(label, sizeof label, "public.%s", name);
+    (rows.keyless ? compare_bags : compare_keyed)(label, &rows, has);
 }
 
 static bool is_said(const struct request *r, const char *name, bool *consistent) {
@@ -433,7 +506,8 @@ static void check_summary(const struct request *r, const char *name, const char 
                           const struct ice_metadata *m) {
     const struct ice_snapshot *now = ice_metadata_snapshot(m, m->current_snapshot_id);
     bool consistent, listed = is_said(r, name, &consistent);
-    const char *id = now ? json_string_value(json_object_get(now->summary, "tailrace.commit")) : NULL;
+    const char *id =
+        now ? json_string_value(json_object_get(now->summary, "tailrace.commit")) : NULL;
     if (!id || strcmp(id, commit_id) != 0) {
         return;
     }

@@ -6,6 +6,7 @@
  *   durable  what the catalog names (all snapshots, manifests, files) is there, and would be after
  *            a power loss (a row of the catalog that is gone is found by oracle.h's)
  *   garbage  no file goes that a snapshot still names
+ *   foreign  a commit follows what was there before, whoever committed it
  *
  * Thread: the simulator's one. */
 #pragma once
@@ -15,7 +16,10 @@ struct lake_state {
     uint64_t epoch, seq;
     char *position, *commit_id;
     unsigned count;
-    struct lake_name { char name[32]; char *location; } tables[DB_TABLES];
+    struct lake_name {
+        char name[32];
+        char *location;
+    } tables[DB_TABLES];
 };
 void lake_init(struct db *db, struct disk *disk);
 /* False: it is locked, or there is none yet. */

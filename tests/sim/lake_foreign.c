@@ -1,5 +1,6 @@
 /* Another engine's commit: a snapshot that replaces nothing, under a manifest list of its own, made
- * the table's by a compare-and-set in the catalog, as PyIceberg's SqlCatalog does it. See lake.h. */
+ * the table's by a compare-and-set in the catalog, as PyIceberg's SqlCatalog does it. See lake.h.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,7 +74,8 @@ static bool set(sqlite3 *db, const char *name, const char *from, const char *to)
                                 "previous_metadata_location = %Q WHERE table_name = %Q AND "
                                 "metadata_location = %Q",
                                 to, from, name, from);
-    bool done = sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK && sqlite3_changes(db) == 1;
+    bool done = sqlite3_exec(db, "PRAGMA synchronous = EXTRA", NULL, NULL, NULL) == SQLITE_OK &&
+                sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK && sqlite3_changes(db) == 1;
     sqlite3_free(sql);
     return done;
 }
@@ -93,6 +95,9 @@ bool lake_foreign_commit(void) {
         done = db && set(db, n->name, n->location, to);
         sqlite3_close_v2(db);
         sqldisk_quiet(false);
+        if (done) {
+            lake_follow(n->name, to);
+        }
         sim_note("foreign commit to %s: %d", n->name, done);
         free(to);
     }

@@ -14,3 +14,5 @@ struct lake {
 extern struct lake lake;
 /* Within sqldisk_quiet. NULL: there is none, or it cannot be opened. Closed by the caller. */
 sqlite3 *lake_open_catalog(void);
+/* The table is at that location from now on, as somebody else made it. */
+void lake_follow(const char *name, const char *location);

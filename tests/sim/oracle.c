@@ -742,6 +742,11 @@ bool oracle_row(const char *label, unsigned key, struct event_row *out) {
     *out = t->rows[key];
     return t->there[key];
 }
+unsigned oracle_bag(const char *label, const struct event_row **rows) {
+    const struct target_table *t = table_of(label);
+    *rows = t->bag;
+    return t->bag_count;
+}
 uint64_t oracle_seq(void) { return o.seq; }
 uint64_t oracle_epoch(void) { return o.epoch; }
 

@@ -19,6 +19,7 @@
  *   channels    bytes in channels stay within the budget
  *   durable     what was committed survives any crash
  *   visible     rows that no commit names have no visible name (sinks_parquet.c)
+ *   lake, garbage, foreign   of the lake read back (lake.h)
  *
  * Thread: the simulator's one; no yield within. */
 #pragma once
@@ -46,6 +47,8 @@ void oracle_claimed(uint64_t epoch, uint64_t seq, unsigned group);
 void oracle_recovered(const char *position);
 /* A key's row as of the last commit; false: there is none. */
 bool oracle_row(const char *label, unsigned key, struct event_row *out);
+/* A keyless table's rows as of the last commit. */
+unsigned oracle_bag(const char *label, const struct event_row **rows);
 unsigned oracle_claimer(uint64_t epoch);
 uint64_t oracle_seq(void);
 uint64_t oracle_epoch(void);

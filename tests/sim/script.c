@@ -46,7 +46,7 @@ static void draw_rare(struct script *s) {
     }
 }
 
-/* The lake: each commit costs more there, and tables without a key take no changes. */
+/* The lake: each commit costs more there. */
 static void draw_lake(struct script *s) {
     s->sink = SINK_ICEBERG;
     s->lake = draw(LAKE_OPTIONS);

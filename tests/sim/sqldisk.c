@@ -39,7 +39,8 @@ static int enter(struct fault *f, const char *call, unsigned kinds, int failed) 
 }
 static int leave(struct fault *f, int rc, int failed) {
     struct err err = ERR_INIT;
-    return !quiet && fault_leave(f, rc == SQLITE_OK ? 0 : -1, &err) && rc == SQLITE_OK ? failed : rc;
+    return !quiet && fault_leave(f, rc == SQLITE_OK ? 0 : -1, &err) && rc == SQLITE_OK ? failed
+                                                                                       : rc;
 }
 
 /* ---- files ---- */

@@ -10,5 +10,6 @@
 /* SQLite's default VFS from now on; once a process. */
 void sqldisk_init(struct disk *disk);
 void sqldisk_process_died(unsigned group);
-/* While on, nothing fails and nobody else runs: for oracles, and for those who come from outside. */
+/* While on, nothing fails and nobody else runs: for oracles, and for those who come from outside.
+ */
 void sqldisk_quiet(bool on);
