@@ -1,25 +1,45 @@
-"""The bench `lake`: PostgreSQL into Iceberg tables, and the two things that it is made of. README.md defines the figures. Thread: main."""
+"""The bench `lake`: PostgreSQL into Iceberg tables, the two things that this is made of, and what readers have of the tables.
+README.md defines the figures. Thread: main."""
 
+import json
 import os
 import re
 import shutil
+import sqlite3
+import subprocess
 
 from harness import HarnessError, temporary_folder
+from harness.tailrace import ROOT
 from measure import MIB, Job, counts, expect, median, program, run
 import postgres
 from postgres import log_seconds, note
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 FIGURES = ("lake_pg.cpu_us_row", "lake_pg_1.ratio", "lake_pg_2.ratio", "parquet.us_row", "parquet.bytes_row",
-           "index.probes_per_s", "index.bytes_key", "index.us_change", "index.us_insert", "upsert.rows_per_cpu_s", "lake.rss_mib")
-PARTS = ("parquet", "index", "load_1", "load_2", "upsert")
+           "index.probes_per_s", "index.bytes_key", "index.us_change", "index.us_insert", "upsert.rows_per_cpu_s", "lake.rss_mib",
+           "lake_query.ratio")
+PARTS = ("parquet", "index", "load_1", "load_2", "upsert", "query")
+COMMITS = 60  # of the part query, each updating one row of 100
+SCANS = 7
+READERS = os.path.join(ROOT, "tests", "servers", "lake_readers.sh")
+# Every column is decoded; nothing of it is answered by statistics.
+SCAN = "select count(*), " + ", ".join(
+    ["sum(%s)" % c for c in ("l_id", "l_orderkey", "l_partkey", "l_suppkey", "l_linenumber", "l_quantity", "l_extendedprice",
+                             "l_discount", "l_tax")] +
+    ["sum(length(%s))" % c for c in ("l_returnflag", "l_linestatus", "l_shipinstruct", "l_shipmode", "l_comment")] +
+    ["sum(%s - date '1970-01-01')" % c for c in ("l_shipdate", "l_commitdate", "l_receiptdate")]) + " from {table}"
 
 
 class Bench(postgres.Bench):
     """One server, filled once; each part measures and returns its figures."""
 
-    def programs(self, name, figures):
+    def programs(self, words, figures):
         """A micro-benchmark's figures: medians of its runs; what else it prints is said."""
-        found = [dict(re.findall(r"^(\w+\.\w+) (\S+)$", run([program(name)], 600).out, re.M)) for _ in range(self.sizes.rounds)]
+        command = [program(words[0])] + words[1:]
+        found = []
+        for number in range(self.sizes.rounds):
+            found.append(dict(re.findall(r"^(\w+(?:\.\w+)+) (\S+)$", run(command, 600).out, re.M)))
+            self.progress("%s: round %d of %d" % (words[0], number + 1, self.sizes.rounds))
         for figure in found[0]:
             value = median([float(pairs[figure]) for pairs in found])
             if figure in figures:
@@ -28,10 +48,12 @@ class Bench(postgres.Bench):
                 note("%s %.3f" % (figure, value))
 
     def parquet(self):
-        self.programs("bench_parquet_encode", FIGURES)
+        self.programs(["bench_parquet_encode"], FIGURES)
 
     def index(self):
-        self.programs("bench_key_index", FIGURES)
+        folder = temporary_folder()
+        self.programs(["bench_key_index", folder, str(self.sizes.index_keys)], FIGURES)
+        shutil.rmtree(folder)
 
     # ---- a full load ------------------------------------------------------------------------------------------------
 
@@ -43,7 +65,7 @@ class Bench(postgres.Bench):
             job = Job(self.server.url("bench", lanes=lanes), "iceberg://" + folder, "public.lineitem")
             ended = job.once(3600, True)
             ended.phase = log_seconds(ended, "ended") - log_seconds(ended, "started")
-            ended.stored = folder_bytes(folder)
+            ended.stored = parquet_files(folder)[1] * MIB
             job.drop()
             shutil.rmtree(folder)
             return ended
@@ -89,7 +111,7 @@ class Bench(postgres.Bench):
         folder = temporary_folder()
         job = Job(self.server.url("bench"), "iceberg://" + folder, "public.accounts")
         job.once(3600)
-        rates = []
+        rates, total = [], 0
         for number in range(self.sizes.rounds):
             self.sql("""do $$ declare done bigint := 0; begin
                 while done < %d loop
@@ -98,29 +120,93 @@ class Bench(postgres.Bench):
                   commit;
                   done := done + 1000;
                 end loop; end $$""" % (rows, keys - 1))
-            changed = int(self.value("select sum(balance) from accounts"))
+            before, total = total, int(self.value("select sum(balance) from accounts"))
+            changed = total - before
             ended = job.once(3600, True)
-            changed, before = changed, getattr(self, "_changed", 0)
-            self._changed = changed
-            rates.append((changed - before) / ended.cpu)
+            rates.append(changed / ended.cpu)
             self.peak(ended.anonymous)
-            note("upsert %d rows of %d keys: %.0f rows a CPU second (%s)" % (
-                changed - before, keys, rates[-1], ended.cost(changed - before)))
+            note("upsert %d rows of %d keys: %.0f rows a CPU second (%s)" % (changed, keys, rates[-1], ended.cost(changed)))
             self.progress("upsert: round %d of %d" % (number + 1, self.sizes.rounds))
         self.figures["upsert.rows_per_cpu_s"] = "%.0f" % median(rates)
         job.drop()
         shutil.rmtree(folder)
         self.sql("drop table accounts")
 
+    # ---- what a query finds -----------------------------------------------------------------------------------------
 
-def folder_bytes(folder):
-    """Bytes of all data files."""
-    total = 0
-    for where, _folders, names in os.walk(folder):
-        total += sum(os.path.getsize(os.path.join(where, name)) for name in names if name.endswith(".parquet"))
-    if total == 0:
+    def query(self):
+        rows = self.sizes.query_rows
+        self.progress("query: %d rows" % rows)
+        where = readers_folder()
+        self.sql("drop table if exists changing")
+        self.sql("create table changing (l_id bigint primary key, %s)" % postgres.COLUMNS)
+        self.sql("insert into changing select row_number() over (), r.* from (%s) r" %
+                 postgres.rows_between(postgres.ROWS, 1, rows))
+        folder = temporary_folder()
+        folders = [os.path.join(folder, name) for name in ("ours", "theirs")]
+        job = Job(self.server.url("bench"), "iceberg://%s?history=168h" % folders[0], "public.changing")
+        job.once(3600)
+        loaded = snapshots(metadata_of(folders[0], "changing"))[-1]
+        for number in range(COMMITS):
+            self.sql("""update changing set l_quantity = l_quantity + 1, l_extendedprice = l_extendedprice + 0.25,
+                l_comment = substr(l_comment, 2) || 'x', l_shipdate = l_shipdate + 1
+                where hashint8extended(l_id, %d) %% 100 = 0""" % number)
+            self.peak(job.once(3600, True).anonymous)
+            if number % 10 == 9:
+                self.progress("query: %d of %d commits" % (number + 1, COMMITS))
+        ours = metadata_of(folders[0], "changing")
+        expect("commits of the part query", sum(s["sequence-number"] > loaded["sequence-number"] for s in snapshots(ours)), COMMITS)
+        self.progress("query: the same by Iceberg's Java library")
+        with open(os.path.join(where, "java", "cp.txt"), encoding="utf-8") as file:
+            path = os.path.join(where, "java", "classes") + ":" + file.read().strip()
+        theirs = run(["java", "-Xmx1g", "-cp", path, "tailrace.MergeOnRead", ours,
+                      str(loaded["snapshot-id"]), "file://" + folders[1]], 3600).out.strip()
+        said = run([os.path.join(where, "venv", "bin", "python"), os.path.join(HERE, "scan_lake.py"), str(SCANS), SCAN, ours,
+                    theirs], 3600).out
+        job.drop()
+        pairs = [tuple(map(float, line.split())) for line in said.splitlines() if not line.startswith("# ")]
+        expect("scans", len(pairs), SCANS)
+        for line in re.findall("^# (.*)", said, re.M):
+            note("query " + line)
+        for mine, others in pairs:
+            note("query ours %.3f s, Java's %.3f s, ratio %.3f" % (mine, others, mine / others))
+        note("query ours %d files, %.1f MiB; Java's %d files, %.1f MiB (data and delete files, dead ones included)" % (
+            *parquet_files(folders[0]), *parquet_files(folders[1])))
+        self.figures["lake_query.ratio"] = "%.3f" % median([mine / others for mine, others in pairs])
+        shutil.rmtree(folder)
+        self.sql("drop table changing")
+
+
+def parquet_files(folder):
+    """Number and MiB of all Parquet files."""
+    found = [os.path.join(where, name) for where, _folders, names in os.walk(folder) for name in names if name.endswith(".parquet")]
+    if not found:
         raise HarnessError("no data file in %s" % folder)
-    return total
+    return len(found), sum(map(os.path.getsize, found)) / MIB
+
+
+def metadata_of(folder, table):
+    """The URL of a table's metadata in the catalogue of a warehouse."""
+    connection = sqlite3.connect(os.path.join(folder, "catalog.db"))
+    found = connection.execute("select metadata_location from iceberg_tables where table_name = ?", (table,)).fetchall()
+    connection.close()
+    expect("tables %s in %s" % (table, folder), len(found), 1)
+    return found[0][0]
+
+
+def snapshots(metadata):
+    """Of the table, oldest first."""
+    with open(metadata[len("file://"):], encoding="utf-8") as file:
+        return sorted(json.load(file)["snapshots"], key=lambda s: s["sequence-number"])
+
+
+def readers_folder():
+    """Where tests/servers/lake_readers.sh has put DuckDB and Iceberg's Java library; installs what is missing."""
+    done = subprocess.run([READERS], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False, timeout=1800)
+    lines = done.stdout.decode().splitlines()
+    if done.returncode != 0 or not os.path.exists(os.path.join(lines[-1], "java", "cp.txt")):
+        raise HarnessError("the part query needs DuckDB and Iceberg's Java library: %s" % "; ".join(lines[:-1]))
+    return lines[-1]
 
 
 def main(sizes):

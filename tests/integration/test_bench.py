@@ -6,11 +6,14 @@ import subprocess
 
 from harness import tailrace_binary
 from harness.tailrace import ROOT
+from lake_readers import readers
 
 FAST = False
 SERVERS = False
 FIGURES = ["pg_snapshot_1.ratio", "pg_snapshot_2.ratio", "pg_decode.ns_cell", "pg_stream.ratio", "pg_stream.cpu_us_row",
            "jsonl.rows_per_cpu_s", "pg_big_tx.rss_mib"]
+LAKE = ["lake_pg.cpu_us_row", "lake_pg_1.ratio", "lake_pg_2.ratio", "parquet.us_row", "parquet.bytes_row", "index.probes_per_s",
+        "index.bytes_key", "index.us_change", "index.us_insert", "upsert.rows_per_cpu_s", "lake.rss_mib", "lake_query.ratio"]
 
 
 def bench(*words):
@@ -33,6 +36,24 @@ def case_quick(t):
     lines = [line.split(" ") for line in out.splitlines() if not line.startswith("# ")]
     t.equal("bench quick prints one line a figure", [line[0] for line in lines], FIGURES)
     t.check("bench quick measured each", all(len(line) == 2 and float(line[1]) > 0 for line in lines), out)
+
+
+def case_quick_lake(t):
+    parts, wanted = ["parquet", "index", "load_1", "load_2", "upsert"], list(LAKE)
+    found = readers()
+    if found is not None and not found.missing:
+        parts.append("query")
+    else:
+        t.skip("bench quick lake, the part query", "it needs DuckDB and Iceberg's Java library (tests/servers/lake_readers.sh)")
+        wanted.remove("lake_query.ratio")
+    code, out, err = bench("--quick", "--only", ",".join(parts), "lake")
+    t.equal("bench quick lake ends well", (code, "" if code == 0 else err[-2000:]), (0, ""))
+    lines = [line.split(" ") for line in out.splitlines() if not line.startswith("# ")]
+    t.equal("bench quick lake prints one line a figure", [line[0] for line in lines], wanted)
+    t.check("bench quick lake measured each", all(len(line) == 2 and float(line[1]) > 0 for line in lines), out)
+
+
+case_quick_lake.timeout = 600
 
 
 def case_unknown_part(t):
