@@ -105,7 +105,8 @@ class Bench(postgres.Bench):
         keys, rows = self.sizes.keys, self.sizes.upserts
         self.progress("upsert: %d keys" % keys)
         self.sql("drop table if exists accounts")
-        self.sql("create table accounts (id bigint primary key, branch int not null, balance bigint not null, filler char(84) not null)")
+        self.sql("create table accounts (id bigint primary key, branch int not null, balance bigint not null, "
+                 "filler char(84) not null)")
         self.sql("insert into accounts select i, i %% 1000, 0, '' from generate_series(1, %d) i" % keys)
         self.sql("checkpoint")
         folder = temporary_folder()
@@ -155,7 +156,8 @@ class Bench(postgres.Bench):
             if number % 10 == 9:
                 self.progress("query: %d of %d commits" % (number + 1, COMMITS))
         ours = metadata_of(folders[0], "changing")
-        expect("commits of the part query", sum(s["sequence-number"] > loaded["sequence-number"] for s in snapshots(ours)), COMMITS)
+        later = [s for s in snapshots(ours) if s["sequence-number"] > loaded["sequence-number"]]
+        expect("commits of the part query", len(later), COMMITS)
         self.progress("query: the same by Iceberg's Java library")
         with open(os.path.join(where, "java", "cp.txt"), encoding="utf-8") as file:
             path = os.path.join(where, "java", "classes") + ":" + file.read().strip()
@@ -179,7 +181,8 @@ class Bench(postgres.Bench):
 
 def parquet_files(folder):
     """Number and MiB of all Parquet files."""
-    found = [os.path.join(where, name) for where, _folders, names in os.walk(folder) for name in names if name.endswith(".parquet")]
+    found = [os.path.join(where, name) for where, _folders, names in os.walk(folder) for name in names
+             if name.endswith(".parquet")]
     if not found:
         raise HarnessError("no data file in %s" % folder)
     return len(found), sum(map(os.path.getsize, found)) / MIB
