@@ -146,7 +146,7 @@ void damage_state(struct sink_state *state, char *what, size_t max) {
     state->position = json_dumps(root, JSON_COMPACT);
     json_decref(root);
     snprintf(what, max, "%s %s", d ? d->member : "text", d && d->value ? d->value : "");
-    if (where == 10) {
+    if (where == 10 || (where == 11 && state->schema_count == 0)) {
         damage_text(state->position, strlen(state->position));
     } else if (where == 11) {
         snprintf(what, max, "a schema that comes twice");
