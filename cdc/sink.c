@@ -15,6 +15,17 @@ void sink_state_release(struct sink_state *s) {
     *s = (struct sink_state){ 0 };
 }
 
+void sink_description_init(struct sink_description *d) {
+    *d = (struct sink_description){ 0 };
+    buf_init(&d->lines, SIZE_MAX);
+    buf_init(&d->json, SIZE_MAX);
+}
+
+void sink_description_release(struct sink_description *d) {
+    buf_release(&d->lines);
+    buf_release(&d->json);
+}
+
 void sink_ops_check(const struct sink_ops *ops) {
     CHECK(ops->name && ops->writers_max && ops->freshness_us > 0);
     CHECK(ops->open && ops->close && ops->examine && ops->peek && ops->recover);

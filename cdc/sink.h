@@ -37,6 +37,15 @@ struct sink_state {
 };
 void sink_state_release(struct sink_state *s);
 
+/* What a target would make of tables, for plan; or what it has, for status. */
+struct sink_description {
+    struct buf lines; /* for people, each ended by a line feed */
+    struct buf json;  /* the same as one object; "" = nothing to say */
+    struct source_findings findings;
+};
+void sink_description_init(struct sink_description *d);
+void sink_description_release(struct sink_description *d);
+
 enum commit_outcome {
     COMMIT_FAILED = -1 /* err set; surely not committed */,
     COMMITTED = 0,
@@ -93,6 +102,11 @@ typedef int (*sink_open_fn)(const struct sink_address *addr, struct env *env, st
                             struct err *err);
 typedef void (*sink_close_fn)(struct sink *s);
 typedef int (*sink_examine_fn)(struct sink *s, struct source_findings *out, struct err *err);
+/* How tables would be stored and what stands in the way, for plan; with tables NULL what stands
+ * there now, for status. Reads only. The one member of the door that may be NULL: nothing to say.
+ */
+typedef int (*sink_describe_fn)(struct sink *s, const struct source_catalogue *tables,
+                                struct sink_description *out, struct err *err);
 /* What the target knows. Reads only: for plan, status and the start of the log. */
 typedef int (*sink_peek_fn)(struct sink *s, struct sink_state *out, struct err *err);
 /* Claims a new epoch (fences older instances), settles what was in doubt, and says what the target
@@ -136,6 +150,7 @@ struct sink_ops {
     sink_open_fn open;
     sink_close_fn close;
     sink_examine_fn examine;
+    sink_describe_fn describe; /* may be NULL */
     sink_peek_fn peek;
     sink_recover_fn recover;
     sink_apply_schema_fn apply_schema;

@@ -9,7 +9,7 @@
 #pragma once
 #include "cdc/sink.h"
 
-/* No member is NULL. */
+/* No member is NULL but describe. */
 void sink_ops_check(const struct sink_ops *ops);
 /* A request that this sink may be given now; both ends of what was asked. */
 void sink_request_check(const struct sink *s, const struct commit_request *req);
@@ -34,6 +34,14 @@ static inline TR_MUST_CHECK int sink_examine(struct sink *s, struct source_findi
     err_before_call(err);
     int rc = err_after_call(s->ops->examine(s, out, err), err);
     CHECK(out->count <= ARRAY_COUNT(out->at));
+    return rc;
+}
+static inline TR_MUST_CHECK int sink_describe(struct sink *s, const struct source_catalogue *tables,
+                                              struct sink_description *out, struct err *err) {
+    CHECK(out->findings.count == 0);
+    err_before_call(err);
+    int rc = s->ops->describe ? err_after_call(s->ops->describe(s, tables, out, err), err) : 0;
+    CHECK(out->findings.count <= ARRAY_COUNT(out->findings.at));
     return rc;
 }
 static inline TR_MUST_CHECK int sink_peek(struct sink *s, struct sink_state *out, struct err *err) {

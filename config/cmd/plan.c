@@ -30,6 +30,7 @@ struct plan {
     const struct job_spec *spec;
     struct source_catalogue catalogue;
     struct source_findings source_findings, sink_findings;
+    struct sink_description target;
     struct sink_state state;
     struct counting_rules counting;
     bool missing; /* something fatal */
@@ -58,6 +59,14 @@ static int ask_start(struct plan *p, struct ends *e, struct err *err) {
     return rc;
 }
 
+static bool any_fatal(const struct source_findings *f) {
+    bool fatal = false;
+    for (uint32_t i = 0; i < f->count; i++) {
+        fatal = fatal || f->at[i].fatal;
+    }
+    return fatal;
+}
+
 static int ask(struct plan *p, struct ends *e, struct err *err) {
     const struct job_spec *spec = p->spec;
     int rc = ends_source(e, spec, counting_select, &p->counting, err);
@@ -76,12 +85,11 @@ static int ask(struct plan *p, struct ends *e, struct err *err) {
     if (rc == 0) {
         rc = sink_peek(e->sink, &p->state, err);
     }
-    for (uint32_t i = 0; i < p->source_findings.count; i++) {
-        p->missing = p->missing || p->source_findings.at[i].fatal;
+    if (rc == 0 && !any_fatal(&p->sink_findings)) {
+        rc = sink_describe(e->sink, &p->catalogue, &p->target, err);
     }
-    for (uint32_t i = 0; i < p->sink_findings.count; i++) {
-        p->missing = p->missing || p->sink_findings.at[i].fatal;
-    }
+    p->missing = p->missing || any_fatal(&p->source_findings) || any_fatal(&p->sink_findings) ||
+                 any_fatal(&p->target.findings);
     for (uint32_t i = 0; i < p->catalogue.count; i++) {
         p->missing = p->missing || !p->catalogue.tables[i].usable;
     }
@@ -221,8 +229,13 @@ static void put_text(struct buf *out, const struct plan *p) {
     }
     put_tables(out, p);
     buf_putc(out, '\n');
+    if (p->target.lines.len) {
+        buf_put(out, p->target.lines.data, p->target.lines.len);
+        buf_putc(out, '\n');
+    }
     put_findings(out, &p->source_findings, true);
     put_findings(out, &p->sink_findings, true);
+    put_findings(out, &p->target.findings, true);
     for (uint32_t i = 0; i < p->catalogue.count; i++) {
         const struct source_table *t = &p->catalogue.tables[i];
         if (!t->usable) {
@@ -236,6 +249,7 @@ static void put_text(struct buf *out, const struct plan *p) {
     }
     put_findings(out, &p->source_findings, false);
     put_findings(out, &p->sink_findings, false);
+    put_findings(out, &p->target.findings, false);
     for (uint32_t i = 0; i < p->spec->rules.rule_count; i++) {
         const char *warning = rule_warning(p, i);
         if (warning) {
@@ -302,9 +316,15 @@ static void put_json(struct buf *out, const struct plan *p) {
     put_member(out, "target", target_knows(p));
     buf_putf(out, ",\"ready\":%s,\"tables\":[", p->missing ? "false" : "true");
     put_json_tables(out, p);
-    buf_puts(out, "],\"findings\":[");
+    buf_puts(out, "]");
+    if (p->target.json.len) {
+        buf_puts(out, ",\"target_tables\":");
+        buf_put(out, p->target.json.data, p->target.json.len);
+    }
+    buf_puts(out, ",\"findings\":[");
     put_json_findings(out, &p->source_findings, &any);
     put_json_findings(out, &p->sink_findings, &any);
+    put_json_findings(out, &p->target.findings, &any);
     buf_puts(out, "],\"warnings\":[");
     any = false;
     for (uint32_t i = 0; i < p->spec->rules.rule_count; i++) {
@@ -331,6 +351,7 @@ static int plan_job(struct command_line *line, const struct job_spec *spec) {
     struct err err = ERR_INIT;
     struct plan *p = xcalloc(1, sizeof *p);
     p->spec = spec;
+    sink_description_init(&p->target);
     p->counting.rules = &spec->rules;
     p->counting.hits = xcalloc((size_t)spec->rules.rule_count + 1, sizeof *p->counting.hits);
     ends.world.log.job = spec->name;
@@ -355,6 +376,7 @@ static int plan_job(struct command_line *line, const struct job_spec *spec) {
     ends_release(&ends);
     source_catalogue_release(&p->catalogue);
     sink_state_release(&p->state);
+    sink_description_release(&p->target);
     free(p->counting.hits);
     free(p);
     return code;

@@ -145,6 +145,7 @@ static int report_silent(struct command_line *line, const char *name) {
 
 struct asleep {
     struct sink_state target;
+    struct sink_description has;
     struct source_status source;
     bool target_known, source_known;
 };
@@ -161,6 +162,7 @@ static void put_asleep(struct buf *out, const struct job_spec *spec, const struc
         buf_puts(out, a->target.knows == TARGET_CLAIM ? "  target: claimed, no position yet\n"
                                                       : "  target: nothing yet\n");
     }
+    buf_put(out, a->has.lines.data, a->has.lines.len);
     if (a->source_known) {
         struct buf end;
         buf_init(&end, SIZE_MAX);
@@ -195,6 +197,10 @@ static void put_asleep_json(struct buf *out, const struct job_spec *spec, const 
                  (unsigned long long)a->target.seq,
                  a->target.position ? a->target.position : "null");
     }
+    if (a->has.json.len) {
+        buf_puts(out, ",\"target_has\":");
+        buf_put(out, a->has.json.data, a->has.json.len);
+    }
     if (a->source_known) {
         struct buf end;
         buf_init(&end, SIZE_MAX);
@@ -222,7 +228,9 @@ static int status_asleep(struct command_line *line, const struct job_spec *spec,
     if (code != EXIT_DONE) {
         return code;
     }
-    if (ends_sink(&ends, spec, &err) || sink_peek(ends.sink, &a.target, &err)) {
+    sink_description_init(&a.has);
+    if (ends_sink(&ends, spec, &err) || sink_peek(ends.sink, &a.target, &err) ||
+        sink_describe(ends.sink, NULL, &a.has, &err)) {
         code = report_error(&ends.world.log, "commit", &err);
         err_clear(&err);
     } else {
@@ -247,6 +255,7 @@ static int status_asleep(struct command_line *line, const struct job_spec *spec,
     buf_put(out, answer.data, answer.len);
     buf_release(&answer);
     sink_state_release(&a.target);
+    sink_description_release(&a.has);
     ends_release(&ends);
     return code;
 }
