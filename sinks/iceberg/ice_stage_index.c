@@ -21,11 +21,14 @@
 enum {
     STORE_CHANGES = 1 << 20, /* stored after so many, */
     LOOSE_MAX = 1024,        /* sealed files of a keyless table that are kept in mind */
+    FORGET_FILES = 256,      /* after so many new ones, files that left the table are looked for */
 };
 #define COMMIT_US (INT64_C(120) * 1000 * 1000)
 #define COMMIT_PAUSE_US (20 * 1000)
 #define STORE_US (INT64_C(300) * 1000 * 1000) /* or after so long, */
-#define STORE_CHANGES_LATE 4096               /* ... if it is so many */
+/* ... or after so long: the snapshot must not expire before it is followed. */
+#define STORE_LATEST_US (INT64_C(1200) * 1000 * 1000)
+#define STORE_CHANGES_LATE 4096 /* ... if it is so many */
 
 /* ---- rows in files ---- */
 
@@ -514,13 +517,57 @@ static int store(struct ice_stage *st, bool whole, struct err *err) {
     return rc;
 }
 
+/* Paths of files that left the table, and are older than a commit that is surely in it. */
+static int forget_files(struct ice_stage *st, struct err *err) {
+    struct ice_metadata m;
+    struct ice_live live;
+    bool exists;
+    uint32_t number;
+    const char *path;
+    ice_live_init(&live);
+    int rc = load_present(st, &m, &exists, &live, err);
+    bool sure = rc == 0 && exists && ice_metadata_snapshot(&m, st->forget_snapshot);
+    for (size_t at = 0; sure && key_index_next_path(st->index, &at, &number, &path);) {
+        if (number <= st->forget_number && !ice_live_find(&live, path)) {
+            key_index_forget(st->index, number);
+        }
+    }
+    if (rc == 0 && exists) {
+        ice_metadata_release(&m);
+    }
+    ice_live_release(&live);
+    return rc;
+}
+
+/* This seal's files; when they are many, what the table has lost is forgotten up to the seal
+ * before. */
+static int note_files(struct ice_stage *st, struct err *err) {
+    int rc = 0;
+    st->files_noted += st->added_count;
+    if (st->files_noted >= FORGET_FILES) {
+        rc = st->forget_snapshot ? forget_files(st, err) : 0;
+        st->files_noted = 0;
+        st->forget_snapshot = 0;
+    }
+    for (uint32_t i = 0; !st->forget_snapshot && i < st->added_count; i++) {
+        uint32_t number = st->added_numbers[i];
+        st->forget_number = number > st->forget_number ? number : st->forget_number;
+    }
+    if (!st->forget_snapshot && st->added_count) {
+        st->forget_snapshot = st->sealed_snapshot;
+    }
+    return rc;
+}
+
 int ice_stage_tag_index(struct ice_stage *st, int64_t snapshot_id, struct err *err) {
     st->sealed_snapshot = st->last_snapshot = snapshot_id;
     if (!st->index) {
         return 0;
     }
-    bool late = st->changes >= STORE_CHANGES_LATE && clock_mono_us() - st->stored_us >= STORE_US;
-    return store(st, st->changes >= STORE_CHANGES || late, err);
+    int64_t age = clock_mono_us() - st->stored_us;
+    bool late = (st->changes >= STORE_CHANGES_LATE && age >= STORE_US) ||
+                (st->changes > 0 && age >= STORE_LATEST_US);
+    return note_files(st, err) || store(st, st->changes >= STORE_CHANGES || late, err) ? -1 : 0;
 }
 
 void ice_stage_store_last(struct ice_stage *st) {

@@ -65,9 +65,12 @@ struct ice_stage {
     uint64_t changes;        /* of the index since it was stored */
     int64_t stored_us;       /* when */
     int64_t sealed_snapshot; /* that the index describes; 0 = none, or something came since */
-    int64_t last_snapshot;   /* of the last seal; 0 = none in this run */
-    bool empty;              /* no row lives, not in the table either */
-    struct buf loose;        /* keyless without index: URLs of sealed files, each with its NUL */
+    uint32_t files_noted;    /* sealed since files that left were looked for */
+    int64_t forget_snapshot; /* once it is committed, no file up to forget_number is to come */
+    uint32_t forget_number;
+    int64_t last_snapshot; /* of the last seal; 0 = none in this run */
+    bool empty;            /* no row lives, not in the table either */
+    struct buf loose;      /* keyless without index: URLs of sealed files, each with its NUL */
     uint32_t loose_count;
     bool base_void; /* ... and only they count: the table's own rows are void */
 

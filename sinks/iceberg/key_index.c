@@ -315,6 +315,26 @@ const char *key_index_path(const struct key_index *ix, uint32_t number) {
     return map_get(ix->paths, &number, sizeof number);
 }
 
+bool key_index_next_path(const struct key_index *ix, size_t *at, uint32_t *number,
+                         const char **path) {
+    const void *key;
+    void *value;
+    if (!map_next(ix->paths, at, &key, NULL, &value)) {
+        return false;
+    }
+    memcpy(number, key, sizeof *number);
+    *path = value;
+    return true;
+}
+
+void key_index_forget(struct key_index *ix, uint32_t number) {
+    char *path = map_remove(ix->paths, &number, sizeof number);
+    if (path) {
+        map_remove(ix->numbers, path, strlen(path));
+        free(path);
+    }
+}
+
 bool key_index_is_dropped(const struct key_index *ix, uint32_t file) {
     size_t lo = 0;
     size_t hi = ix->dropped_count;

@@ -65,6 +65,12 @@ void key_index_close(struct key_index *ix);
 int key_index_file(struct key_index *ix, const char *path, uint32_t *number, struct err *err);
 const char *key_index_path(const struct key_index *ix, uint32_t number); /* NULL: none, dropped */
 
+/* All paths: begins with *at = 0; false at the end. The file just told may be forgotten: no row of
+ * it lives, and its number is not used again. */
+bool key_index_next_path(const struct key_index *ix, size_t *at, uint32_t *number,
+                         const char **path);
+void key_index_forget(struct key_index *ix, uint32_t number);
+
 /* Many at once: locs[i] = where the key of hashes[i] lives, KEY_LOC_NONE if nowhere. Probes are
  * ordered by hash within, so that runs are walked and not jumped through: give many. Of a hash with
  * collisions the answer is KEY_LOC_ASK: the caller takes the _key functions. */

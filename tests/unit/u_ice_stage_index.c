@@ -169,6 +169,25 @@ TEST(ice_stage_keys_survive_a_wider_type) {
     lake_release(&l);
 }
 
+TEST(ice_stage_index_forgets_files_that_left_the_table) {
+    struct lake l;
+    size_t at = 0;
+    uint32_t number, paths = 0;
+    const char *path;
+    begin(&l, 15, 0);
+    l.config.partition = "body";
+    bool held = lake_start(&l);
+    for (int i = 0; held && i < 30; i++) { /* a file a row, all of them void with the next commit */
+        held = put_keys(&l, 0, 40, true, false) && lake_commit(&l);
+    }
+    EXPECT_TRUE(held && check(&l));
+    while (held && key_index_next_path(l.stage->index, &at, &number, &path)) {
+        paths++;
+    }
+    EXPECT_TRUE(paths < 30 * 40 / 2);
+    lake_release(&l);
+}
+
 /* ---- what the log must not say ---- */
 
 static void stage_one(struct lake *l, enum row_kind kind, int64_t id, const char *body,
