@@ -16,6 +16,7 @@ struct ice_plan_request {
     struct store *store;
     struct ice_catalog *catalog; /* NULL = there is none yet */
 };
-/* See sink_describe_fn; tables NULL: what is there. What a table makes impossible is a fatal finding, not an error. */
+/* See sink_describe_fn; tables NULL: what is there. What a table makes impossible is a fatal
+ * finding, not an error. */
 int ice_plan_describe(const struct ice_plan_request *req, const struct source_catalogue *tables,
                       struct sink_description *out, struct err *err);

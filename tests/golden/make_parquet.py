@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes parquet/ (and the fuzz target's first inputs): small files of other writers (pyarrow, DuckDB), and beside DATA-*.parquet a
-DATA.txt that says what is in it: a line per field (name, type), then a line per row. A cell is NULL,
+"""Writes parquet/ (and the fuzz target's first inputs): small files of other writers (pyarrow, DuckDB), and beside
+DATA-*.parquet a DATA.txt that says what is in it: a line per field (name, type), then a line per row. A cell is NULL,
 the hexadecimal bytes of a lake cell (lake_type.h), or a list of those in brackets. The texts come from
 the Python values that the files were made of, never from reading a file.
 Needs pyarrow 26 and duckdb 1.5: python3 make_parquet.py"""
@@ -111,7 +111,8 @@ def all_types(n, every):
         "longs": ("list<long>", pa.list_(pa.int64()), h([[None if k == 1 else i * k for k in range(i % 4)] for i in range(n)])),
         "words": ("list<string>", pa.list_(pa.string()), h([[words[(i + k) % 5] for k in range(i % 3)] for i in range(n)])),
         "refused_ns": ("refused", pa.timestamp("ns"), h([i for i in range(n)])),
-        "refused_struct": ("refused", pa.struct([("a", pa.int32()), ("b", pa.list_(pa.int8()))]), h([{"a": i, "b": [1]} for i in range(n)])),
+        "refused_struct": ("refused", pa.struct([("a", pa.int32()), ("b", pa.list_(pa.int8()))]),
+                           h([{"a": i, "b": [1]} for i in range(n)])),
         "refused_map": ("refused", pa.map_(pa.string(), pa.int32()), h([[("k", i)] for i in range(n)])),
         "last": ("long", pa.int64(), [i for i in range(n)]),
     }

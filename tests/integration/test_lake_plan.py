@@ -73,8 +73,8 @@ def case_lake_that_is_there(t):
             any(n.startswith("partition= is for tables that are made") for n in plan.findings(False)), plan.text)
     t.server.sql("alter table a alter b type text", database)
     plan = Plan(t, database, lake)
-    t.check("lake plan: a change that Iceberg forbids", plan.code == 3 and "field of type decimal(14,2)" in plan.findings(True)[0],
-            plan.text)
+    t.check("lake plan: a change that Iceberg forbids", plan.code == 3 and
+            "field of type decimal(14,2)" in plan.findings(True)[0], plan.text)
 
 
 def case_impossible(t):

@@ -35,7 +35,8 @@ GLOBALS_ALLOWED = {}
 # Who may call a table of functions: the dispatchers that check it, the decorators that wrap it, and the tests of one sink
 # that also does what no caller may.
 DOOR_CALLERS = ("cdc/source_call.h", "cdc/sink_call.h", "cdc/spool.h", "cdc/base/files.h",
-                "tests/sim/faulty_source.c", "tests/sim/faulty_sink.c", "tests/sim/sinks_jsonl.c", "tests/unit/u_sink_jsonl.c")
+                "tests/sim/faulty_source.c", "tests/sim/faulty_sink.c", "tests/sim/sinks_jsonl.c", "tests/sim/sinks_iceberg.c",
+                "tests/unit/u_sink_jsonl.c", "tests/unit/u_sink_parquet.c", "tests/unit/u_sink_folder.h")
 CHANGELOG_PARTS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
