@@ -66,7 +66,8 @@ bool fault_mute(struct err *err);
 bool fault_is_mute(void);
 
 /* A zombie at the worst moment: the group is suspended before its n-th rename that must not
- * replace, and goes on before another one, which has claimed the target since, removes files. */
+ * replace (of a catalog: transaction that writes), and goes on before another one, which has
+ * claimed the target since, removes files (its journal). */
 void fault_suspend_at_rename(unsigned group, unsigned n);
 enum fault_moment { MOMENT_RENAME, MOMENT_UNLINK };
 void fault_moment(enum fault_moment moment);

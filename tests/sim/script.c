@@ -52,6 +52,7 @@ static void draw_lake(struct script *s) {
     s->lake = draw(LAKE_OPTIONS);
     s->foreigns = draw(2) ? 1 + draw(5) : 0;
     s->forgets = draw(4) == 0 ? 1 + draw(2) : 0;
+    s->zombies += s->keys < 60 && draw(3) == 0; /* an older instance that goes on is fenced */
     s->never = 0; /* an update of a row that was never read leaves cells open */
     s->long_keys = s->ddl ? 0 : s->long_keys; /* a table made again may have another type of key */
 }

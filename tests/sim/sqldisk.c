@@ -168,6 +168,9 @@ static int sql_lock(sqlite3_file *f, int level) {
     struct handle *h = handle_of(f);
     struct fault fault;
     bool any;
+    if (!quiet && level == SQLITE_LOCK_RESERVED) {
+        fault_moment(MOMENT_RENAME); /* a transaction that writes begins */
+    }
     int rc = enter(&fault, "sql_lock", FAULT_IO, SQLITE_IOERR_LOCK);
     if (rc != SQLITE_OK || h->lock >= level) {
         return rc;
@@ -233,7 +236,7 @@ static int sql_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *f, int fla
     (void)vfs;
     CHECK(path && strlen(path) < sizeof h->path);
     *h = (struct handle){ .group = quiet ? 0 : sched_group(), .files = disk_files(disk, 0) };
-    strcpy(h->path, path);
+    memcpy(h->path, path, strlen(path) + 1);
     if (enter(&fault, "sql_open", FAULT_IO, SQLITE_CANTOPEN) != SQLITE_OK) {
         return SQLITE_CANTOPEN;
     }
@@ -265,6 +268,9 @@ static int sql_delete(sqlite3_vfs *vfs, const char *path, int sync_dir) {
     }
     if (files_unlink(files, path, &err) == FILES_ABSENT) {
         return SQLITE_IOERR_DELETE_NOENT;
+    }
+    if (!quiet) {
+        fault_moment(MOMENT_UNLINK); /* it has committed */
     }
     rc = leave(&fault, SQLITE_OK, SQLITE_IOERR_DELETE);
     if (rc == SQLITE_OK && sync_dir) {
