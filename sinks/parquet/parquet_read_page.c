@@ -314,7 +314,7 @@ static int stored_body(struct read_pages *p, const struct read_header *h, const 
 }
 
 static int load_dictionary(struct read_pages *p, const struct read_header *h, struct err *err) {
-    const uint8_t *stored;
+    const uint8_t *stored = NULL;
     if (h->encoding != ENCODING_PLAIN && h->encoding != ENCODING_PLAIN_DICTIONARY) {
         return read_unsupported(p->r, p->field->field.name, err,
                                 "its dictionary has the encoding %d", (int)h->encoding);
@@ -448,7 +448,7 @@ static int load_v2(struct read_pages *p, const struct read_header *h, const uint
 
 int pages_load(struct read_pages *p, const struct read_header *h, struct read_page *out,
                struct err *err) {
-    const uint8_t *stored;
+    const uint8_t *stored = NULL;
     if (stored_body(p, h, &stored, err)) {
         return -1;
     }
