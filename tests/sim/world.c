@@ -107,7 +107,8 @@ static void draw_end(struct instance *i) {
         sched_kill_at(i->group, 1 + below(range));
     } else if (w.zombies) {
         w.zombies--;
-        if ((w.s->sink == SINK_JSONL || w.s->sink == SINK_PARQUET) && below(2)) {
+        bool fenced_by_files = w.s->sink == SINK_JSONL || w.s->sink == SINK_PARQUET;
+        if ((fenced_by_files || w.s->sink == SINK_ICEBERG) && below(2)) {
             fault_suspend_at_rename(i->group, 1 + below(12));
         } else {
             sched_suspend_at(i->group, 200 + below(4000));
