@@ -49,6 +49,19 @@ static const char catalog_tables[] = "CREATE TABLE IF NOT EXISTS iceberg_tables 
                                      "\tposition TEXT, \n"
                                      "\tschemas TEXT, \n"
                                      "\tcommit_id TEXT\n"
+                                     ");\n"
+                                     "CREATE TABLE IF NOT EXISTS tailrace_tables (\n"
+                                     "\tjob TEXT NOT NULL, \n"
+                                     "\ttable_namespace TEXT NOT NULL, \n"
+                                     "\ttable_name TEXT NOT NULL, \n"
+                                     "\tuuid TEXT NOT NULL, \n"
+                                     "\tcommit_id TEXT NOT NULL, \n"
+                                     "\tconsistent INTEGER NOT NULL, \n"
+                                     "\tPRIMARY KEY (job, table_namespace, table_name)\n"
+                                     ");\n"
+                                     "CREATE TABLE IF NOT EXISTS tailrace_garbage (\n"
+                                     "\tjob TEXT NOT NULL PRIMARY KEY, \n"
+                                     "\turls TEXT NOT NULL\n"
                                      ");";
 
 /* ---- errors ---- */
@@ -398,19 +411,16 @@ int ice_catalog_claim(struct ice_catalog *c, const char *job, struct ice_job_row
     return 0;
 }
 
-int ice_catalog_drop_job(struct ice_catalog *c, const char *job, struct err *err) {
+int ice_catalog_garbage(struct ice_catalog *c, const char *job, char **urls, struct err *err) {
+    const char *texts[] = { job };
+    bool found;
+    *urls = NULL;
     if (c->broken) {
         return refuse_broken(c, err);
     }
-    if (!c->has_jobs) {
-        return 0;
-    }
-    const char *texts[] = { job };
-    int rc = run_sql(c, "BEGIN IMMEDIATE");
-    if (rc == SQLITE_OK) {
-        rc = run_with(c, "DELETE FROM tailrace_jobs WHERE job = ?1", texts, 1, NULL);
-    }
-    return end_write(c, rc, "drop a job in", err);
+    int rc =
+        query_text(c, "SELECT urls FROM tailrace_garbage WHERE job = ?1", texts, 1, &found, urls);
+    return rc == SQLITE_OK ? 0 : failed(c, rc, "read", err);
 }
 
 /* ---- tables ---- */
@@ -436,21 +446,31 @@ int ice_catalog_table(struct ice_catalog *c, const char *space, const char *name
     return rc == SQLITE_OK ? 0 : failed(c, rc, "read", err);
 }
 
-int ice_catalog_each(struct ice_catalog *c, ice_catalog_each_fn each, void *arg, struct err *err) {
+int ice_catalog_owned(struct ice_catalog *c, const char *job, ice_catalog_owned_fn each, void *arg,
+                      struct err *err) {
+    const char *texts[] = { job };
     sqlite3_stmt *s;
     if (c->broken) {
         return refuse_broken(c, err);
     }
     int rc = prepare(c,
-                     "SELECT table_namespace, table_name, metadata_location FROM iceberg_tables "
-                     "WHERE catalog_name = '" CATALOG_NAME "' AND metadata_location IS NOT NULL",
-                     NULL, 0, &s);
+                     "SELECT o.table_namespace, o.table_name, t.metadata_location, o.uuid, "
+                     "o.commit_id, o.consistent FROM tailrace_tables o LEFT JOIN iceberg_tables t "
+                     "ON t.catalog_name = '" CATALOG_NAME
+                     "' AND t.table_namespace = o.table_namespace AND t.table_name = o.table_name "
+                     "WHERE o.job = ?1",
+                     texts, 1, &s);
     if (rc != SQLITE_OK) {
         return failed(c, rc, "read", err);
     }
     while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
-        each(arg, (const char *)sqlite3_column_text(s, 0), (const char *)sqlite3_column_text(s, 1),
-             (const char *)sqlite3_column_text(s, 2));
+        struct ice_owned_row row = { .space = (const char *)sqlite3_column_text(s, 0),
+                                     .name = (const char *)sqlite3_column_text(s, 1),
+                                     .location = (const char *)sqlite3_column_text(s, 2),
+                                     .uuid = (const char *)sqlite3_column_text(s, 3),
+                                     .commit_id = (const char *)sqlite3_column_text(s, 4),
+                                     .consistent = sqlite3_column_int(s, 5) != 0 };
+        each(arg, &row);
     }
     sqlite3_finalize(s);
     return rc == SQLITE_DONE ? 0 : failed(c, rc, "read", err);
@@ -530,6 +550,30 @@ static enum step change_job(struct ice_catalog *c, const struct ice_catalog_comm
     return *rc == SQLITE_OK && changed == 1 ? STEP_ON : STEP_ERROR;
 }
 
+/* What the job's record of a table says from here on. */
+static enum step change_owned(struct ice_catalog *c, const struct ice_catalog_commit *req,
+                              const struct ice_catalog_change *t, int *rc) {
+    const char *texts[] = { req->job, t->space,       t->name,
+                            t->uuid,  req->commit_id, t->consistent ? "1" : "0" };
+    *rc = run_with(c,
+                   "INSERT INTO tailrace_tables (job, table_namespace, table_name, uuid, "
+                   "commit_id, consistent) VALUES (?1, ?2, ?3, ?4, ?5, CAST(?6 AS INTEGER)) "
+                   "ON CONFLICT (job, table_namespace, table_name) DO UPDATE SET uuid = ?4, "
+                   "commit_id = ?5, consistent = CAST(?6 AS INTEGER)",
+                   texts, 6, NULL);
+    return *rc == SQLITE_OK ? STEP_ON : STEP_ERROR;
+}
+
+static enum step change_garbage(struct ice_catalog *c, const struct ice_catalog_commit *req,
+                                int *rc) {
+    const char *texts[] = { req->job, req->garbage };
+    *rc = run_with(c,
+                   "INSERT INTO tailrace_garbage (job, urls) VALUES (?1, ?2) "
+                   "ON CONFLICT (job) DO UPDATE SET urls = ?2",
+                   texts, 2, NULL);
+    return *rc == SQLITE_OK ? STEP_ON : STEP_ERROR;
+}
+
 static enum step change_all(struct ice_catalog *c, const struct ice_catalog_commit *req,
                             uint32_t *conflict, int *rc) {
     *conflict = UINT32_MAX;
@@ -539,6 +583,12 @@ static enum step change_all(struct ice_catalog *c, const struct ice_catalog_comm
         if (step == STEP_CONFLICT) {
             *conflict = i;
         }
+        if (step == STEP_ON && req->changes[i].uuid) {
+            step = change_owned(c, req, &req->changes[i], rc);
+        }
+    }
+    if (step == STEP_ON && req->garbage) {
+        step = change_garbage(c, req, rc);
     }
     return step == STEP_ON ? change_job(c, req, rc) : step;
 }

@@ -1,10 +1,13 @@
 /* The embedded catalog: `catalog.db`, an SQLite file in the warehouse folder in the SQL (JDBC)
- * catalog's schema (V1), which PyIceberg's SqlCatalog and Java's JdbcCatalog open as it is, and one
- * table of our own beside: the position of each job. One SQLite transaction commits all tables of a
- * commit and the position at once.
+ * catalog's schema (V1), which PyIceberg's SqlCatalog and Java's JdbcCatalog open as it is, and
+ * some tables of our own beside: the position of each job, and what it needs to know of its tables
+ * without reading them. One SQLite transaction commits all tables of a commit and the position at
+ * once.
  *
  *   iceberg_tables, iceberg_namespace_properties   the catalog's; catalog_name is always 'tailrace'
  *   tailrace_jobs(job PRIMARY KEY, epoch, seq, position, schemas, commit_id)
+ *   tailrace_tables(job, table_namespace, table_name, uuid, commit_id, consistent)
+ *   tailrace_garbage(job PRIMARY KEY, urls)   to be removed after the last commit, a URL a line
  *
  * Settings: journal_mode=DELETE, synchronous=EXTRA, no waiting inside SQLite. Errors:
  *
@@ -43,21 +46,32 @@ int ice_catalog_job(struct ice_catalog *c, const char *job, struct ice_job_row *
  * to repeat after any error. */
 int ice_catalog_claim(struct ice_catalog *c, const char *job, struct ice_job_row *out,
                       struct err *err);
-int ice_catalog_drop_job(struct ice_catalog *c, const char *job, struct err *err);
+/* What the last commit left to be removed: a URL a line. Owned; NULL = nothing. Only of catalogs
+ * opened with create. */
+int ice_catalog_garbage(struct ice_catalog *c, const char *job, char **urls, struct err *err);
 
 /* NULL in *location: no such table. Owned. */
 int ice_catalog_table(struct ice_catalog *c, const char *space, const char *name, char **location,
                       struct err *err);
 
-/* Every table of the catalog. Strings live for the call. */
-typedef void (*ice_catalog_each_fn)(void *arg, const char *space, const char *name,
-                                    const char *location);
-int ice_catalog_each(struct ice_catalog *c, ice_catalog_each_fn each, void *arg, struct err *err);
+/* A table that the job has made, as its last commit to it left it. */
+struct ice_owned_row {
+    const char *space, *name;
+    const char *location; /* NULL: somebody has dropped it */
+    const char *uuid, *commit_id;
+    bool consistent;
+};
+/* Each table of the job. Strings live for the call. Only of catalogs opened with create. */
+typedef void (*ice_catalog_owned_fn)(void *arg, const struct ice_owned_row *row);
+int ice_catalog_owned(struct ice_catalog *c, const char *job, ice_catalog_owned_fn each, void *arg,
+                      struct err *err);
 
 struct ice_catalog_change {
     const char *space, *name;
     const char *from; /* metadata_location before; NULL = the table must not exist */
     const char *to;
+    const char *uuid; /* the table's; NULL: the job keeps no record of it */
+    bool consistent;  /* for that record */
 };
 struct ice_catalog_commit {
     const char *job;
@@ -66,6 +80,7 @@ struct ice_catalog_commit {
     const char *to;
     const char *schemas; /* NULL = unchanged */
     const char *commit_id;
+    const char *garbage; /* NULL = what was said before */
     const struct ice_catalog_change *changes;
     uint32_t change_count;
 };

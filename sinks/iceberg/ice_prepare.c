@@ -4,8 +4,8 @@
  *        -> manifests -> list      few, the small ones together (ice_prepare_manifests.c)
  *        -> expiry -> metadata file
  *
- * Thread: the commit task. Never deletes what is live; what no snapshot names any more goes to
- * context->garbage. */
+ * Thread: the commit task. Deletes nothing: what no snapshot names any more goes to
+ * context->garbage, what was written to context->made. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +33,10 @@ char *prepare_url(const struct preparing *p, const char *key) {
     return copy;
 }
 
+void prepare_note_made(const struct preparing *p, const char *url) {
+    buf_put(p->context->made, url, strlen(url) + 1);
+}
+
 /* Writes a small object and gives its URL, in arena. */
 int prepare_put(struct preparing *p, const char *kind, const char *ending, const struct buf *bytes,
                 struct arena *arena, const char **url, struct err *err) {
@@ -40,6 +44,7 @@ int prepare_put(struct preparing *p, const char *kind, const char *ending, const
     int rc = store_put(p->context->store, key, bytes->data, bytes->len, p->context->folders, err);
     if (rc == 0) {
         char *u = prepare_url(p, key);
+        prepare_note_made(p, u);
         *url = arena_strdup(arena, u);
         free(u);
     }
@@ -57,17 +62,37 @@ static void say_count(json_t *summary, const char *key, uint64_t n) {
     json_object_set_new(summary, key, json_string(text));
 }
 
-static uint64_t total_before(const struct preparing *p, const char *key) {
-    const struct ice_snapshot *before =
-        ice_metadata_snapshot(&p->t->metadata, p->t->metadata.current_snapshot_id);
-    const char *text = before ? json_string_value(json_object_get(before->summary, key)) : NULL;
-    return text ? strtoull(text, NULL, 10) : 0;
+/* What is live after this snapshot. Counted, not carried on from the snapshot before: that may be
+ * somebody's who says no totals, or wrong ones. */
+struct totals {
+    uint64_t files, rows, deletes, dead_rows, bytes;
+};
+
+static void count_delete(struct totals *t, const struct ice_live_delete *d) {
+    if (d) {
+        t->deletes++;
+        t->dead_rows += (uint64_t)d->entry.file.rows;
+        t->bytes += (uint64_t)d->entry.file.bytes;
+    }
 }
 
-static void say_total(const struct preparing *p, json_t *summary, const char *key, uint64_t added,
-                      uint64_t removed) {
-    uint64_t before = total_before(p, key);
-    say_count(summary, key, before + added >= removed ? before + added - removed : 0);
+static struct totals count_live(const struct preparing *p) {
+    struct totals t = { 0 };
+    void *value;
+    for (size_t at = 0; map_next(p->live.files, &at, NULL, NULL, &value);) {
+        const struct ice_live_file *f = value;
+        if (!f->gone) {
+            t.files++;
+            t.rows += f->rows;
+            t.bytes += (uint64_t)f->bytes;
+            count_delete(&t, f->dead);
+            count_delete(&t, f->dead_too);
+        }
+    }
+    for (uint32_t i = 0; i < p->live.loose_count; i++) {
+        count_delete(&t, p->live.loose[i]);
+    }
+    return t;
 }
 
 static void say_if_any(json_t *summary, const char *key, uint64_t n) {
@@ -99,15 +124,17 @@ static json_t *summary_of(const struct preparing *p, bool consistent) {
     say_if_any(s, v3 ? "added-dvs" : "added-position-delete-files", p->new_deletes);
     say_if_any(s, "added-position-deletes", p->new_dead_rows);
     say_if_any(s, "removed-delete-files", p->removed_deletes);
-    say_if_any(s, v3 ? "removed-dvs" : "removed-position-delete-files", p->removed_deletes);
+    say_if_any(s, "removed-dvs", p->removed_vectors);
+    say_if_any(s, "removed-position-delete-files", p->removed_deletes - p->removed_vectors);
     say_if_any(s, "removed-position-deletes", p->removed_dead_rows);
     say_if_any(s, "added-files-size", p->added_bytes);
     say_if_any(s, "removed-files-size", p->removed_bytes);
-    say_total(p, s, "total-data-files", added_files, p->removed_files);
-    say_total(p, s, "total-records", p->added_rows, p->removed_rows);
-    say_total(p, s, "total-delete-files", p->new_deletes, p->removed_deletes);
-    say_total(p, s, "total-position-deletes", p->new_dead_rows, p->removed_dead_rows);
-    say_total(p, s, "total-files-size", p->added_bytes, p->removed_bytes);
+    struct totals t = count_live(p);
+    say_count(s, "total-data-files", t.files);
+    say_count(s, "total-records", t.rows);
+    say_count(s, "total-delete-files", t.deletes);
+    say_count(s, "total-position-deletes", t.dead_rows);
+    say_count(s, "total-files-size", t.bytes);
     say(s, "total-equality-deletes", "0");
     say(s, "engine-name", "tailrace");
     say(s, "engine-version", TAILRACE_VERSION);
@@ -138,6 +165,7 @@ static int write_metadata(struct preparing *p, char **location, struct err *err)
     rng_bytes(random, sizeof random);
     buf_init(&bytes, SIZE_MAX);
     ice_metadata_put(&bytes, &t->metadata);
+    t->bytes = bytes.len;
     /* <version>-<uuid>.metadata.json, as other catalogs' clients name them. */
     char *key = xasprintf(
         "%s/%s/metadata/%05" PRId64 "-%08x-%04x-4%03x-%04x-%012" PRIx64 ".metadata.json", t->space,
@@ -147,6 +175,7 @@ static int write_metadata(struct preparing *p, char **location, struct err *err)
     int rc = store_put(p->context->store, key, bytes.data, bytes.len, p->context->folders, err);
     if (rc == 0) {
         *location = prepare_url(p, key);
+        prepare_note_made(p, *location);
     }
     free(key);
     buf_release(&bytes);
@@ -166,7 +195,7 @@ static bool same_schema(const struct ice_schema *a, const struct ice_schema *b) 
 }
 
 /* The table's first metadata. The part's first schema is its schema 0. */
-static int make_table(struct preparing *p, struct err *err) {
+static void make_table(struct preparing *p) {
     struct ice_table *t = p->t;
     struct ice_part_table *part = p->part;
     struct ice_spec spec = { 0 };
@@ -197,8 +226,26 @@ static int make_table(struct preparing *p, struct err *err) {
     free(key);
     buf_release(&where);
     buf_release(&text);
-    (void)err;
-    return 0;
+    t->has_metadata = true;
+}
+
+static void add_schema(struct ice_table *t, const struct ice_part_table *part, uint32_t i) {
+    struct ice_schema next;
+    struct buf mapping;
+    ice_schema_copy(&next, &part->schemas[i]);
+    t->metadata.last_column_id = part->last_column_id;
+    ice_metadata_add_schema(&t->metadata, &next);
+    buf_init(&mapping, SIZE_MAX);
+    ice_schema_put_name_mapping(&mapping, &part->schemas[i]);
+    ice_metadata_set_property(&t->metadata, "schema.name-mapping.default", buf_cstr(&mapping));
+    buf_release(&mapping);
+}
+
+static enum commit_outcome dropped(const struct ice_table *t, struct err *err) {
+    err_set(err, ERR_FATAL, "table_dropped", "the lake's table \"%s.%s\" was dropped by somebody",
+            t->space, t->name);
+    err_cure(err, "put it back as it was: without it the rows that did not change since are lost");
+    return COMMIT_FAILED;
 }
 
 /* The part's schemas become the table's. COMMIT_CONFLICT: it was made for another table than this.
@@ -208,9 +255,10 @@ static enum commit_outcome take_schemas(struct preparing *p, struct err *err) {
     struct ice_part_table *part = p->part;
     uint32_t from = 0;
     if (!t->location) {
-        if (make_table(p, err)) {
-            return COMMIT_FAILED;
+        if (t->uuid && !(part && part->voids)) {
+            return dropped(t, err); /* unless all that it had is void */
         }
+        make_table(p);
         from = 1;
     } else if (part && part->first) { /* made in this run, after the writer had looked */
         const struct ice_schema *now =
@@ -221,15 +269,7 @@ static enum commit_outcome take_schemas(struct preparing *p, struct err *err) {
         from = 1;
     }
     for (uint32_t i = from; part && i < part->schema_count; i++) {
-        struct ice_schema next;
-        struct buf mapping;
-        ice_schema_copy(&next, &part->schemas[i]);
-        t->metadata.last_column_id = part->last_column_id;
-        ice_metadata_add_schema(&t->metadata, &next);
-        buf_init(&mapping, SIZE_MAX);
-        ice_schema_put_name_mapping(&mapping, &part->schemas[i]);
-        ice_metadata_set_property(&t->metadata, "schema.name-mapping.default", buf_cstr(&mapping));
-        buf_release(&mapping);
+        add_schema(t, part, i);
     }
     return COMMITTED;
 }
@@ -257,7 +297,10 @@ static int prepare(struct preparing *p, bool consistent, char **location, struct
     if (p->part && p->part->voids) {
         prepare_void(p);
     }
-    if (p->part && (prepare_dead(p, err) || prepare_added(p, err))) {
+    if (p->part) {
+        prepare_added(p);
+    }
+    if (p->part && prepare_dead(p, err)) {
         return -1;
     }
     set_position(p);
@@ -291,39 +334,38 @@ static bool is_made_upon(const struct ice_table *t, const struct ice_part_table 
     return false;
 }
 
-static void note_base(struct ice_table *t, const struct ice_part_table *part) {
-    if (part && (part->base || part->first) && !t->written) {
-        t->written = true;
-        t->base = part->base ? xstrdup(part->base) : NULL;
-        buf_clear(&t->empty);
-    } else if (!t->written) {
-        buf_put(&t->empty, t->location, strlen(t->location) + 1);
-    }
+static void prepared(struct ice_table *t, const struct ice_part_table *part, bool consistent,
+                     char *location) {
+    t->next = location;
+    t->next_consistent = consistent;
+    t->next_written = part && (part->base || part->first);
+    t->next_base = t->next_written && part->base ? xstrdup(part->base) : NULL;
 }
 
 enum commit_outcome ice_table_prepare(struct ice_table *t, const struct ice_commit_context *context,
-                                      struct ice_part_table *part, bool consistent, char **out,
+                                      struct ice_part_table *part, bool consistent,
                                       struct err *err) {
-    bool is_new = !t->location;
+    CHECK(!t->next);
+    if (ice_table_read(t, context->store, context->job, err)) {
+        return COMMIT_FAILED;
+    }
     if (part && !is_made_upon(t, part)) {
         return COMMIT_CONFLICT;
     }
     struct preparing p = { .t = t, .context = context, .part = part };
-    p.previous_ms = is_new ? 0 : t->metadata.last_updated_ms;
+    p.previous_ms = t->location ? t->metadata.last_updated_ms : 0;
     uint64_t random;
     rng_bytes(&random, sizeof random);
     p.snapshot_id = part ? part->snapshot_id : (int64_t)(random >> 1 | 1);
     ice_live_init(&p.live);
+    char *location = NULL;
     enum commit_outcome outcome = take_schemas(&p, err);
-    if (outcome == COMMITTED && prepare(&p, consistent, out, err)) {
+    if (outcome == COMMITTED && prepare(&p, consistent, &location, err)) {
         err_wrap(err, "table \"%s.%s\"", t->space, t->name);
         outcome = COMMIT_FAILED;
     }
     if (outcome == COMMITTED) {
-        t->consistent = consistent;
-        free(t->location);
-        t->location = xstrdup(*out);
-        note_base(t, part);
+        prepared(t, part, consistent, location);
     }
     free(p.changes);
     free(p.manifest_dropped);

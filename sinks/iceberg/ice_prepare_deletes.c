@@ -32,6 +32,7 @@ static int write_positions(struct preparing *p, const struct ice_bitmap *rows,
     }
     if (rc == 0) {
         char *url = prepare_url(p, key);
+        prepare_note_made(p, url);
         struct arena *arena = &p->live.arena;
         *out = (struct ice_file){ .content = ICE_POSITION_DELETES,
                                   .format = ICE_PARQUET,
@@ -116,6 +117,9 @@ static void add_change(struct preparing *p, struct ice_live_file *f) {
 /* Dead rows of a file that the table had. */
 static int kill_rows(struct preparing *p, struct ice_live_file *f, struct ice_dead *dead,
                      struct err *err) {
+    if (f->gone) {
+        return 0; /* all of it is void */
+    }
     if (ice_live_dead_rows(&p->live, p->context->store, f, dead->rows, err)) {
         return -1;
     }
@@ -126,15 +130,6 @@ static int kill_rows(struct preparing *p, struct ice_live_file *f, struct ice_de
     }
     f->dead_too = NULL;
     return write_delete(p, dead->rows, f->path, &f->partition, &f->dead, err);
-}
-
-static struct ice_file *find_added(const struct ice_part_table *part, const char *path) {
-    for (uint32_t i = 0; i < part->added_count; i++) {
-        if (strcmp(part->added[i].path, path) == 0) {
-            return &part->added[i];
-        }
-    }
-    return NULL;
 }
 
 /* The entry of a file that this snapshot adds, as live keeps it. */
@@ -165,39 +160,28 @@ int prepare_dead(struct preparing *p, struct err *err) {
     for (uint32_t i = 0; i < p->part->dead_count; i++) {
         struct ice_dead *dead = &p->part->dead[i];
         struct ice_live_file *f = ice_live_find(&p->live, dead->data_file);
-        if (f) {
-            if (kill_rows(p, f, dead, err)) {
-                return -1;
-            }
-            continue;
-        }
-        if (!find_added(p->part, dead->data_file)) {
+        if (!f) {
             return err_set(err, ERR_REWIND, "index_damaged",
                            "a row died in \"%s\", which the table has not", dead->data_file);
+        }
+        bool is_new = f->manifest == UINT32_MAX;
+        if (is_new ? write_delete(p, dead->rows, f->path, &f->partition, &f->dead, err)
+                   : kill_rows(p, f, dead, err)) {
+            return -1;
         }
     }
     return 0;
 }
 
-/* Files of this snapshot join what is live, with the deletes that they come with. */
-int prepare_added(struct preparing *p, struct err *err) {
+/* Files of this snapshot join what is live. */
+void prepare_added(struct preparing *p) {
     for (uint32_t i = 0; i < p->part->added_count; i++) {
         const struct ice_file *file = &p->part->added[i];
         struct ice_live_file *f = live_file_of(p, file);
         map_set(p->live.files, f->path, strlen(f->path), f);
         p->added_bytes += (uint64_t)file->bytes;
         p->added_rows += f->rows;
-        for (uint32_t d = 0; d < p->part->dead_count; d++) {
-            struct ice_dead *dead = &p->part->dead[d];
-            if (strcmp(dead->data_file, file->path) != 0) {
-                continue;
-            }
-            if (write_delete(p, dead->rows, f->path, &f->partition, &f->dead, err)) {
-                return -1;
-            }
-        }
     }
-    return 0;
 }
 
 void prepare_void(struct preparing *p) {

@@ -21,7 +21,8 @@ struct preparing {
     struct ice_manifest_file *manifests; /* of this snapshot */
     uint32_t manifest_count;
     uint64_t added_rows, removed_files, removed_rows;
-    uint64_t new_deletes, new_dead_rows, removed_deletes, removed_dead_rows;
+    uint64_t new_deletes, new_dead_rows, removed_dead_rows;
+    uint64_t removed_deletes, removed_vectors; /* the latter are among the former */
     uint64_t added_bytes, removed_bytes;
 };
 
@@ -29,6 +30,8 @@ struct preparing {
 /* A new name below the table's folder; owned. */
 char *prepare_key(const struct preparing *p, const char *kind, const char *ending);
 char *prepare_url(const struct preparing *p, const char *key);
+/* A file that is of no use unless the commit comes about. */
+void prepare_note_made(const struct preparing *p, const char *url);
 /* Writes a small object and gives its URL, in arena. */
 int prepare_put(struct preparing *p, const char *kind, const char *ending, const struct buf *bytes,
                 struct arena *arena, const char **url, struct err *err);
@@ -36,10 +39,11 @@ int prepare_put(struct preparing *p, const char *kind, const char *ending, const
 /* ice_prepare_deletes.c */
 /* Nothing that was live stays. */
 void prepare_void(struct preparing *p);
-/* The part's dead rows: delete files are written, files without a row left leave. */
+/* The part's new files join what is live. */
+void prepare_added(struct preparing *p);
+/* The part's dead rows, of old files and new ones: delete files are written, files without a row
+ * left leave. */
 int prepare_dead(struct preparing *p, struct err *err);
-/* The part's new files join what is live, with the deletes that they come with. */
-int prepare_added(struct preparing *p, struct err *err);
 
 /* ice_prepare_manifests.c */
 int prepare_manifests(struct preparing *p, struct err *err);

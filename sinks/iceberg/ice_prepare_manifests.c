@@ -191,6 +191,7 @@ static void put_removed_delete(struct preparing *p, struct ice_manifest_writer *
     gone.snapshot_id = p->snapshot_id;
     ice_manifest_put(writer, &gone);
     p->removed_deletes++;
+    p->removed_vectors += gone.file.format == ICE_PUFFIN;
     p->removed_dead_rows += (uint64_t)gone.file.rows;
     p->removed_bytes += (uint64_t)gone.file.bytes;
 }

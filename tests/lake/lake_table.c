@@ -433,7 +433,9 @@ static void commit(struct table *t, struct ice_catalog *catalog, const char *ope
     must(store_settle(t->store, &t->folders, &err) == 0, "settle");
     struct ice_job_row job;
     must(ice_catalog_claim(catalog, t->name, &job, &err) == 0, "claim");
-    struct ice_catalog_change change = { "shop", t->name, t->location, url_of(t, key) };
+    struct ice_catalog_change change = {
+        .space = "shop", .name = t->name, .from = t->location, .to = url_of(t, key)
+    };
     struct ice_catalog_commit req = { .job = t->name,
                                       .epoch = job.epoch,
                                       .seq = job.seq + 1,

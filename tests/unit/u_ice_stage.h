@@ -80,10 +80,7 @@ static inline void lake_init(struct lake *l, const char *spec, uint64_t seed) {
 }
 
 static inline struct ice_table *lake_table(struct lake *l) {
-    struct ice_table *t = xcalloc(1, sizeof *t);
-    t->space = xstrdup("public");
-    t->name = xstrdup("t");
-    buf_init(&t->empty, SIZE_MAX);
+    struct ice_table *t = ice_table_new("public", "t");
     if (l->location) {
         struct err err = ERR_INIT;
         struct buf bytes;
@@ -95,6 +92,7 @@ static inline struct ice_table *lake_table(struct lake *l) {
             fprintf(stderr, "# %s\n", err.text);
             abort();
         }
+        t->has_metadata = true;
         buf_release(&bytes);
     }
     return t;
@@ -136,6 +134,8 @@ static inline bool lake_seal(struct lake *l, bool lost) {
     struct err err = ERR_INIT;
     struct ice_part *part = xcalloc(1, sizeof *part);
     struct store_folders folders = { 0 };
+    struct buf made;
+    buf_init(&made, SIZE_MAX);
     part->store = l->store;
     part->tables = xcalloc(1, sizeof *part->tables);
     if (ice_stage_seal(l->stage, &part->folders, &part->tables[0], &err)) {
@@ -157,19 +157,21 @@ static inline bool lake_seal(struct lake *l, bool lost) {
                                           .parquet = l->config.parquet,
                                           .history_ms = 3600 * 1000,
                                           .folders = &folders,
+                                          .made = &made,
                                           .garbage = &l->garbage };
-    char *to = NULL;
     enum commit_outcome outcome =
-        ice_table_prepare(l->table, &context, &part->tables[0], true, &to, &err);
+        ice_table_prepare(l->table, &context, &part->tables[0], true, &err);
+    ice_table_settle(l->table, outcome == COMMITTED, "c");
     ice_part_free(part, outcome != COMMITTED);
     store_folders_release(&folders);
+    buf_release(&made);
     buf_clear(&l->garbage);
     if (!EXPECT_EQ_STR(outcome == COMMIT_FAILED ? err.text : "", "") ||
         !EXPECT_EQ_INT(outcome, COMMITTED)) {
         return false;
     }
     free(l->location);
-    l->location = to;
+    l->location = xstrdup(l->table->location);
     memcpy(l->committed, l->now, sizeof l->now);
     return true;
 }
