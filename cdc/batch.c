@@ -378,8 +378,9 @@ void batch_put_cell(struct batch *dst, uint16_t col, const struct batch *src, ui
         memcpy(batch_fixed(dst, col), from->data + (size_t)src_row * 4, 4);
         break;
     case 0: {
-        const uint8_t *bytes = cell_bytes(from, src_row, &len);
-        batch_put_var(dst, col, bytes, len);
+        (void)cell_bytes(from, src_row, &len);
+        uint8_t *space = batch_var_space(dst, col, len); /* may move src's cells, where it is dst */
+        memcpy(space, cell_bytes(from, src_row, &len), len);
         break;
     }
     default:

@@ -123,7 +123,7 @@ void batch_learn_room(const struct batch *full, uint32_t *room);
 void batch_row_abort(struct batch *batch);
 
 /* Copies: same rows in both schemas (schema_same_rows). The cell form writes the current row of
- * dst. */
+ * dst, which may be src too. */
 void batch_put_cell(struct batch *dst, uint16_t col, const struct batch *src, uint32_t src_row);
 void batch_put_row(struct batch *dst, const struct batch *src, uint32_t src_row, enum row_kind kind,
                    uint32_t tx, uint32_t n);

@@ -340,6 +340,27 @@ TEST(batch_rows_are_copied_with_their_cell_states) {
     schema_unref(schema);
 }
 
+TEST(batch_rows_are_copied_within_one_batch_while_its_cells_move) {
+    struct schema *schema = wide_schema();
+    struct txlist *txs = three_transactions();
+    struct batch *from = build(schema, 8, 90, 90, txs);
+    batch_seal(from);
+    struct batch *to = batch_new(schema, 4096, txs);
+    for (uint32_t row = 0; row < 4096; row++) {
+        batch_put_row(to, row < 90 ? from : to, row < 90 ? row : row - 90, kind_of(row % 90),
+                      row % 90 % 3, row % 90 * 7);
+    }
+    for (uint32_t row = 0; row < 4096; row++) {
+        if (!expect_row(to, row, 8, row % 90)) {
+            break;
+        }
+    }
+    batch_unref(from);
+    batch_unref(to);
+    txlist_unref(txs);
+    schema_unref(schema);
+}
+
 TEST(batch_disk_form_comes_back_whole) {
     static const uint32_t sizes[] = { 0, 1, 7, 8, 9, 300, 2000 };
     struct schema *schema = wide_schema();
