@@ -7,59 +7,14 @@
 
 #include "sinks/jsonl/jsonl.h"
 #include "sinks/objects/ledger_folder.h"
-#include "tests/unit/u_sink_faulty.h"
-#include "tests/unit/u_sink_rows.h"
+#include "tests/unit/u_sink_folder.h"
 
-/* An instance of a job on a folder. */
-struct instance {
-    struct faulty files;
-    struct env env;
-    struct sink *sink;
-    struct sink_writer *writer;
-    struct sink_state state;
-    char *position; /* what this instance believes is stored; NULL = none */
-    struct schema *schema;
-    uint64_t seq;
-};
+static int stage_row(struct instance *x, int64_t id, struct err *err);
+static char *ids_of(const char *dir, bool *whole);
+static const struct folder_kind jsonl_kind = { &jsonl_ops, stage_row, ids_of };
 
 static void instance_init(struct instance *x, const char *dir, const char *job) {
-    *x = (struct instance){ .files = { .base.ops = &faulty_ops, .kind = ERR_FATAL } };
-    x->env = (struct env){ .files = &x->files.base };
-    struct sink_address addr = {
-        .scheme = "jsonl", .path = dir, .job = job, .put_logpos = rows_put_logpos
-    };
-    struct err err = ERR_INIT;
-    int failed = jsonl_ops.open(&addr, &x->env, &x->sink, &err);
-    CHECK(!failed);
-    x->schema = rows_schema(7, "t", 1, "id:int64:k;body:text");
-}
-
-static void drop_run(struct instance *x) {
-    if (x->writer) {
-        jsonl_ops.writer_close(x->writer);
-        x->writer = NULL;
-    }
-    sink_state_release(&x->state);
-    free(x->position);
-    x->position = NULL;
-}
-
-static void instance_release(struct instance *x) {
-    drop_run(x);
-    jsonl_ops.close(x->sink);
-    schema_unref(x->schema);
-}
-
-/* Claims the folder: 0 or -1. */
-static int start(struct instance *x, struct err *err) {
-    drop_run(x);
-    if (jsonl_ops.recover(x->sink, &x->state, err) ||
-        jsonl_ops.writer_open(x->sink, 0, &x->writer, err)) {
-        return -1;
-    }
-    x->seq = x->state.seq + 1;
-    x->position = x->state.position ? xstrdup(x->state.position) : NULL;
-    return 0;
+    instance_of_kind(x, &jsonl_kind, dir, job);
 }
 
 static int stage_row(struct instance *x, int64_t id, struct err *err) {
@@ -73,75 +28,6 @@ static int stage_row(struct instance *x, int64_t id, struct err *err) {
     batch_unref(b);
     txlist_unref(txs);
     return failed;
-}
-
-struct attempt {
-    struct sink_part *part;
-    char *to;
-    struct commit_request req;
-};
-
-/* A request with position {"v":1,"at":at}; rows staged before are its part. */
-static int prepare(struct instance *x, struct attempt *a, int at, bool with_schema,
-                   struct err *err) {
-    *a = (struct attempt){ .to = xasprintf("{\"v\":1,\"at\":%d}", at) };
-    if (jsonl_ops.writer_seal(x->writer, x->seq, &a->part, err)) {
-        return -1;
-    }
-    a->req = (struct commit_request){
-        .epoch = x->state.epoch,
-        .seq = x->seq++,
-        .from = x->position,
-        .to = a->to,
-        .parts = &a->part,
-        .part_count = 1,
-        .position_only = !a->part,
-        .schemas = &x->schema,
-        .schema_count = 1,
-        .schemas_changed = with_schema,
-    };
-    return with_schema ? jsonl_ops.apply_schema(x->sink, &a->req, err) : 0;
-}
-
-static void settle(struct instance *x, struct attempt *a, bool committed, bool keep) {
-    if (a->part) {
-        jsonl_ops.part_free(a->part, committed || keep);
-    }
-    if (committed) {
-        free(x->position);
-        x->position = xstrdup(a->to);
-    }
-    free(a->to);
-}
-
-/* One row and its commit, as the engine does it: an unknown outcome is resolved, a failure ends the
- * run. */
-static enum commit_outcome commit_row(struct instance *x, int id, bool with_schema,
-                                      struct err *err) {
-    struct attempt a = { 0 };
-    enum commit_outcome outcome = COMMIT_FAILED;
-    bool keep = false;
-    if ((id > 0 && stage_row(x, id, err)) || prepare(x, &a, id > 0 ? id : -id, with_schema, err)) {
-        settle(x, &a, false, false);
-        return COMMIT_FAILED;
-    }
-    for (int i = 0; i < 3; i++) {
-        outcome = jsonl_ops.commit(x->sink, &a.req, err);
-        if (outcome != COMMIT_UNKNOWN) {
-            break;
-        }
-        keep = true;
-        enum resolve_outcome resolved = jsonl_ops.resolve(x->sink, &a.req, err);
-        if (resolved == RESOLVED_COMMITTED) {
-            outcome = COMMITTED;
-            break;
-        }
-        if (resolved != RESOLVED_NOT_COMMITTED) {
-            break;
-        }
-    }
-    settle(x, &a, outcome == COMMITTED, keep);
-    return outcome;
 }
 
 static char *file_text(const char *path) {
@@ -358,22 +244,22 @@ TEST(jsonl_foreign_staged_files_go_only_after_the_claim_stands) {
     instance_release(&old);
 }
 
-/* Every data file in order: the ids of its rows, and whether each commit line is whole. Returns how
- * many rows. */
-static int read_ids(const char *dir, int *ids, int max, bool *whole) {
-    int n = 0;
+/* Every data file in order: the ids of its rows, and whether each commit line is whole. */
+static char *ids_of(const char *dir, bool *whole) {
+    struct buf ids;
+    buf_init(&ids, SIZE_MAX);
     *whole = true;
     for (int seq = 1;; seq++) {
         char path[512];
         snprintf(path, sizeof path, "%s/%016d.jsonl", dir, seq);
         if (access(path, F_OK) != 0) {
-            return n;
+            char *list = xstrdup(buf_cstr(&ids));
+            buf_release(&ids);
+            return list;
         }
         char *text = file_text(path);
         for (const char *at = text; (at = strstr(at, "\"after\":{\"id\":")) != NULL; at++) {
-            if (n < max) {
-                ids[n++] = atoi(at + 14);
-            }
+            buf_putf(&ids, "%d ", atoi(at + 14));
         }
         struct ledger_line c;
         struct err err = ERR_INIT;
@@ -385,85 +271,17 @@ static int read_ids(const char *dir, int *ids, int max, bool *whole) {
     }
 }
 
-/* Works through rows 1..6 with position commits between; every failure begins a new run that goes
- * on from the stored position. The n-th file call fails. Returns false when n is beyond the last
- * call. */
-static bool drive(const char *dir, int n, bool after, bool crash, enum err_kind kind, char *why,
-                  size_t why_size) {
-    enum { LAST = 6 };
-    struct instance x;
-    struct err err = ERR_INIT;
-    instance_init(&x, dir, "shop");
-    x.files.fail_at = n;
-    x.files.after = after;
-    x.files.crash = crash;
-    x.files.kind = kind;
-    int acked = 0; /* the highest position that was said to be committed */
-    bool hit = false;
-    for (int run = 0; run < 6; run++) {
-        err_clear(&err);
-        int failed = start(&x, &err);
-        int at = failed ? 0 : x.position ? atoi(strstr(x.position, "\"at\":") + 5) : 0;
-        if (!failed && at < acked) {
-            snprintf(why, why_size, "%s: position %d below acknowledged %d", x.files.failed, at,
-                     acked);
-            break;
-        }
-        acked = at > acked ? at : acked;
-        bool first = !failed && x.state.schema_count == 0;
-        while (!failed && at < LAST) {
-            bool idle =
-                at % 3 == 2; /* ids 3 and 6 have no row: their commits are of a position only */
-            failed = commit_row(&x, idle ? -(at + 1) : at + 1, first, &err) != COMMITTED;
-            if (!failed) {
-                first = false;
-                acked = ++at;
-            }
-        }
-        hit = hit || x.files.calls >= n;
-        if (!failed) {
-            break;
-        }
-        if (x.files.dead || crash) {
-            x.files.dead = false; /* the next incarnation */
-            x.files.crash = false;
-        }
-    }
-    instance_release(&x);
-    int ids[32];
-    bool whole;
-    int count = read_ids(dir, ids, 32, &whole);
-    bool right = count == 4 && ids[0] == 1 && ids[1] == 2 && ids[2] == 4 && ids[3] == 5;
-    if (!why[0] && (!right || !whole || acked != LAST)) {
-        snprintf(why, why_size, "%s: %d rows, acknowledged %d, whole %d, last error %s",
-                 x.files.failed, count, acked, whole, err.code);
-    }
-    return hit;
-}
-
-static void drive_all(const char *name, bool after, bool crash, enum err_kind kind) {
-    const char *top = kit_temp_dir();
-    int n = 1;
-    for (bool hit = true; hit && n < 1000; n++) {
-        char why[256] = "";
-        char dir[256];
-        snprintf(dir, sizeof dir, "%s/%s%d", top, name, n);
-        hit = drive(dir, n, after, crash, kind, why, sizeof why);
-        if (!EXPECT_EQ_STR(why, "")) {
-            fprintf(stderr, "call %d of %s\n", n, name);
-            return;
-        }
-    }
-    EXPECT_TRUE(n > 50 && n < 1000);
-}
-
 TEST(jsonl_each_file_call_fails_once_nothing_lost_nothing_twice) {
-    drive_all("fail", false, false, ERR_FATAL);
+    drive_all(&jsonl_kind, "fail", false, false, ERR_FATAL);
 }
-TEST(jsonl_each_file_call_fails_after_its_effect) { drive_all("lost", true, false, ERR_FATAL); }
-TEST(jsonl_each_file_call_finds_a_full_disk) { drive_all("full", false, false, ERR_RETRY); }
-TEST(jsonl_crash_at_each_file_call) { drive_all("crash", false, true, ERR_FATAL); }
-TEST(jsonl_crash_after_each_file_call) { drive_all("gone", true, true, ERR_FATAL); }
+TEST(jsonl_each_file_call_fails_after_its_effect) {
+    drive_all(&jsonl_kind, "lost", true, false, ERR_FATAL);
+}
+TEST(jsonl_each_file_call_finds_a_full_disk) {
+    drive_all(&jsonl_kind, "full", false, false, ERR_RETRY);
+}
+TEST(jsonl_crash_at_each_file_call) { drive_all(&jsonl_kind, "crash", false, true, ERR_FATAL); }
+TEST(jsonl_crash_after_each_file_call) { drive_all(&jsonl_kind, "gone", true, true, ERR_FATAL); }
 
 TEST(jsonl_rename_with_a_lost_answer_is_unknown_and_resolved) {
     const char *dir = kit_temp_dir();
@@ -825,12 +643,13 @@ TEST(jsonl_failpoints_leave_the_folder_exact) {
             }
             fired = fired || strcmp(err.code, "failpoint") == 0;
         }
-        int ids[4];
         bool whole;
+        char *ids = ids_of(dir, &whole);
         EXPECT_TRUE(fired);
         EXPECT_EQ_INT(at, 2);
-        EXPECT_EQ_INT(read_ids(dir, ids, 4, &whole), 1);
+        EXPECT_EQ_STR(ids, "1 ");
         EXPECT_TRUE(whole);
+        free(ids);
         instance_release(&x);
         failpoints_free(x.env.failpoints);
     }

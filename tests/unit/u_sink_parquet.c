@@ -2,70 +2,20 @@
  * that no failure of any file call, no crash and no older instance loses or doubles a row. */
 #include <dirent.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "sinks/changelog_parquet/pqlog.h"
 #include "sinks/changelog_parquet/pqlog_layout.h"
 #include "sinks/changelog_parquet/pqlog_writer.h"
 #include "sinks/objects/ledger_folder.h"
 #include "sinks/parquet/parquet_reader.h"
-#include "tests/unit/u_sink_faulty.h"
-#include "tests/unit/u_sink_rows.h"
+#include "tests/unit/u_sink_folder.h"
 
-/* An instance of a job on a folder. */
-struct instance {
-    struct faulty files;
-    struct env env;
-    struct opts *opts;
-    struct sink *sink;
-    struct sink_writer *writer;
-    struct sink_state state;
-    char *position; /* what this instance believes is stored; NULL = none */
-    struct schema *schema;
-    uint64_t seq;
-};
+static int stage_row(struct instance *x, int64_t id, struct err *err);
+static char *ids_of_both(const char *dir, bool *whole);
+static const struct folder_kind pqlog_kind = { &pqlog_ops, stage_row, ids_of_both };
 
 static void instance_init(struct instance *x, const char *dir, const char *job) {
-    *x = (struct instance){ .files = { .base.ops = &faulty_ops, .kind = ERR_FATAL } };
-    x->env = (struct env){ .files = &x->files.base, .memory_bytes = 64 << 20 };
-    x->opts = opts_new(pqlog_ops.opts);
-    struct sink_address addr = {
-        .scheme = "parquet", .path = dir, .job = job, .opts = x->opts, .put_logpos = rows_put_logpos
-    };
-    struct err err = ERR_INIT;
-    int failed = pqlog_ops.open(&addr, &x->env, &x->sink, &err);
-    CHECK(!failed);
-    x->schema = rows_schema(7, "t", 1, "id:int64:k;body:text");
-}
-
-static void drop_run(struct instance *x) {
-    if (x->writer) {
-        pqlog_ops.writer_close(x->writer);
-        x->writer = NULL;
-    }
-    sink_state_release(&x->state);
-    free(x->position);
-    x->position = NULL;
-}
-
-static void instance_release(struct instance *x) {
-    drop_run(x);
-    pqlog_ops.close(x->sink);
-    opts_free(x->opts);
-    schema_unref(x->schema);
-}
-
-/* Claims the folder: 0 or -1. */
-static int start(struct instance *x, struct err *err) {
-    drop_run(x);
-    if (pqlog_ops.recover(x->sink, &x->state, err) ||
-        pqlog_ops.writer_open(x->sink, 0, &x->writer, err)) {
-        return -1;
-    }
-    x->seq = x->state.seq + 1;
-    x->position = x->state.position ? xstrdup(x->state.position) : NULL;
-    return 0;
+    instance_of_kind(x, &pqlog_kind, dir, job);
 }
 
 static int stage(struct instance *x, struct batch *take_batch, struct err *err) {
@@ -92,84 +42,6 @@ static int stage_row(struct instance *x, int64_t id, struct err *err) {
         }
     }
     return 0;
-}
-
-struct attempt {
-    struct sink_part *part;
-    char *to;
-    struct commit_request req;
-};
-
-/* A request with position {"v":1,"at":at}; rows staged before are its part. */
-static int prepare(struct instance *x, struct attempt *a, int at, bool with_schema,
-                   struct err *err) {
-    *a = (struct attempt){ .to = xasprintf("{\"v\":1,\"at\":%d}", at) };
-    if (pqlog_ops.writer_seal(x->writer, x->seq, &a->part, err)) {
-        return -1;
-    }
-    a->req = (struct commit_request){
-        .epoch = x->state.epoch,
-        .seq = x->seq++,
-        .from = x->position,
-        .to = a->to,
-        .parts = &a->part,
-        .part_count = 1,
-        .position_only = !a->part,
-        .schemas = &x->schema,
-        .schema_count = 1,
-        .schemas_changed = with_schema,
-    };
-    return with_schema ? pqlog_ops.apply_schema(x->sink, &a->req, err) : 0;
-}
-
-static void settle(struct instance *x, struct attempt *a, bool committed, bool keep) {
-    if (a->part) {
-        pqlog_ops.part_free(a->part, committed || keep);
-    }
-    if (committed) {
-        free(x->position);
-        x->position = xstrdup(a->to);
-    }
-    free(a->to);
-}
-
-/* The commit of what is staged, as the engine does it: an unknown outcome is resolved, a failure
- * ends the run. */
-static enum commit_outcome commit_staged(struct instance *x, int at, bool with_schema,
-                                         struct err *err) {
-    struct attempt a = { 0 };
-    enum commit_outcome outcome = COMMIT_FAILED;
-    bool keep = false;
-    if (prepare(x, &a, at, with_schema, err)) {
-        settle(x, &a, false, false);
-        return COMMIT_FAILED;
-    }
-    for (int i = 0; i < 3; i++) {
-        outcome = pqlog_ops.commit(x->sink, &a.req, err);
-        if (outcome != COMMIT_UNKNOWN) {
-            break;
-        }
-        keep = true;
-        enum resolve_outcome resolved = pqlog_ops.resolve(x->sink, &a.req, err);
-        if (resolved == RESOLVED_COMMITTED) {
-            outcome = COMMITTED;
-            break;
-        }
-        if (resolved != RESOLVED_NOT_COMMITTED) {
-            break;
-        }
-    }
-    settle(x, &a, outcome == COMMITTED, keep);
-    return outcome;
-}
-
-/* id < 0: a commit of the position alone. */
-static enum commit_outcome commit_row(struct instance *x, int id, bool with_schema,
-                                      struct err *err) {
-    if (id > 0 && stage_row(x, id, err)) {
-        return COMMIT_FAILED;
-    }
-    return commit_staged(x, id > 0 ? id : -id, with_schema, err);
 }
 
 /* Names in a folder, sorted, each followed by a space; only those that begin so (NULL = all). */
@@ -374,6 +246,15 @@ static char *ids_in(const char *dir, const char *table, bool *whole) {
     char *text = xstrdup(buf_cstr(&out));
     buf_release(&out);
     return text;
+}
+
+/* The two tables have the same rows. */
+static char *ids_of_both(const char *dir, bool *whole) {
+    bool whole_u;
+    char *t = ids_in(dir, "t", whole), *u = ids_in(dir, "u", &whole_u);
+    *whole = *whole && whole_u && strcmp(t, u) == 0;
+    free(u);
+    return t;
 }
 
 #define CHANGE "_op,_tx,_n,_ts,_position,_generation,_unchanged"
@@ -787,88 +668,21 @@ TEST(parquet_sink_staged_files_of_newer_instances_stay) {
     instance_release(&x);
 }
 
-/* Works through rows 1..6 with position commits between; every failure begins a new run that goes
- * on from the stored position. The n-th file call fails. Returns false when n is beyond the last
- * call. */
-static bool drive(const char *dir, int n, bool after, bool crash, enum err_kind kind, char *why,
-                  size_t why_size) {
-    enum { LAST = 6 };
-    struct instance x;
-    struct err err = ERR_INIT;
-    instance_init(&x, dir, "shop");
-    x.files.fail_at = n;
-    x.files.after = after;
-    x.files.crash = crash;
-    x.files.kind = kind;
-    int acked = 0; /* the highest position that was said to be committed */
-    bool hit = false;
-    for (int run = 0; run < 6; run++) {
-        err_clear(&err);
-        int failed = start(&x, &err);
-        int at = failed ? 0 : x.position ? atoi(strstr(x.position, "\"at\":") + 5) : 0;
-        if (!failed && at < acked) {
-            snprintf(why, why_size, "%s: position %d below acknowledged %d", x.files.failed, at,
-                     acked);
-            break;
-        }
-        acked = at > acked ? at : acked;
-        bool first = !failed && x.state.schema_count == 0;
-        while (!failed && at < LAST) {
-            bool idle =
-                at % 3 == 2; /* ids 3 and 6 have no row: their commits are of a position only */
-            failed = commit_row(&x, idle ? -(at + 1) : at + 1, first, &err) != COMMITTED;
-            if (!failed) {
-                first = false;
-                acked = ++at;
-            }
-        }
-        hit = hit || x.files.calls >= n;
-        if (!failed) {
-            break;
-        }
-        if (x.files.dead || crash) {
-            x.files.dead = false; /* the next incarnation */
-            x.files.crash = false;
-        }
-    }
-    instance_release(&x);
-    bool whole;
-    char *t = ids_in(dir, "t", &whole), *u = ids_in(dir, "u", &whole);
-    bool right = strcmp(t, "1 2 4 5 ") == 0 && strcmp(u, t) == 0;
-    if (!why[0] && (!right || !whole || acked != LAST)) {
-        snprintf(why, why_size, "%s: rows %s and %s, acknowledged %d, whole %d, last error %s",
-                 x.files.failed, t, u, acked, whole, err.code);
-    }
-    free(t);
-    free(u);
-    return hit;
-}
-
-static void drive_all(const char *name, bool after, bool crash, enum err_kind kind) {
-    const char *top = kit_temp_dir();
-    int n = 1;
-    for (bool hit = true; hit && n < 1000; n++) {
-        char why[256] = "";
-        char dir[256];
-        snprintf(dir, sizeof dir, "%s/%s%d", top, name, n);
-        hit = drive(dir, n, after, crash, kind, why, sizeof why);
-        if (!EXPECT_EQ_STR(why, "")) {
-            fprintf(stderr, "call %d of %s\n", n, name);
-            return;
-        }
-    }
-    EXPECT_TRUE(n > 100 && n < 1000);
-}
-
 TEST(parquet_sink_each_file_call_fails_once_nothing_lost_nothing_twice) {
-    drive_all("fail", false, false, ERR_FATAL);
+    drive_all(&pqlog_kind, "fail", false, false, ERR_FATAL);
 }
 TEST(parquet_sink_each_file_call_fails_after_its_effect) {
-    drive_all("lost", true, false, ERR_FATAL);
+    drive_all(&pqlog_kind, "lost", true, false, ERR_FATAL);
 }
-TEST(parquet_sink_each_file_call_finds_a_full_disk) { drive_all("full", false, false, ERR_RETRY); }
-TEST(parquet_sink_crash_at_each_file_call) { drive_all("crash", false, true, ERR_FATAL); }
-TEST(parquet_sink_crash_after_each_file_call) { drive_all("gone", true, true, ERR_FATAL); }
+TEST(parquet_sink_each_file_call_finds_a_full_disk) {
+    drive_all(&pqlog_kind, "full", false, false, ERR_RETRY);
+}
+TEST(parquet_sink_crash_at_each_file_call) {
+    drive_all(&pqlog_kind, "crash", false, true, ERR_FATAL);
+}
+TEST(parquet_sink_crash_after_each_file_call) {
+    drive_all(&pqlog_kind, "gone", true, true, ERR_FATAL);
+}
 
 /* The commit stands and a name cannot be given: nobody is told until it can. */
 TEST(parquet_sink_names_that_fail_are_an_unknown_outcome) {
