@@ -160,7 +160,7 @@ static void take_options(struct iceberg *x, const struct opts *o) {
                    .parquet = x->parquet,
                    .file_bytes = UINT64_C(512) << 20,
                    .open_bytes_max = memory / 4 / WRITERS,
-                   .open_files_max = 64,
+                   .open_files_max = 256,
                    .rules = { .text = is_text_column,
                               .arg = x,
                               .new_column =
