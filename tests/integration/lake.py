@@ -28,14 +28,14 @@ RETOLD = {"timetz": "time with time zone", "interval": "interval"}  # strings wh
 
 def path_of(url):
     """The path of a file: URL."""
-    return unquote(url[len("file://"):]) if url.startswith("file:///") else url
+    return unquote(url[len("file://") :]) if url.startswith("file:///") else url
 
 
 def numeric_is_decimal(typmod):
     """A numeric that Iceberg's decimal can say."""
     if typmod < 4:
         return False
-    precision, scale = (typmod - 4) >> 16, ((typmod - 4) & 0x7ff ^ 1024) - 1024
+    precision, scale = (typmod - 4) >> 16, ((typmod - 4) & 0x7FF ^ 1024) - 1024
     return precision <= 38 and 0 <= scale <= precision
 
 
@@ -70,8 +70,10 @@ class Column:
         elif element:
             of_text = element_type == "e" or element == "numeric"  # whose precision a source's array type does not carry
             inner = expression("text" if of_text else element, int(typmod), "e")
-            self.sql = ("case when %s is null then null else '[' || coalesce((select string_agg(coalesce(%s, 'null'), ',' "
-                        "order by o) from unnest(%s) with ordinality u(e, o)), '') || ']' end" % (cell, inner, cell))
+            self.sql = (
+                "case when %s is null then null else '[' || coalesce((select string_agg(coalesce(%s, 'null'), ',' "
+                "order by o) from unnest(%s) with ordinality u(e, o)), '') || ']' end" % (cell, inner, cell)
+            )
             self.retell = RETOLD.get(element)
         else:
             self.sql = expression("text" if kind_type == "e" else kind, int(typmod), cell)
@@ -120,7 +122,7 @@ class Lake:
         path = os.path.join(self.path, "catalog.db")
         if not os.path.exists(path):
             return []
-        connection = sqlite3.connect("file:%s?mode=ro" % path, uri=True, timeout=20)
+        connection = sqlite3.connect("file:%s?mode=rw" % path, uri=True, timeout=20)  # a hot journal is rolled back
         try:
             return connection.execute(sql, values).fetchall()
         except sqlite3.OperationalError as error:
@@ -132,8 +134,12 @@ class Lake:
 
     def tables(self):
         """{"public.t": metadata URL}."""
-        return {"%s.%s" % (space, name): url for space, name, url in self.query(
-            "select table_namespace, table_name, metadata_location from iceberg_tables where catalog_name = 'tailrace'")}
+        return {
+            "%s.%s" % (space, name): url
+            for space, name, url in self.query(
+                "select table_namespace, table_name, metadata_location from iceberg_tables where catalog_name = 'tailrace'"
+            )
+        }
 
     def metadata(self, table):
         with open(path_of(self.tables()[table]), encoding="utf-8") as file:
@@ -160,8 +166,12 @@ class Lake:
 
     def files(self):
         """{path} of every file below the tables' folders."""
-        return {os.path.join(folder, name) for folder, _folders, names in os.walk(self.path) for name in names
-                if folder != self.path}
+        return {
+            os.path.join(folder, name)
+            for folder, _folders, names in os.walk(self.path)
+            for name in names
+            if folder != self.path
+        }
 
     def columns(self, table):
         metadata = self.metadata(table)
@@ -290,8 +300,11 @@ class LakeFlow:
                 for path, size, _content in snapshot["live"]:
                     named.add(path_of(path))
                     if os.path.exists(path_of(path)) and os.path.getsize(path_of(path)) != size:
-                        self.check(what + " sizes", False, "%s has %d bytes, the manifest says %d" % (
-                            path, os.path.getsize(path_of(path)), size))
+                        self.check(
+                            what + " sizes",
+                            False,
+                            "%s has %d bytes, the manifest says %d" % (path, os.path.getsize(path_of(path)), size),
+                        )
         have = {path for path in self.lake.files() if not path.endswith("version-hint.text")}
         self.equal(what + ": named files exist", sorted(named - have)[:5], [])
         return sorted(have - named)
@@ -314,5 +327,9 @@ def have_readers(t):
     return True
 
 
-FORMATS = (("v2", "format=v2"), ("v2 bucket", "format=v2&partition=bucket(4,id)"), ("v3", "format=v3"),
-           ("v3 bucket day", "format=v3&partition=bucket(4,id),day(created_at)"))
+FORMATS = (
+    ("v2", "format=v2"),
+    ("v2 bucket", "format=v2&partition=bucket(4,id)"),
+    ("v3", "format=v3"),
+    ("v3 bucket day", "format=v3&partition=bucket(4,id),day(created_at)"),
+)

@@ -105,18 +105,26 @@ class Episode:
         while self.in_flight < self.wanted and not self.loop.over():
             name = None
             if (self.kills % 3 == 0 or self.loop.missed()) and self.kills % 2 == 0:
-                name = dice.choice(sorted(self.loop.missed()) or self.loop.failpoints)
+                name = dice.choice(sorted(self.loop.missed()) or self.loop.failpoints + self.loop.others)
             command = "once" if dice.random() < 0.2 else "run"
-            count = 1 if name in FIRST_LIFE else dice.choice((1, 1, 2, 3, 9, 30)) if name and "stage" in name else dice.choice((1, 1, 2))
+            count = (
+                1
+                if name in FIRST_LIFE
+                else dice.choice((1, 1, 2, 3, 9, 30)) if name and "stage" in name else dice.choice((1, 1, 2))
+            )
             tailrace = self.arm(command, "%s=kill@%d" % (name, count) if name else None).start()
-            deadline = time.monotonic() + (4.0 if name else dice.uniform(0.05, 0.6) if dice.random() < 0.3 else dice.uniform(0.6, 3.0))
+            deadline = time.monotonic() + (
+                4.0 if name else dice.uniform(0.05, 0.6) if dice.random() < 0.3 else dice.uniform(0.6, 3.0)
+            )
             while time.monotonic() < deadline and tailrace.running():
                 time.sleep(0.005)
             ours = tailrace.kill()
             self.loop.fired |= tailrace.failpoints_reached()[1]
-            if not ours and tailrace.process.returncode != -9 and not (command == "once" and tailrace.process.returncode == 0):
+            if not ours and tailrace.process.returncode != -9 and not (command == "once" and not tailrace.process.returncode):
                 self.loop.odd_ends += 1
-                self.loop.say("%s ended by itself with %s: %s" % (self.job, tailrace.process.returncode, tailrace.last_stderr()[-1200:]))
+                self.loop.say(
+                    "%s ended by itself with %s: %s" % (self.job, tailrace.process.returncode, tailrace.last_stderr()[-1200:])
+                )
                 if self.loop.odd_ends >= ODD_ENDS_MAX:
                     raise HarnessError("tailrace ended by itself %d times" % self.loop.odd_ends)
             elif tailrace.process.returncode == -9:
@@ -130,8 +138,11 @@ class Episode:
         commit = self.lake.commit()
         if commit is None:
             return False
-        mine = {path for path in self.lake.files() if "/data/" in path and re.search(r"-%05d-" % commit[0], os.path.basename(path))
-                and "/data/deletes-" not in path}
+        mine = {
+            path
+            for path in self.lake.files()
+            if "/data/" in path and re.search(r"-%05d-" % commit[0], os.path.basename(path)) and "/data/deletes-" not in path
+        }
         if not mine:
             return False
         for url in self.lake.tables().values():
@@ -160,7 +171,9 @@ class Episode:
 
     def travel(self):
         """To every commit that the tables keep."""
-        seen = {name: [(int(s["summary"]["tailrace.seq"]), s) for s in self.lake.snapshots("public." + name)] for name in NAMES}
+        seen = {
+            name: [(int(s["summary"]["tailrace.seq"]), s) for s in self.lake.snapshots("public." + name)] for name in NAMES
+        }
         commits = {}
         for name, snapshots in seen.items():
             for seq, snapshot in snapshots:
@@ -190,6 +203,7 @@ class Episode:
                 cache[key] = readers().rows(reader, self.lake.tables()["public." + name], at[name]["snapshot-id"])
                 self.looks += 1
             return cache[key]
+
         try:
             balances = [int(row["balance"]) for name in BANKS for row in rows(name)]
             if sum(balances) != BANK_SUM or len(balances) != len(BANKS) * ACCOUNTS:
@@ -234,7 +248,9 @@ class LakeKills:
         self.dice, self.deadline = random.Random(self.seed), time.monotonic() + seconds_max
         self.forms = [text for text in FORMS if form is None or "format=" + form in text]
         self.binary = os.path.abspath(binary) if binary else tailrace_binary()
-        self.failpoints = [name for name in failpoint_names() if name.startswith("iceberg.")]
+        names = failpoint_names()
+        self.failpoints = [name for name in names if name.startswith("iceberg.")]
+        self.others = [name for name in names if not name.startswith(("iceberg.", "jsonl.", "parquet."))]
         self.folder = tempfile.mkdtemp(prefix="tr-lake-kill-", dir="/tmp")
         os.chmod(self.folder, 0o755)
         self.fired, self.odd_ends, self.episodes = set(), 0, []
@@ -282,8 +298,17 @@ class LakeKills:
         episode.judge()
         for text in episode.wrong[:5]:
             self.say("#   " + text.replace("\n", " | ")[:1500])
-        self.say("%s lake kills %s %s: kills=%d in_flight=%d looks=%d" % (
-            "not ok" if episode.wrong else "ok", episode.job, episode.options, episode.kills, episode.in_flight, episode.looks))
+        self.say(
+            "%s lake kills %s %s: kills=%d in_flight=%d looks=%d"
+            % (
+                "not ok" if episode.wrong else "ok",
+                episode.job,
+                episode.options,
+                episode.kills,
+                episode.in_flight,
+                episode.looks,
+            )
+        )
         episode.drop()
         self.workload.resume()
 
@@ -292,20 +317,26 @@ class LakeKills:
 
     def verdict(self, trouble):
         missed, wrong, in_flight = sorted(self.missed()), self.wrong(), self.in_flight()
-        results = [("failpoints: %d of %d fired" % (len(self.failpoints) - len(missed), len(self.failpoints)),
-                    self.kills_wanted >= 40 and missed and "not fired: %s" % " ".join(missed)),
-                   ("in flight: %d of %d" % (in_flight, self.kills_wanted), in_flight < self.kills_wanted and "too few"),
-                   ("ends", self.odd_ends and "it ended by itself %d times" % self.odd_ends),
-                   ("run to its end", trouble is not None and "stopped: %s" % str(trouble).replace("\n", " | "))]
+        results = [
+            (
+                "failpoints: %d of %d fired" % (len(self.failpoints) - len(missed), len(self.failpoints)),
+                self.kills_wanted >= 40 and missed and "not fired: %s" % " ".join(missed),
+            ),
+            ("in flight: %d of %d" % (in_flight, self.kills_wanted), in_flight < self.kills_wanted and "too few"),
+            ("ends", self.odd_ends and "it ended by itself %d times" % self.odd_ends),
+            ("run to its end", trouble is not None and "stopped: %s" % str(trouble).replace("\n", " | ")),
+        ]
         for name, why in results:
             self.say("not ok lake kills %s: %s" % (name, why) if why else "ok lake kills %s" % name)
-        self.say("kills=%d in_flight=%d looks=%d wrong=%d" % (sum(e.kills for e in self.episodes), in_flight,
-                                                              sum(e.looks for e in self.episodes), len(wrong)))
         good = not wrong and not any(why for _name, why in results)
         if good:
             shutil.rmtree(self.folder, ignore_errors=True)
         else:
             self.say("# kept: %s" % self.folder)
+        self.say(
+            "kills=%d in_flight=%d looks=%d wrong=%d"
+            % (sum(e.kills for e in self.episodes), in_flight, sum(e.looks for e in self.episodes), len(wrong))
+        )
         return 0 if good else 1
 
 

@@ -39,8 +39,13 @@ class Process:
     """A child that answers each line of its input."""
 
     def __init__(self, words):
-        self.child = subprocess.Popen(processes.dies_with_us(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                      stderr=subprocess.DEVNULL, encoding="utf-8")
+        self.child = subprocess.Popen(
+            processes.dies_with_us(words),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+        )
         atexit.register(self.close)
 
     def send(self, line):
@@ -100,8 +105,12 @@ class Readers:
                 return rows
             if line.startswith("! "):
                 raise ReaderError(line[2:])
-            rows.append({name: None if text == "null" else self._days(text)
-                         for name, text in (cell.split("=", 1) for cell in line.split("\t"))})
+            rows.append(
+                {
+                    name: None if text == "null" else self._days(text)
+                    for name, text in (cell.split("=", 1) for cell in line.split("\t"))
+                }
+            )
 
     @staticmethod
     def _days(text):
@@ -115,11 +124,21 @@ def readers():
     """The one Readers of this run; installs what is missing first. None where nothing can be had."""
     global _made
     if _made is None:
-        folder = os.environ.get("TAILRACE_LAKE_READERS") or subprocess.run(
-            [INSTALL, "--where"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout.decode().strip()
+        folder = (
+            os.environ.get("TAILRACE_LAKE_READERS")
+            or subprocess.run([INSTALL, "--where"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)
+            .stdout.decode()
+            .strip()
+        )
         if not os.path.exists(os.path.join(folder, "java", "cp.txt")) or not os.path.exists(os.path.join(folder, "venv")):
-            subprocess.run([INSTALL], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False,
-                           timeout=INSTALL_SECONDS, env=dict(os.environ, TAILRACE_LAKE_READERS=folder))
+            subprocess.run(
+                [INSTALL],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                check=False,
+                timeout=INSTALL_SECONDS,
+                env=dict(os.environ, TAILRACE_LAKE_READERS=folder),
+            )
         usable = os.access(os.path.join(folder, "venv", "bin", "python"), os.X_OK)
         _made = Readers(folder) if usable else False
     return _made or None

@@ -1,7 +1,7 @@
 """The other side of lake_readers.py, run by the interpreter of tests/servers/lake_readers.sh: PyIceberg, DuckDB with its
 Iceberg extension, fastavro. Reads one JSON request a line, answers one JSON line: {"answer": ...} or {"error": "..."}.
 
-    {"do": "rows", "reader": "DuckDB", "metadata": URL, "snapshot": ID or null}   [{column: text}]
+    {"do": "rows", "reader": "DuckDB", "metadata": URL, "snapshot": ID or null, "where": filter or null}   [{column: text}]
     {"do": "files", "metadata": URL}    {snapshot id: {"lists": [...], "manifests": [...], "live": [...]}}, by fastavro alone
     {"do": "current", "metadata": URL}  [data file, ...] of all entries of the current snapshot
     {"do": "set_property" | "append", "folder": WAREHOUSE, "table": "public.t", ...}   a foreign commit by PyIceberg's catalog
@@ -22,7 +22,7 @@ import pyarrow as pa
 
 
 def path_of(url):
-    return unquote(url[len("file://"):]) if url.startswith("file://") else url
+    return unquote(url[len("file://") :]) if url.startswith("file://") else url
 
 
 def texts(array):
@@ -54,7 +54,7 @@ def list_texts(array):
         if length is None:
             out.append(None)
             continue
-        out.append("[%s]" % ",".join("null" if v is None else v for v in cells[at:at + length]))
+        out.append("[%s]" % ",".join("null" if v is None else v for v in cells[at : at + length]))
         at += length
     return out
 
@@ -90,18 +90,21 @@ class Worker:
     def answer(self, request):
         return getattr(self, "do_" + request.pop("do"))(**request)
 
-    def do_rows(self, reader, metadata, snapshot):
-        return {"PyIceberg": self.pyiceberg_rows, "DuckDB": self.duckdb_rows}[reader](metadata, snapshot)
+    def do_rows(self, reader, metadata, snapshot, where=None):
+        return {"PyIceberg": self.pyiceberg_rows, "DuckDB": self.duckdb_rows}[reader](metadata, snapshot, where)
 
     @staticmethod
-    def pyiceberg_rows(metadata, snapshot):
+    def pyiceberg_rows(metadata, snapshot, where):
         from pyiceberg.table import StaticTable
-        return rows_of(StaticTable.from_metadata(metadata).scan(snapshot_id=snapshot).to_arrow())
 
-    def duckdb_rows(self, metadata, snapshot):
+        filtered = {"row_filter": where} if where else {}
+        return rows_of(StaticTable.from_metadata(metadata).scan(snapshot_id=snapshot, **filtered).to_arrow())
+
+    def duckdb_rows(self, metadata, snapshot, where):
         if self.duck is None:
             import duckdb
             import duckdb_extension_iceberg
+
             site = os.path.dirname(os.path.dirname(duckdb_extension_iceberg.__file__))
             self.duck = duckdb.connect()  # at its own default settings
             for name in ("avro", "httpfs", "iceberg"):
@@ -109,7 +112,8 @@ class Worker:
                 self.duck.execute("load '%s'" % found[0])
             self.duck.execute("set timezone = 'UTC'")
         at = ", snapshot_from_id=%d" % snapshot if snapshot else ""
-        return rows_of(self.duck.execute("select * from iceberg_scan('%s'%s)" % (metadata.replace("'", "''"), at)).to_arrow_table())
+        sql = "select * from iceberg_scan('%s'%s)%s" % (metadata.replace("'", "''"), at, " where " + where if where else "")
+        return rows_of(self.duck.execute(sql).to_arrow_table())
 
     @staticmethod
     def do_files(metadata):
@@ -124,8 +128,11 @@ class Worker:
             for manifest in manifests:
                 if manifest not in read:
                     with open(path_of(manifest), "rb") as file:
-                        read[manifest] = [[e["data_file"]["file_path"], e["data_file"]["file_size_in_bytes"],
-                                           e["data_file"]["content"]] for e in fastavro.reader(file) if e["status"] != 2]
+                        read[manifest] = [
+                            [e["data_file"]["file_path"], e["data_file"]["file_size_in_bytes"], e["data_file"]["content"]]
+                            for e in fastavro.reader(file)
+                            if e["status"] != 2
+                        ]
                 live += read[manifest]
             out[str(snapshot["snapshot-id"])] = {"list": listed, "manifests": manifests, "live": live}
         return out
@@ -148,6 +155,7 @@ class Worker:
     @staticmethod
     def catalog(folder):
         from pyiceberg.catalog.sql import SqlCatalog
+
         return SqlCatalog("tailrace", uri="sqlite:///%s/catalog.db" % folder, warehouse="file://" + folder)
 
     def do_set_property(self, folder, table, key, value):
@@ -163,6 +171,7 @@ class Worker:
     def do_create(self, folder, table):
         from pyiceberg.schema import Schema
         from pyiceberg.types import LongType, NestedField
+
         os.makedirs(folder, exist_ok=True)
         catalog = self.catalog(folder)
         catalog.create_namespace_if_not_exists(table.split(".")[0])

@@ -15,13 +15,15 @@ COMMITS = 60
 DAYS = 40
 
 TABLES = """
-create table t (id bigint primary key, created_at timestamptz not null, n int, amount numeric(12,2), note text, big text, tags int[]);
+create table t (id bigint primary key, created_at timestamptz not null, n int, amount numeric(12,2), note text, big text,
+  tags int[]);
 alter table t alter column big set storage external;
 create table u (a text, b int, v bigint, big text, primary key (a, b));
 alter table u alter column big set storage external;
 create table f (id int primary key, v int, big text);
 alter table f replica identity full; alter table f alter column big set storage external;
-insert into t select i, '1969-12-20'::timestamptz + i * interval '3 hours', i, i * 1.25, 'n' || i, repeat(md5(i::text), 200), array[i, null]
+insert into t select i, '1969-12-20'::timestamptz + i * interval '3 hours', i, i * 1.25, 'n' || i, repeat(md5(i::text), 200),
+  array[i, null]
   from generate_series(1, 400) i;
 insert into u select 'k' || i % 20, i, i, repeat(md5(i::text), 150) from generate_series(1, 200) i;
 insert into f select i, i, repeat(md5(i::text), 100) from generate_series(1, 100) i;
@@ -48,42 +50,71 @@ class Changes:
     def body(self):
         r = self.random
         i, v = r.randint(1, 420), self.value()
-        forms = dict(i=i, j=r.randint(1, 420), v=v, w=self.when(), new=self.fresh(), b=r.randint(1, 220), a=r.randint(0, 21),
-                     m=r.randint(2, 9))
-        return r.choice((
-            "insert into t values ({i}, {w}, {v}, {v}.5, 'new', repeat('x{v}', 3000), '{{{v}}}') on conflict (id) do update set n = {v}",
-            "update t set n = {v} where id = {i}",
-            "update t set n = {v}, note = null where id between {i} and {i} + 20",
-            "update t set created_at = {w} where id between {i} and {i} + 3",
-            "update t set created_at = {w} where id = {i}; update t set created_at = {w} where id = {i}",
-            "update t set big = repeat('b{v}', {m} * 400) where id = {i}; update t set n = -{v} where id = {i}",
-            "update t set big = null where id = {i}",
-            "update t set id = {new}, n = {v} where id = {i}",
-            "update t set id = {new} where id = {i}; insert into t (id, created_at, n, big) select {i}, {w}, {v}, 'reused' "
-            "where not exists (select from t where id = {i}); update t set n = n + 1 where id = {new}",
-            "update t set id = -1 where id = {i}; update t set id = {i} where id = {j}; update t set id = {j} where id = -1",
-            "delete from t where id = {i}",
-            "delete from t where id between {i} and {i} + {m}",
-            "delete from t where id = {i}; insert into t (id, created_at, n) values ({i}, {w}, {v}); delete from t where id = {i}; "
-            "insert into t (id, created_at, n, big) values ({i}, {w}, {v}, 'again'); update t set n = n * 2 where id = {i}",
-            "insert into t (id, created_at, n) values ({new}, {w}, 1); delete from t where id = {new}",
-            "insert into t (id, created_at, n, big) values ({new}, {w}, {v}, repeat('w', 9000)); update t set n = n + 1 where id = {new}",
-            "update t set n = n + 1, tags = tags || {v} where n % {m} = 1",
-            "savepoint a; update t set n = -1 where id = {i}; rollback to a; update t set n = {v} where id = {j}",
-            "insert into u values ('k{a}', {b}, {v}, repeat('u', 7000)) on conflict (a, b) do update set v = {v}",
-            "update u set v = {v} where a = 'k{a}'",
-            "update u set a = a || '+', v = {v} where a = 'k{a}' and b = {b}",
-            "update u set b = b + 100000 where a = 'k{a}' and not exists (select from u x where x.a = u.a and x.b = u.b + 100000)",
-            "delete from u where b = {b}",
-            "update f set v = {v} where id = {i} % 110",
-            "update f set id = id + 1000, v = {v} where id = {i} % 110",
-            "delete from f where id = {i} % 110",
-            "insert into f values ({new}, {v}, repeat('f', 5000)); update f set v = 0 where id = {new}",
-        )).format(**forms)
+        forms = dict(
+            i=i,
+            j=r.randint(1, 420),
+            v=v,
+            w=self.when(),
+            new=self.fresh(),
+            b=r.randint(1, 220),
+            a=r.randint(0, 21),
+            m=r.randint(2, 9),
+        )
+        return r.choice(
+            (
+                (
+                    "insert into t values ({i}, {w}, {v}, {v}.5, 'new', repeat('x{v}', 3000), '{{{v}}}') on conflict (id) do"
+                    " update set n = {v}"
+                ),
+                "update t set n = {v} where id = {i}",
+                "update t set n = {v}, note = null where id between {i} and {i} + 20",
+                "update t set created_at = {w} where id between {i} and {i} + 3",
+                "update t set created_at = {w} where id = {i}; update t set created_at = {w} where id = {i}",
+                "update t set big = repeat('b{v}', {m} * 400) where id = {i}; update t set n = -{v} where id = {i}",
+                "update t set big = null where id = {i}",
+                "update t set id = {new}, n = {v} where id = {i}",
+                (
+                    "update t set id = {new} where id = {i}; insert into t (id, created_at, n, big) select {i}, {w}, {v},"
+                    " 'reused' where not exists (select from t where id = {i}); update t set n = n + 1 where id = {new}"
+                ),
+                (
+                    "update t set id = -1 where id = {i}; update t set id = {i} where id = {j}; update t set id = {j} where"
+                    " id = -1"
+                ),
+                "delete from t where id = {i}",
+                "delete from t where id between {i} and {i} + {m}",
+                (
+                    "delete from t where id = {i}; insert into t (id, created_at, n) values ({i}, {w}, {v}); delete from t"
+                    " where id = {i}; insert into t (id, created_at, n, big) values ({i}, {w}, {v}, 'again'); update t set n"
+                    " = n * 2 where id = {i}"
+                ),
+                "insert into t (id, created_at, n) values ({new}, {w}, 1); delete from t where id = {new}",
+                (
+                    "insert into t (id, created_at, n, big) values ({new}, {w}, {v}, repeat('w', 9000)); update t set n = n +"
+                    " 1 where id = {new}"
+                ),
+                "update t set n = n + 1, tags = tags || {v} where n % {m} = 1",
+                "savepoint a; update t set n = -1 where id = {i}; rollback to a; update t set n = {v} where id = {j}",
+                "insert into u values ('k{a}', {b}, {v}, repeat('u', 7000)) on conflict (a, b) do update set v = {v}",
+                "update u set v = {v} where a = 'k{a}'",
+                "update u set a = a || '+', v = {v} where a = 'k{a}' and b = {b}",
+                (
+                    "update u set b = b + 100000 where a = 'k{a}' and not exists (select from u x where x.a = u.a and x.b ="
+                    " u.b + 100000)"
+                ),
+                "delete from u where b = {b}",
+                "update f set v = {v} where id = {i} % 110",
+                "update f set id = id + 1000, v = {v} where id = {i} % 110",
+                "delete from f where id = {i} % 110",
+                "insert into f values ({new}, {v}, repeat('f', 5000)); update f set v = 0 where id = {new}",
+            )
+        ).format(**forms)
 
     def transactions(self, count):
-        return "".join("begin; %s; commit;" % "; ".join(self.body() for _ in range(self.random.choice((1, 1, 2, 5))))
-                       for _ in range(count))
+        return "".join(
+            "begin; %s; commit;" % "; ".join(self.body() for _ in range(self.random.choice((1, 1, 2, 5))))
+            for _ in range(count)
+        )
 
 
 def server_now(flow):
@@ -96,14 +127,21 @@ def many_commits(t, what, options, commits=COMMITS, **keys):
     flow = LakeFlow(t, "LC1 %s" % what, TABLES, options, **keys)
     flow.once("snapshot is read")
     changes = Changes(what)
-    held = [(server_now(flow), {table: flow.lake.metadata("public." + table)["current-snapshot-id"] for table in ("t", "u", "f")})]
+    held = [
+        (server_now(flow), {table: flow.lake.metadata("public." + table)["current-snapshot-id"] for table in ("t", "u", "f")})
+    ]
     for commit in range(commits):
         flow.sql(changes.transactions(changes.random.choice((1, 3, 10, 30))))
         result = t.tailrace("once", *flow.words(), state=flow.state).run(120)
         if result.code != 0:
             flow.check("commit %d" % (commit + 1), False, result.stderr[-900:])
             return
-        held.append((server_now(flow), {table: flow.lake.metadata("public." + table)["current-snapshot-id"] for table in ("t", "u", "f")}))
+        held.append(
+            (
+                server_now(flow),
+                {table: flow.lake.metadata("public." + table)["current-snapshot-id"] for table in ("t", "u", "f")},
+            )
+        )
     flow.check("%d commits" % commits, True)
     flow.same("after them", "t", "u", "f")
     for reader in readers().names:
@@ -112,7 +150,9 @@ def many_commits(t, what, options, commits=COMMITS, **keys):
             if reader != "DuckDB" and at % 6 != 0:
                 continue
             for table in ("t", "u", "f"):
-                same, why = wanted[table].compare(readers().rows(reader, flow.lake.tables()["public." + table], snapshots[table]))
+                same, why = wanted[table].compare(
+                    readers().rows(reader, flow.lake.tables()["public." + table], snapshots[table])
+                )
                 looked += 1
                 if not same:
                     wrong.append("commit %d %s: %s" % (at, table, why))
@@ -188,12 +228,19 @@ def case_burst(t):
     """More changes of few keys in one commit than a window takes, and a large one of many."""
     if not have_readers(t):
         return
-    flow = LakeFlow(t, "LC4", "create table t (id int primary key, v int, big text); alter table t alter column big set storage external;"
-                    "insert into t select i, 0, repeat('b', 3000) from generate_series(1, 3000) i", "format=v2")
+    flow = LakeFlow(
+        t,
+        "LC4",
+        "create table t (id int primary key, v int, big text); alter table t alter column big set storage external;"
+        "insert into t select i, 0, repeat('b', 3000) from generate_series(1, 3000) i",
+        "format=v2",
+    )
     flow.once("snapshot is read")
-    flow.sql("do $$ begin for i in 1..30 loop update t set v = v + 1 where id <= 1000; end loop; end $$;"
-             "insert into t select i, i, 'x' from generate_series(10001, 110000) i; update t set v = -v where id > 2000;"
-             "delete from t where id % 7 = 0; update t set id = id + 1000000 where id % 11 = 0")
+    flow.sql(
+        "do $$ begin for i in 1..30 loop update t set v = v + 1 where id <= 1000; end loop; end $$;"
+        "insert into t select i, i, 'x' from generate_series(10001, 110000) i; update t set v = -v where id > 2000;"
+        "delete from t where id % 7 = 0; update t set id = id + 1000000 where id % 11 = 0"
+    )
     flow.once("changes are read")
     flow.same("burst", "t")
     flow.sql("update t set v = v + 1; delete from t where id % 2 = 0; update t set big = 'y' where id % 5 = 0")
@@ -211,12 +258,21 @@ def case_run_burst_of_toast(t):
     """Rows inserted and updated in the same commit, their big texts only in the insert: read back from a file being written."""
     if not have_readers(t):
         return
-    flow = LakeFlow(t, "LC5", "create table t (id int primary key, v int, big text); alter table t alter column big set storage external;",
-                    "format=v3&partition=bucket(4,id)")
+    flow = LakeFlow(
+        t,
+        "LC5",
+        "create table t (id int primary key, v int, big text); alter table t alter column big set storage external;",
+        "format=v3&partition=bucket(4,id)",
+    )
     flow.once("empty")
-    flow.sql("".join("begin; insert into t select i, 0, repeat(i::text, 1500) from generate_series({0}, {0} + 50) i; commit; "
-                     "update t set v = 1 where id >= {0}; update t set v = 2 where id % 2 = 0; update t set id = -id where id % 5 = 0;"
-                     .format(100 * k) for k in range(1, 12)))
+    flow.sql(
+        "".join(
+            "begin; insert into t select i, 0, repeat(i::text, 1500) from generate_series({0}, {0} + 50) i; commit; "
+            "update t set v = 1 where id >= {0}; update t set v = 2 where id % 2 = 0; update t set id = -id where id % 5 = 0;"
+            .format(100 * k)
+            for k in range(1, 12)
+        )
+    )
     flow.once("changes are read")
     flow.same("toast of one commit", "t")
     wait_until(lambda: flow.lake.consistent(), 5, "consistent")

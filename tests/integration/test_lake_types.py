@@ -8,8 +8,10 @@ from lake import FORMATS, LakeFlow, have_readers
 FAST = False
 TIMEOUT = 170
 
-MAKE = ("create type mood as enum ('sad', 'glücklich', '気分', 'a,b\"c'); create domain dear as numeric(10,2); "
-        "create domain names as text[];")
+MAKE = (
+    "create type mood as enum ('sad', 'glücklich', '気分', 'a,b\"c'); create domain dear as numeric(10,2); "
+    "create domain names as text[];"
+)
 U1, U2 = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "ffffffff-ffff-ffff-ffff-ffffffffffff"
 TEXTS = ["", "a", "null", "NULL", " sp ", "ü — 気分 🦝", "tab\tnew\nline\rcr", "'\"\\", "x" * 5000, "\x01\x7f"]
 TYPES = [
@@ -23,7 +25,10 @@ TYPES = [
     ("numeric(5,2)", ["0", "-0.01", "999.99", "-999.99"]),
     ("numeric(18,6)", ["0", "123456789012.345678", "-999999999999.999999"]),
     ("numeric(19,0)", ["0", "9999999999999999999", "-9999999999999999999"]),
-    ("numeric(38,10)", ["0", "9999999999999999999999999999.9999999999", "-0.0000000001", "-9999999999999999999999999999.9999999999"]),
+    (
+        "numeric(38,10)",
+        ["0", "9999999999999999999999999999.9999999999", "-0.0000000001", "-9999999999999999999999999999.9999999999"],
+    ),
     ("numeric(38,38)", ["0.1", "-0.99999999999999999999999999999999999999"]),
     ("numeric", ["0", "1.10", "-0.0000001", "NaN", "1" + "0" * 60, "12345678901234567890.123456789"]),
     ("numeric(60,2)", ["0.10", "9" * 58 + ".99"]),
@@ -34,16 +39,36 @@ TYPES = [
     ("name", ["aname", "n" * 63]),
     ('"char"', ["", "a", "~"]),
     ("mood", ["sad", "glücklich", "気分", 'a,b"c']),
-    ("xml", ["<a/>", "<a b=\"1\">ä &amp; <![CDATA[<]]></a>"]),
+    ("xml", ["<a/>", '<a b="1">ä &amp; <![CDATA[<]]></a>']),
     ("json", ['{"a": 1,  "a": 2}', "null", " [1]", '{"n":\n1e400}', '"ä"']),
     ("jsonb", ['{"b":1.10,"a":[1e3]}', "null", '"ä"', "1e400", '{"a":{"b":[]}}']),
     ("uuid", [U1, U2, "00000000-0000-0000-0000-000000000000"]),
     ("bytea", ["\\x", "\\x00ff10", "\\x" + "ab" * 5000]),
-    ("date", ["1970-01-01", "1969-12-31", "0001-01-01", "1582-10-04", "1582-10-05", "9999-12-31", "2024-02-29", "1900-02-28"]),
-    ("timestamp", ["1970-01-01 00:00:00", "1969-12-31 23:59:59.999999", "1900-01-01 00:00:00.000001", "0001-01-01 00:00:00",
-                   "9999-12-31 23:59:59.999999", "1582-10-05 12:00:00"]),
-    ("timestamptz", ["1970-01-01 00:00:00+00", "1969-12-31 23:59:59.999999+00", "2026-01-02 03:04:05.678+05:30",
-                     "0001-01-01 00:00:00+00", "9999-12-31 23:59:59.999999+00"]),
+    (
+        "date",
+        ["1970-01-01", "1969-12-31", "0001-01-01", "1582-10-04", "1582-10-05", "9999-12-31", "2024-02-29", "1900-02-28"],
+    ),
+    (
+        "timestamp",
+        [
+            "1970-01-01 00:00:00",
+            "1969-12-31 23:59:59.999999",
+            "1900-01-01 00:00:00.000001",
+            "0001-01-01 00:00:00",
+            "9999-12-31 23:59:59.999999",
+            "1582-10-05 12:00:00",
+        ],
+    ),
+    (
+        "timestamptz",
+        [
+            "1970-01-01 00:00:00+00",
+            "1969-12-31 23:59:59.999999+00",
+            "2026-01-02 03:04:05.678+05:30",
+            "0001-01-01 00:00:00+00",
+            "9999-12-31 23:59:59.999999+00",
+        ],
+    ),
     ("time", ["00:00:00", "23:59:59.999999", "04:05:06.789"]),
     ("timetz", ["04:05:06.789+05:30", "00:00:00-08", "24:00:00+00", "12:00:00+05:30:15"]),
     ("interval", ["0", "1 year 2 mons -3 days 04:05:06.789", "-1 mons +1 day", "-00:00:01", "178000000 years"]),
@@ -77,18 +102,44 @@ TYPES = [
 ROWS = max(len(values) for _kind, values in TYPES)
 # What no lake type can say: (type, value).
 REFUSED = [
-    ("timestamptz", "infinity"), ("timestamp", "-infinity"), ("date", "infinity"), ("numeric(10,2)", "NaN"), ("time", "24:00"),
-    ("int4[]", "{{1,2},{3,4}}"), ("text[]", "[0:1]={7,8}"), ("date[]", "{infinity}"), ("time[]", "{24:00:00}"),
+    ("timestamptz", "infinity"),
+    ("timestamp", "-infinity"),
+    ("date", "infinity"),
+    ("numeric(10,2)", "NaN"),
+    ("time", "24:00"),
+    ("int4[]", "{{1,2},{3,4}}"),
+    ("text[]", "[0:1]={7,8}"),
+    ("date[]", "{infinity}"),
+    ("time[]", "{24:00:00}"),
     ("timestamptz[]", "{infinity,NULL}"),
 ]
-AS_TEXT = REFUSED + [("timestamptz", "2026-01-02 03:04:05.678+05:30"), ("bytea", "\\x00ff10"), ("numeric(10,2)", "12.30"),
-                     ("float8", "0.1"), ("float8", "NaN"), ("bool", "true"), ("int8", "-1"), ("uuid", U1), ("jsonb", '{"a": [1]}'),
-                     ("interval", "1 mon -00:00:01"), ("text", "plain"), ("mood[]", "{sad,NULL}"), ("date", "0044-03-15 BC")]
+AS_TEXT = REFUSED + [
+    ("timestamptz", "2026-01-02 03:04:05.678+05:30"),
+    ("bytea", "\\x00ff10"),
+    ("numeric(10,2)", "12.30"),
+    ("float8", "0.1"),
+    ("float8", "NaN"),
+    ("bool", "true"),
+    ("int8", "-1"),
+    ("uuid", U1),
+    ("jsonb", '{"a": [1]}'),
+    ("interval", "1 mon -00:00:01"),
+    ("text", "plain"),
+    ("mood[]", "{sad,NULL}"),
+    ("date", "0044-03-15 BC"),
+]
 
 
 def literal(value, kind):
-    return "null" if value is None else "E'%s'::%s" % (
-        value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t"), kind)
+    return (
+        "null"
+        if value is None
+        else "E'%s'::%s"
+        % (
+            value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t"),
+            kind,
+        )
+    )
 
 
 def insert(first):
@@ -96,7 +147,9 @@ def insert(first):
     rows = []
     for k in range(ROWS + 1):
         cells = [literal(values[k] if k < len(values) else None, kind) for kind, values in TYPES]
-        rows.append("(%d, timestamptz '%s', %s)" % (first + k, "19%02d-03-0%d 12:00:00+00" % (69 + k, 1 + k % 9), ", ".join(cells)))
+        rows.append(
+            "(%d, timestamptz '%s', %s)" % (first + k, "19%02d-03-0%d 12:00:00+00" % (69 + k, 1 + k % 9), ", ".join(cells))
+        )
     return "insert into types values " + ", ".join(rows) + ";"
 
 
@@ -120,10 +173,14 @@ def changed_types(t, number, what, options):
     """Each row of every type updated in one column only, moved to another key, and rows deleted: old cells come from files."""
     if not have_readers(t):
         return
-    flow = LakeFlow(t, "%s %s" % (number, what), make() + "alter table types alter column c15 set storage external;" + insert(0), options)
+    flow = LakeFlow(
+        t, "%s %s" % (number, what), make() + "alter table types alter column c15 set storage external;" + insert(0), options
+    )
     flow.once("snapshot is read")
-    flow.sql("update types set c1 = 5 where id % 2 = 0; update types set id = id + 500 where id % 3 = 0; "
-             "delete from types where id = 1; update types set c15 = c15 || 'y'")
+    flow.sql(
+        "update types set c1 = 5 where id % 2 = 0; update types set id = id + 500 where id % 3 = 0; "
+        "delete from types where id = 1; update types set c15 = c15 || 'y'"
+    )
     flow.once("changes are read")
     flow.same("changes", "types")
 
@@ -185,8 +242,12 @@ def case_as_text(t):
         return
     columns = ", ".join("v%d %s" % (i, kind) for i, (kind, _value) in enumerate(AS_TEXT))
     row = "insert into t values (%d, " + ", ".join(literal(value, kind) for kind, value in AS_TEXT).replace("%", "%%") + ");"
-    flow = LakeFlow(t, "LT5", MAKE + "create table t (id int primary key, %s);" % columns + row % 1,
-                    text=["v%d" % i for i in range(len(AS_TEXT))])
+    flow = LakeFlow(
+        t,
+        "LT5",
+        MAKE + "create table t (id int primary key, %s);" % columns + row % 1,
+        text=["v%d" % i for i in range(len(AS_TEXT))],
+    )
     flow.once("snapshot is read")
     flow.same("text snapshot", "t")
     flow.sql(row % 2 + "insert into t (id) values (3)")
@@ -199,18 +260,39 @@ def case_keys(t):
     """Tables whose keys are of other types, and of several columns: updates find their rows."""
     if not have_readers(t):
         return
-    kinds = [("text", "'k' || i"), ("uuid", "md5(i::text)::uuid"), ("numeric(10,2)", "i * 1.5"), ("timestamptz", "'1969-12-31'::timestamptz + i * interval '1 h'"),
-             ("date", "date '1969-12-01' + i"), ("bytea", "decode(md5(i::text), 'hex')"), ("bool", "i = 1"), ("varchar(9)", "'é' || i"), ("int2", "i")]
-    sql = "".join("create table k%d (k %s%s, n int, v text, primary key (k%s));" % (
-        at, kind, ", k2 int" if kind == "bool" else "", ", k2" if kind == "bool" else "") for at, (kind, _e) in enumerate(kinds))
+    kinds = [
+        ("text", "'k' || i"),
+        ("uuid", "md5(i::text)::uuid"),
+        ("numeric(10,2)", "i * 1.5"),
+        ("timestamptz", "'1969-12-31'::timestamptz + i * interval '1 h'"),
+        ("date", "date '1969-12-01' + i"),
+        ("bytea", "decode(md5(i::text), 'hex')"),
+        ("bool", "i = 1"),
+        ("varchar(9)", "'é' || i"),
+        ("int2", "i"),
+    ]
+    sql = "".join(
+        "create table k%d (k %s%s, n int, v text, primary key (k%s));"
+        % (at, kind, ", k2 int" if kind == "bool" else "", ", k2" if kind == "bool" else "")
+        for at, (kind, _e) in enumerate(kinds)
+    )
 
     def fill(first, last):
-        return "".join("insert into k%d select %s%s, i, 'v' || i from generate_series(%d, %d) i;" % (
-            at, expression, ", i" if kind == "bool" else "", first, last) for at, (kind, expression) in enumerate(kinds))
+        return "".join(
+            "insert into k%d select %s%s, i, 'v' || i from generate_series(%d, %d) i;"
+            % (at, expression, ", i" if kind == "bool" else "", first, last)
+            for at, (kind, expression) in enumerate(kinds)
+        )
+
     flow = LakeFlow(t, "LT6", sql + fill(1, 40), "format=v3")
     tables = ["k%d" % at for at in range(len(kinds))]
     flow.once("snapshot is read")
-    flow.sql(fill(41, 60) + "".join("update k{0} set v = 'new' where n % 3 = 0; delete from k{0} where n % 5 = 1;"
-                                       .format(at) for at in range(len(kinds))))
+    flow.sql(
+        fill(41, 60)
+        + "".join(
+            "update k{0} set v = 'new' where n % 3 = 0; delete from k{0} where n % 5 = 1;".format(at)
+            for at in range(len(kinds))
+        )
+    )
     flow.once("stream is read")
     flow.same("keys", *tables)
