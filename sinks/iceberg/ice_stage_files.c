@@ -463,6 +463,10 @@ int ice_stage_mark_dead(struct ice_stage *st, uint64_t loc, struct err *err) {
     }
     st->touched = true;
     if (!ice_bitmap_add(st->last_dead, KEY_LOC_POS(loc))) {
+        struct err ignored = ERR_INIT; /* what is stored is as wrong: the next run builds it */
+        if (ice_stage_forget_index(st, &ignored)) {
+            err_clear(&ignored);
+        }
         return err_set(err, ERR_REWIND, "index_damaged",
                        "table \"%s\": the key index gives a row that is dead already", st->label);
     }

@@ -152,6 +152,23 @@ TEST(ice_stage_index_that_is_damaged_is_built_again) {
     lake_release(&l);
 }
 
+TEST(ice_stage_index_that_gives_a_dead_row_is_built_again) {
+    struct lake l;
+    struct err err = ERR_INIT;
+    begin(&l, 16, 0);
+    if (fill(&l) && lake_start(&l)) {
+        uint64_t loc = lake_find(&l, 5000);
+        EXPECT_EQ_INT(ice_stage_mark_dead(l.stage, loc, &err), 0);
+        EXPECT_TRUE(ice_stage_mark_dead(l.stage, loc, &err) != 0);
+        EXPECT_EQ_STR(err.code, "index_damaged");
+        if (lake_start(&l)) {
+            EXPECT_EQ_U64(l.stage->changes, 180);
+            check(&l);
+        }
+    }
+    lake_release(&l);
+}
+
 TEST(ice_stage_keys_survive_a_wider_type) {
     struct lake l;
     lake_init(&l, "id:int32:k;body:text", 8);
