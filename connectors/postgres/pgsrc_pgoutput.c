@@ -282,8 +282,8 @@ static int take_cells(struct message *m, struct rel *rel, struct batch *b, char 
     size_t bytes = 0;
     for (uint16_t col = 0; col < rel->column_count; col++) {
         uint8_t form;
-        uint32_t len;
-        const uint8_t *p;
+        uint32_t len = 0;
+        const uint8_t *p = NULL;
         if (take_u8(&m->v, &form) != 0) {
             return bad(m, "it ends within a row");
         }
