@@ -150,13 +150,21 @@ struct asleep {
     bool target_known, source_known;
 };
 
+/* People need how far it is; the rest of what is stored is for --json. */
+static void put_position(struct buf *out, const char *stored) {
+    json_t *position = stored ? json_loads(stored, 0, NULL) : NULL;
+    const char *applied = text_of(position, "applied");
+    put_safe(out, applied[0] ? applied : stored ? stored : "null");
+    json_decref(position);
+}
+
 static void put_asleep(struct buf *out, const struct job_spec *spec, const struct asleep *a,
                        const struct ends *ends) {
     buf_putf(out, "job %s: not running here\n", spec->name);
     if (a->target_known && a->target.knows == TARGET_POSITION) {
         buf_putf(out, "  target: epoch %llu, commit %llu, position ",
                  (unsigned long long)a->target.epoch, (unsigned long long)a->target.seq);
-        put_safe(out, a->target.position ? a->target.position : "null");
+        put_position(out, a->target.position);
         buf_putc(out, '\n');
     } else if (a->target_known) {
         buf_puts(out, a->target.knows == TARGET_CLAIM ? "  target: claimed, no position yet\n"
@@ -216,6 +224,31 @@ static void put_asleep_json(struct buf *out, const struct job_spec *spec, const 
         buf_putc(out, '}');
     }
     buf_puts(out, "}\n");
+}
+
+/* Of a job that runs: what its target has, which the job itself does not say. */
+static int put_present(struct command_line *line, const struct job_spec *spec, struct buf *out) {
+    struct ends ends;
+    struct sink_description has;
+    struct err err = ERR_INIT;
+    int code;
+    if (opts_bool(line->opts, "json")) {
+        return EXIT_DONE;
+    }
+    ends_init(&ends, line, spec, &code);
+    if (code != EXIT_DONE) {
+        return code;
+    }
+    sink_description_init(&has);
+    if (ends_sink(&ends, spec, &err) || sink_describe(ends.sink, NULL, &has, &err)) {
+        code = report_error(&ends.world.log, "commit", &err);
+    } else {
+        hide_text(spec->hide, &has.lines);
+        buf_put(out, has.lines.data, has.lines.len);
+    }
+    sink_description_release(&has);
+    ends_release(&ends);
+    return code;
 }
 
 /* The target is asked even if the server does not answer, and the reverse. */
@@ -345,6 +378,8 @@ int cmd_status(struct command_line *line) {
                 code = worse(code, status_asleep(line, jobs.at[i], &out));
             } else if (answer == CONTROL_SILENT) {
                 code = worse(code, report_silent(line, jobs.at[i]->name));
+            } else {
+                code = worse(code, put_present(line, jobs.at[i], &out));
             }
         }
         jobs_release(&jobs);

@@ -19,7 +19,6 @@ FIGURES = ("lake_pg.cpu_us_row", "lake_pg_1.ratio", "lake_pg_2.ratio", "parquet.
            "index.probes_per_s", "index.bytes_key", "index.us_change", "index.us_insert", "upsert.rows_per_cpu_s", "lake.rss_mib",
            "lake_query.ratio")
 PARTS = ("parquet", "index", "load_1", "load_2", "upsert", "query")
-COMMITS = 60  # of the part query, each updating one row of 100
 SCANS = 7
 READERS = os.path.join(ROOT, "tests", "servers", "lake_readers.sh")
 # Every column is decoded; nothing of it is answered by statistics.
@@ -148,16 +147,16 @@ class Bench(postgres.Bench):
         job = Job(self.server.url("bench"), "iceberg://%s?history=168h" % folders[0], "public.changing")
         job.once(3600)
         loaded = snapshots(metadata_of(folders[0], "changing"))[-1]
-        for number in range(COMMITS):
+        for number in range(self.sizes.commits):
             self.sql("""update changing set l_quantity = l_quantity + 1, l_extendedprice = l_extendedprice + 0.25,
                 l_comment = substr(l_comment, 2) || 'x', l_shipdate = l_shipdate + 1
                 where hashint8extended(l_id, %d) %% 100 = 0""" % number)
             self.peak(job.once(3600, True).anonymous)
             if number % 10 == 9:
-                self.progress("query: %d of %d commits" % (number + 1, COMMITS))
+                self.progress("query: %d of %d commits" % (number + 1, self.sizes.commits))
         ours = metadata_of(folders[0], "changing")
         later = [s for s in snapshots(ours) if s["sequence-number"] > loaded["sequence-number"]]
-        expect("commits of the part query", len(later), COMMITS)
+        expect("commits of the part query", len(later), self.sizes.commits)
         self.progress("query: the same by Iceberg's Java library")
         with open(os.path.join(where, "java", "cp.txt"), encoding="utf-8") as file:
             path = os.path.join(where, "java", "classes") + ":" + file.read().strip()

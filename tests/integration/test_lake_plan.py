@@ -66,6 +66,12 @@ def case_lake_that_is_there(t):
     t.check("lake status: the last commit and its tables", said.code == 0 and "lake: commit planned-2-" in said.stdout and
             ", 3 of 3 tables consistent, " in said.stdout and
             "public.a: 90 rows (data files: 2, rows deleted in them: 17, size: " in said.stdout, said)
+    job = t.tailrace("run", *words).start()
+    job.wait_log(" job started", 30)
+    running = t.tailrace("status", *words, state=job.state).run()
+    t.check("lake status: of a running job", running.code == 0 and ": running, " in running.stdout and
+            "lake: commit planned-2-" in running.stdout, running)
+    t.equal("lake status: it ends", job.terminate(), 0)
     found = json.loads(t.tailrace("status", "--json", *words).run().stdout)["target_has"]
     t.equal("lake status: as JSON", (found["commit"][:10], found["tables"], found["consistent"]), ("planned-2-", 3, 3))
     plan = Plan(t, database, lake, "&partition=id")
