@@ -20,6 +20,7 @@ struct ice_window {
     uint64_t found[ENTRIES_MAX]; /* where it lives; KEY_LOC_NONE */
     uint64_t loc[ENTRIES_MAX];   /* where its row was written */
     bool slow[ENTRIES_MAX];
+    bool same[ENTRIES_MAX];         /* the row found was compared: it is of this key */
     uint32_t by_first[ENTRIES_MAX]; /* entries by the batch in which they were first met */
     uint32_t by_left[ENTRIES_MAX];  /* entries with a row left, by its batch */
     uint64_t hashes[ENTRIES_MAX];   /* gathered, for one call */
@@ -156,16 +157,111 @@ static void notice_twins(const struct ice_fold *f, struct ice_window *w) {
     }
 }
 
-/* Is the row at loc the key of the entry? */
-static int same_key(struct ice_stage *st, const struct ice_fold_entry *e, uint64_t loc, bool *same,
-                    struct err *err) {
+static int place_of(struct ice_stage *st, uint64_t loc, struct ice_place *out, struct err *err) {
+    if (ice_stage_settle_file(st, KEY_LOC_FILE(loc), err)) {
+        return -1;
+    }
+    *out = (struct ice_place){ .file = key_index_path(st->index, KEY_LOC_FILE(loc)),
+                               .pos = KEY_LOC_POS(loc) };
+    CHECK(out->file);
+    return 0;
+}
+
+struct carried {
+    uint64_t loc; /* a row in a file that is asked for an entry */
+    uint32_t entry;
+};
+
+static int by_place(const void *a, const void *b) {
+    uint64_t x = ((const struct carried *)a)->loc, y = ((const struct carried *)b)->loc;
+    return x < y ? -1 : x > y;
+}
+
+/* The keys of stored rows, one column a key field, in the order of w->places. */
+static int read_keys(struct ice_stage *st, uint32_t n, struct lake_builder *builders,
+                     struct lake_column *columns, struct err *err) {
+    for (uint32_t k = 0; k < st->key_count; k++) {
+        const struct ice_field *f = &st->schema.fields[st->key_fields[k]];
+        lake_builder_begin(&builders[k], &f->type);
+        if (ice_old_rows_read(st->old, st->tools->window->places, n, f, &builders[k], err)) {
+            return -1;
+        }
+        lake_builder_column(&builders[k], &columns[k]);
+        if (columns[k].valid) {
+            return err_set(err, ERR_FATAL, "key_absent",
+                           "table \"%s\": a row in the lake has no value of its key", st->label);
+        }
+    }
+    return 0;
+}
+
+static int compare_keys(struct ice_stage *st, const struct carried *order, uint32_t n,
+                        const struct lake_column *columns, struct err *err) {
     struct buf mine, stored;
     buf_init(&mine, SIZE_MAX);
     buf_init(&stored, SIZE_MAX);
-    int rc = put_key(st, e, &mine, err) || ice_stage_read_key(st, loc, &stored, err) ? -1 : 0;
-    *same = rc == 0 && mine.len == stored.len && memcmp(mine.data, stored.data, mine.len) == 0;
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < n; i++) {
+        buf_clear(&mine);
+        buf_clear(&stored);
+        rc = put_key(st, &fold_of(st)->entries[order[i].entry], &mine, err);
+        ice_key_put(&stored, columns, st->key_forms, st->key_count, i);
+        st->tools->window->same[order[i].entry] =
+            mine.len == stored.len && memcmp(mine.data, stored.data, mine.len) == 0;
+    }
     buf_release(&mine);
     buf_release(&stored);
+    return rc;
+}
+
+/* w->same of the entries in `order`: their keys are read from the files, in the files' order. */
+static int compare_found(struct ice_stage *st, struct carried *order, uint32_t n, struct err *err) {
+    struct lake_builder *builders = xcalloc(st->key_count, sizeof *builders);
+    struct lake_column *columns = xcalloc(st->key_count, sizeof *columns);
+    int rc = 0;
+    qsort(order, n, sizeof *order, by_place);
+    for (uint32_t i = 0; rc == 0 && i < n; i++) {
+        rc = place_of(st, order[i].loc, &st->tools->window->places[i], err);
+    }
+    for (uint32_t k = 0; k < st->key_count; k++) {
+        lake_builder_init(&builders[k]);
+    }
+    rc = rc || read_keys(st, n, builders, columns, err) || compare_keys(st, order, n, columns, err)
+             ? -1
+             : 0;
+    for (uint32_t k = 0; k < st->key_count; k++) {
+        lake_builder_release(&builders[k]);
+    }
+    free(builders);
+    free(columns);
+    return rc;
+}
+
+/* Where the key need not be live, or another one has its hash, what was found is compared. */
+static bool is_doubtful(const struct ice_fold *f, const struct ice_window *w, uint32_t i) {
+    return w->found[i] != KEY_LOC_NONE && w->found[i] != KEY_LOC_ASK &&
+           (f->entries[i].was != ICE_WAS_LIVE || w->slow[i]);
+}
+
+static int compare_doubtful(struct ice_stage *st, struct err *err) {
+    const struct ice_fold *f = fold_of(st);
+    const struct ice_window *w = st->tools->window;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < f->count; i++) {
+        n += is_doubtful(f, w, i);
+    }
+    if (n == 0) {
+        return 0;
+    }
+    struct carried *order = xmalloc(n * sizeof *order);
+    n = 0;
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (is_doubtful(f, w, i)) {
+            order[n++] = (struct carried){ w->found[i], i };
+        }
+    }
+    int rc = compare_found(st, order, n, err);
+    free(order);
     return rc;
 }
 
@@ -176,11 +272,10 @@ static int is_deleted(struct ice_stage *st, uint64_t loc, bool *deleted, struct 
     if (field < 0) {
         return 0;
     }
-    if (ice_stage_settle_file(st, KEY_LOC_FILE(loc), err)) {
+    struct ice_place place;
+    if (place_of(st, loc, &place, err)) {
         return -1;
     }
-    struct ice_place place = { .file = key_index_path(st->index, KEY_LOC_FILE(loc)),
-                               .pos = KEY_LOC_POS(loc) };
     struct lake_builder cell;
     struct lake_column column;
     lake_builder_init(&cell);
@@ -199,7 +294,6 @@ static int resolve(struct ice_stage *st, uint32_t i, struct err *err) {
     struct ice_window *w = st->tools->window;
     const struct ice_fold_entry *e = &fold_of(st)->entries[i];
     struct buf *key = &st->tools->key;
-    bool same = true;
     if (w->found[i] == KEY_LOC_ASK) {
         w->slow[i] = true;
         buf_clear(key);
@@ -207,14 +301,9 @@ static int resolve(struct ice_stage *st, uint32_t i, struct err *err) {
             key_index_find_key(st->index, w->hash[i], key->data, key->len, &w->found[i], err)) {
             return -1;
         }
-    } else if (w->found[i] != KEY_LOC_NONE && (e->was != ICE_WAS_LIVE || w->slow[i])) {
-        if (same_key(st, e, w->found[i], &same, err)) {
-            return -1;
-        }
-        if (!same) {
-            w->slow[i] = true;
-            w->found[i] = KEY_LOC_NONE;
-        }
+    } else if (is_doubtful(fold_of(st), w, i) && !w->same[i]) {
+        w->slow[i] = true;
+        w->found[i] = KEY_LOC_NONE;
     }
     if (w->found[i] == KEY_LOC_NONE || e->was != ICE_WAS_ABSENT) {
         return 0;
@@ -244,7 +333,7 @@ static int look_up(struct ice_stage *st, struct err *err) {
         return -1;
     }
     notice_twins(f, w);
-    if (key_index_find(st->index, w->hash, f->count, w->found, err)) {
+    if (key_index_find(st->index, w->hash, f->count, w->found, err) || compare_doubtful(st, err)) {
         return -1;
     }
     for (uint32_t i = 0; i < f->count; i++) {
@@ -303,32 +392,12 @@ static int write_whole_rows(struct ice_stage *st, uint32_t b, struct err *err) {
     return 0;
 }
 
-/* Where the missing cells of an entry's row are stored. */
-static int place_of(struct ice_stage *st, uint32_t entry, struct ice_place *out, struct err *err) {
-    uint64_t loc = st->tools->window->found[fold_of(st)->entries[entry].carry];
-    if (loc == KEY_LOC_NONE) {
-        err_set(err, ERR_FATAL, "row_absent",
-                "table \"%s\": an update leaves columns out because they did not change, and the "
-                "row is not in the lake: somebody else deleted it",
-                st->label);
-        return err_cure(err, "have the table read again");
-    }
-    if (ice_stage_settle_file(st, KEY_LOC_FILE(loc), err)) {
-        return -1;
-    }
-    *out = (struct ice_place){ .file = key_index_path(st->index, KEY_LOC_FILE(loc)),
-                               .pos = KEY_LOC_POS(loc) };
-    return 0;
-}
-
-struct carried {
-    uint64_t loc;
-    uint32_t entry;
-};
-
-static int by_place(const void *a, const void *b) {
-    uint64_t x = ((const struct carried *)a)->loc, y = ((const struct carried *)b)->loc;
-    return x < y ? -1 : x > y;
+static int refuse_absent(const struct ice_stage *st, struct err *err) {
+    err_set(err, ERR_FATAL, "row_absent",
+            "table \"%s\": an update leaves columns out because they did not change, and the "
+            "row is not in the lake: somebody else deleted it",
+            st->label);
+    return err_cure(err, "have the table read again");
 }
 
 /* w->entries, w->rows and w->places in the order of the places that their cells are carried from.
@@ -346,7 +415,8 @@ static int sort_by_place(struct ice_stage *st, uint32_t n, struct err *err) {
     for (uint32_t i = 0; rc == 0 && i < n; i++) {
         w->entries[i] = order[i].entry;
         w->rows[i] = f->entries[order[i].entry].row;
-        rc = place_of(st, order[i].entry, &w->places[i], err);
+        rc = order[i].loc == KEY_LOC_NONE ? refuse_absent(st, err)
+                                          : place_of(st, order[i].loc, &w->places[i], err);
     }
     free(order);
     return rc;
