@@ -199,7 +199,7 @@ def case_no_state(t):
         flow.same("12 commits without local state", "t", "u", "f")
 
 
-def running(t, what, options, seconds_of=25):
+def running(t, what, options, seconds_of=12):
     """One `run` that commits each second while changes come; then stopped and compared."""
     if not have_readers(t):
         return
