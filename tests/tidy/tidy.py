@@ -36,7 +36,8 @@ GLOBALS_ALLOWED = {}
 # that also does what no caller may.
 DOOR_CALLERS = ("cdc/source_call.h", "cdc/sink_call.h", "cdc/spool.h", "cdc/base/files.h",
                 "tests/sim/faulty_source.c", "tests/sim/faulty_sink.c", "tests/sim/sinks_jsonl.c", "tests/sim/sinks_iceberg.c",
-                "tests/unit/u_sink_jsonl.c", "tests/unit/u_sink_parquet.c", "tests/unit/u_sink_folder.h")
+                "tests/unit/u_sink_jsonl.c", "tests/unit/u_sink_parquet.c", "tests/unit/u_sink_folder.h",
+                "tests/unit/u_ice_commit.c", "tests/unit/u_ice_commit.h", "tests/unit/u_ice_commit_expiry.c")
 CHANGELOG_PARTS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 

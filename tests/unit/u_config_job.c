@@ -153,7 +153,7 @@ TEST(job_line_mistakes_have_their_place) {
 
 TEST(job_schemes_that_are_not_there) {
     EXPECT_EQ_STR(only_mistake("mysql://h/d -> stdout:"), "1:1 not_built");
-    EXPECT_EQ_STR(only_mistake("postgres://h/d -> iceberg://h/d"), "1:19 not_built");
+    EXPECT_EQ_STR(only_mistake("postgres://h/d -> delta://h/d"), "1:19 not_built");
     EXPECT_EQ_STR(only_mistake("postgres://h/d -> kafka://h"), "1:19 not_built");
     EXPECT_EQ_STR(only_text("postgress://h/d -> stdout:"),
                   "unknown source \"postgress\" (did you mean \"postgres\"?)");
