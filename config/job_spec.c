@@ -3,6 +3,7 @@
  * else a mistake; every mistake is collected. */
 #include "config/job_spec.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -165,10 +166,20 @@ static void sink_keys(struct job_spec *s, struct mistakes *m) {
     }
 }
 
+static void put_schemes(char *out, size_t cap, bool source) {
+    size_t count = source ? source_door_count : sink_door_count;
+    snprintf(out, cap, "the %ss of this version:", source ? "source" : "sink");
+    for (size_t i = 0; i < count; i++) {
+        size_t used = strlen(out);
+        snprintf(out + used, cap - used, "%s %s", i ? "," : "",
+                 source ? source_doors[i].scheme : sink_doors[i].scheme);
+    }
+}
+
 static void scheme_refused(const struct url *url, bool source, struct mistakes *m) {
     const char *what = source ? "source" : "sink";
-    const char *cure = source ? "the sources of this version: postgres"
-                              : "the sinks of this version: jsonl, stdout, discard";
+    char cure[200];
+    put_schemes(cure, sizeof cure, source);
     const char *nearest = scheme_nearest(url->scheme, source);
     bool other_way =
         source ? sink_door_find(url->scheme) != NULL : source_door_find(url->scheme) != NULL;

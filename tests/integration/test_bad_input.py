@@ -416,7 +416,7 @@ def missing_file(t):
 
 
 def other_sink(t):
-    return t.tailrace("once", "postgres://127.0.0.1/d -> iceberg://lake/d", "--log", "json").run(), None
+    return t.tailrace("once", "postgres://127.0.0.1/d -> delta://lake/d", "--log", "json").run(), None
 
 
 def missing_database(t):
