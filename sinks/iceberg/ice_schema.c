@@ -214,8 +214,8 @@ static int refuse_change(const struct schema *source, const struct column_def *c
         buf_cstr(&b));
     buf_release(&a);
     buf_release(&b);
-    return err_cure(err, "start the job with on_type_change=new_column (the old values stay in a "
-                         "column of their own) or on_type_change=resnapshot");
+    return err_cure(err, "start the job with on_type_change=new_column: the old values stay in a "
+                         "column of their own");
 }
 
 /* The present field of a source column; *old is set where one is left behind under its name. */
