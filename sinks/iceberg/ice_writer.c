@@ -5,8 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cdc/base/clock.h"
 #include "cdc/base/map.h"
 #include "sinks/iceberg/ice_catalog.h"
+
+enum { BUSY_PAUSE_US = 20 * 1000, BUSY_TRIES = 500 };
 
 /* A table that this writer has met in this run. */
 struct writing {
@@ -34,10 +37,37 @@ static struct ice_writer *writer_of(struct sink_writer *w) {
     return (struct ice_writer *)w; /* base is its first member */
 }
 
+/* While a COMMIT has the catalog it is closed to everybody for a moment: that is waited for. */
+static bool wait_while_busy(int *tries, struct err *err) {
+    if (strcmp(err->code, "catalog_busy") != 0 || ++*tries > BUSY_TRIES) {
+        return false;
+    }
+    err_clear(err);
+    clock_sleep_until_us(clock_mono_us() + BUSY_PAUSE_US);
+    return true;
+}
+
 static int locate(void *arg, const char *space, const char *name, char **location,
                   struct err *err) {
     const struct ice_writer *w = arg;
-    return ice_catalog_table(w->catalog, space, name, location, err);
+    int tries = 0, rc;
+    do {
+        rc = ice_catalog_table(w->catalog, space, name, location, err);
+    } while (rc && wait_while_busy(&tries, err));
+    return rc;
+}
+
+/* The catalog is there: recover has made it. */
+static int open_catalog(struct ice_writer *w, struct err *err) {
+    enum files_result got;
+    int tries = 0;
+    do {
+        got = ice_catalog_open(w->config.env->files, w->config.folder, false, &w->catalog, err);
+    } while (got == FILES_FAILED && wait_while_busy(&tries, err));
+    return got == FILES_OK       ? 0
+           : got == FILES_FAILED ? -1
+                                 : err_set(err, ERR_REWIND, "catalog_missing",
+                                           "\"%s\": the catalog is gone", w->config.folder);
 }
 
 int ice_writer_open(const struct ice_writer_config *config, uint32_t number TR_UNUSED,
@@ -47,7 +77,7 @@ int ice_writer_open(const struct ice_writer_config *config, uint32_t number TR_U
     w->config = *config;
     w->tables = map_new();
     w->tools = ice_tools_new();
-    if (ice_catalog_open(config->env->files, config->folder, true, &w->catalog, err) != FILES_OK) {
+    if (open_catalog(w, err)) {
         ice_writer_close(&w->base);
         return -1;
     }
@@ -81,7 +111,7 @@ static char *index_dir_of(const struct ice_writer *w, const struct schema *schem
 static int open_table(struct ice_writer *w, struct schema *schema, struct writing **out,
                       struct err *err) {
     char *base = NULL;
-    if (ice_catalog_table(w->catalog, schema->space, schema->name, &base, err)) {
+    if (locate(w, schema->space, schema->name, &base, err)) {
         return -1;
     }
     struct writing *x = xcalloc(1, sizeof *x);
