@@ -93,8 +93,11 @@ def show(lake, sql):
 
 
 def main(words):
-    if words:
+    if len(words) == 2:
         return show(*words)
+    if words:
+        print(__doc__, file=sys.stderr)
+        return 2
     reader = engine()
     print(json.dumps({"engine": reader.name}), flush=True)
     for line in sys.stdin:
