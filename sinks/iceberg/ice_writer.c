@@ -66,7 +66,7 @@ static int open_catalog(struct ice_writer *w, struct err *err) {
     } while (got == FILES_FAILED && wait_while_busy(&tries, err));
     return got == FILES_OK       ? 0
            : got == FILES_FAILED ? -1
-                                 : err_set(err, ERR_REWIND, "catalog_missing",
+                                 : err_set(err, ERR_REWIND, "catalog_io",
                                            "\"%s\": the catalog is gone", w->config.folder);
 }
 
