@@ -481,6 +481,11 @@ void disk_write_at(struct file *base, uint64_t off, const void *p, size_t n) {
         inode->data.len += more;
     }
     memcpy(inode->data.data + off, p, n);
+    /* Written again after a failed sync, a sector is to be synced again, also with the same bytes.
+     */
+    for (size_t i = 0; inode->doomed && i < n && off + i < inode->lost.len; i++) {
+        inode->lost.data[off + i] = (char)~inode->data.data[off + i];
+    }
 }
 
 void disk_truncate(struct file *base, uint64_t size) {
