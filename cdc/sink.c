@@ -26,9 +26,20 @@ void sink_description_release(struct sink_description *d) {
     buf_release(&d->json);
 }
 
+int sink_describes_nothing(struct sink *s TR_UNUSED,
+                           const struct source_catalogue *tables TR_UNUSED,
+                           struct sink_description *out TR_UNUSED, struct err *err TR_UNUSED) {
+    return 0;
+}
+
+int sink_sums_up_nothing(struct sink *s TR_UNUSED, struct buf *out TR_UNUSED,
+                         struct err *err TR_UNUSED) {
+    return 0;
+}
+
 void sink_ops_check(const struct sink_ops *ops) {
     CHECK(ops->name && ops->writers_max && ops->freshness_us > 0);
-    CHECK(ops->open && ops->close && ops->examine && ops->peek && ops->recover);
+    CHECK(ops->open && ops->close && ops->examine && ops->describe && ops->peek && ops->recover);
     CHECK(ops->apply_schema && ops->commit && ops->resolve && ops->summary);
     CHECK(ops->writer_open && ops->writer_close && ops->writer_stage && ops->writer_seal);
     CHECK(ops->part_free);

@@ -103,8 +103,7 @@ typedef int (*sink_open_fn)(const struct sink_address *addr, struct env *env, st
 typedef void (*sink_close_fn)(struct sink *s);
 typedef int (*sink_examine_fn)(struct sink *s, struct source_findings *out, struct err *err);
 /* How tables would be stored and what stands in the way, for plan; with tables NULL what stands
- * there now, for status. Reads only. The one member of the door that may be NULL: nothing to say.
- */
+ * there now, for status. Reads only. */
 typedef int (*sink_describe_fn)(struct sink *s, const struct source_catalogue *tables,
                                 struct sink_description *out, struct err *err);
 /* What the target knows. Reads only: for plan, status and the start of the log. */
@@ -136,6 +135,11 @@ typedef int (*sink_writer_seal_fn)(struct sink_writer *w, uint64_t seq, struct s
 /* Thread: the commit task. Not committed: its staged bytes may go, but never after UNKNOWN. */
 typedef void (*sink_part_free_fn)(struct sink_part *part, bool committed);
 
+/* For sinks that have nothing to say. */
+int sink_describes_nothing(struct sink *s, const struct source_catalogue *tables,
+                           struct sink_description *out, struct err *err);
+int sink_sums_up_nothing(struct sink *s, struct buf *out, struct err *err);
+
 struct sink_ops {
     const char *name; /* scheme: "jsonl" */
     const struct opt_spec *opts;
@@ -150,7 +154,7 @@ struct sink_ops {
     sink_open_fn open;
     sink_close_fn close;
     sink_examine_fn examine;
-    sink_describe_fn describe; /* may be NULL */
+    sink_describe_fn describe;
     sink_peek_fn peek;
     sink_recover_fn recover;
     sink_apply_schema_fn apply_schema;

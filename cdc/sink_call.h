@@ -9,7 +9,7 @@
 #pragma once
 #include "cdc/sink.h"
 
-/* No member is NULL but describe. */
+/* No member is NULL. */
 void sink_ops_check(const struct sink_ops *ops);
 /* A request that this sink may be given now; both ends of what was asked. */
 void sink_request_check(const struct sink *s, const struct commit_request *req);
@@ -40,7 +40,7 @@ static inline TR_MUST_CHECK int sink_describe(struct sink *s, const struct sourc
                                               struct sink_description *out, struct err *err) {
     CHECK(out->findings.count == 0);
     err_before_call(err);
-    int rc = s->ops->describe ? err_after_call(s->ops->describe(s, tables, out, err), err) : 0;
+    int rc = err_after_call(s->ops->describe(s, tables, out, err), err);
     CHECK(out->findings.count <= ARRAY_COUNT(out->findings.at));
     return rc;
 }

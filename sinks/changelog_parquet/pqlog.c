@@ -452,11 +452,6 @@ static int pqlog_writer_open(struct sink *s, uint32_t number, struct sink_writer
     return pqlog_writer_new(&config, &pqlog_ops, out, err);
 }
 
-static int pqlog_summary(struct sink *s TR_UNUSED, struct buf *out TR_UNUSED,
-                         struct err *err TR_UNUSED) {
-    return 0;
-}
-
 const struct sink_ops pqlog_ops = {
     .name = "parquet",
     .opts = pqlog_opts,
@@ -477,5 +472,6 @@ const struct sink_ops pqlog_ops = {
     .writer_seal = pqlog_writer_seal,
     .writer_close = pqlog_writer_close,
     .part_free = pqlog_part_free,
-    .summary = pqlog_summary,
+    .summary = sink_sums_up_nothing,
+    .describe = sink_describes_nothing,
 };

@@ -337,11 +337,6 @@ static int iceberg_apply_schema(struct sink *s TR_UNUSED,
     return 0; /* schemas travel with the parts, and become visible with the rows */
 }
 
-static int iceberg_summary(struct sink *s TR_UNUSED, struct buf *out TR_UNUSED,
-                           struct err *err TR_UNUSED) {
-    return 0;
-}
-
 static int writer_open(struct sink *s, uint32_t number, struct sink_writer **out, struct err *err) {
     return ice_writer_open(&iceberg_of(s)->writer, number, out, err);
 }
@@ -363,7 +358,7 @@ const struct sink_ops iceberg_ops = {
     .apply_schema = iceberg_apply_schema,
     .commit = iceberg_commit,
     .resolve = iceberg_resolve,
-    .summary = iceberg_summary,
+    .summary = sink_sums_up_nothing,
     .writer_open = writer_open,
     .writer_close = ice_writer_close,
     .writer_stage = ice_writer_stage,

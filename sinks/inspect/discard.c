@@ -378,4 +378,5 @@ const struct sink_ops discard_ops = {
     .writer_close = discard_writer_close,
     .part_free = discard_part_free,
     .summary = discard_summary,
+    .describe = sink_describes_nothing,
 };

@@ -108,13 +108,6 @@ static void stdout_part_free(struct sink_part *part, bool committed) {
     CHECK(!part);
 }
 
-static int stdout_summary(struct sink *s, struct buf *out, struct err *err) {
-    (void)s;
-    (void)out;
-    (void)err;
-    return 0;
-}
-
 const struct sink_ops stdout_ops = {
     .name = "stdout",
     .opts = stdout_opts,
@@ -135,5 +128,6 @@ const struct sink_ops stdout_ops = {
     .writer_seal = stdout_writer_seal,
     .writer_close = stdout_writer_close,
     .part_free = stdout_part_free,
-    .summary = stdout_summary,
+    .summary = sink_sums_up_nothing,
+    .describe = sink_describes_nothing,
 };

@@ -127,13 +127,6 @@ static int jsonl_writer_open(struct sink *s, uint32_t number, struct sink_writer
     return 0;
 }
 
-static int jsonl_summary(struct sink *s, struct buf *out, struct err *err) {
-    (void)s;
-    (void)out;
-    (void)err;
-    return 0;
-}
-
 const struct sink_ops jsonl_ops = {
     .name = "jsonl",
     .opts = jsonl_opts,
@@ -154,5 +147,6 @@ const struct sink_ops jsonl_ops = {
     .writer_seal = jsonl_writer_seal,
     .writer_close = jsonl_writer_close,
     .part_free = jsonl_part_free,
-    .summary = jsonl_summary,
+    .summary = sink_sums_up_nothing,
+    .describe = sink_describes_nothing,
 };

@@ -214,6 +214,7 @@ const struct sink_ops *faulty_sink_ops(enum sink_kind kind) {
                               .commit = faulty_commit,
                               .resolve = faulty_resolve,
                               .summary = faulty_summary,
+                              .describe = sink_describes_nothing,
                               .writer_open = faulty_writer_open,
                               .writer_close = faulty_writer_close,
                               .writer_stage = faulty_stage,

@@ -329,7 +329,8 @@ static int model_summary(struct sink *s, struct buf *out, struct err *err) {
         .examine = model_examine, .peek = model_peek, .recover = model_recover,                    \
         .apply_schema = model_apply_schema, .commit = model_commit, .resolve = model_resolve,      \
         .writer_open = model_writer_open, .writer_stage = model_stage, .writer_seal = model_seal,  \
-        .writer_close = model_writer_close, .part_free = model_part_free, .summary = model_summary \
+        .writer_close = model_writer_close, .part_free = model_part_free,                          \
+        .summary = model_summary, .describe = sink_describes_nothing                               \
     }
 static const struct sink_ops model_ops[SINK_KINDS] = {
     [SINK_MODEL_1] = MODEL("model1", 1),  [SINK_MODEL_2] = MODEL("model2", 2),

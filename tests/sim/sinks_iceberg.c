@@ -275,4 +275,5 @@ const struct sink_ops sim_iceberg_ops = {
     .writer_close = wrapped_writer_close,
     .part_free = wrapped_part_free,
     .summary = wrapped_summary,
+    .describe = sink_describes_nothing,
 };

@@ -293,4 +293,5 @@ const struct sink_ops sim_jsonl_ops = {
     .writer_close = wrapped_writer_close,
     .part_free = wrapped_part_free,
     .summary = wrapped_summary,
+    .describe = sink_describes_nothing,
 };

@@ -263,6 +263,7 @@ const struct sink_ops fake_sink_ops = {
     .writer_close = writer_close,
     .part_free = part_free,
     .summary = sink_summary,
+    .describe = sink_describes_nothing,
 };
 static int sink_fake_open(const struct sink_address *a, struct env *env, struct sink **out,
                           struct err *err) {
