@@ -149,30 +149,11 @@ static void remove_garbage(struct iceberg *x) {
 
 /* ---- recover ---- */
 
-/* The warehouse's own name must last, too: its parent must sync; folders above that may be beyond
- * our rights. */
-static int keep_folder(struct iceberg *x, struct err *err) {
-    char *path = xstrdup(x->folder);
-    int rc = 0;
-    bool first = true;
-    for (char *slash = strrchr(path, '/'); slash && rc == 0; slash = strrchr(path, '/')) {
-        struct err ignored = ERR_INIT;
-        slash[slash == path ? 1 : 0] = '\0';
-        int failed = files_sync_dir(x->env->files, path, first ? err : &ignored);
-        rc = first && failed ? -1 : 0;
-        first = false;
-        if (slash == path) {
-            break;
-        }
-    }
-    free(path);
-    return rc;
-}
-
 static int reopen(struct iceberg *x, struct err *err) {
     ice_catalog_close(x->catalog);
     x->catalog = NULL;
-    if (files_mkdirs(x->env->files, x->folder, 0750, err) == FILES_FAILED || keep_folder(x, err)) {
+    if (files_mkdirs(x->env->files, x->folder, 0750, err) == FILES_FAILED ||
+        store_folder_keep(x->env->files, x->folder, err)) {
         return -1;
     }
     return ice_catalog_open(x->env->files, x->folder, true, &x->catalog, err) == FILES_OK ? 0 : -1;

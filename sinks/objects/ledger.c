@@ -321,28 +321,11 @@ int ledger_make_folder(const struct ledger_place *place, struct err *err) {
     bool exists;
     int failed = ledger_list(place, &names, &seq, &exists, err);
     buf_release(&names);
-    if (failed || exists) {
-        return failed;
-    }
-    if (files_mkdirs(files, place->dir, DIR_MODE, err) != FILES_OK) {
+    if (failed || (!exists && files_mkdirs(files, place->dir, DIR_MODE, err) != FILES_OK)) {
         return -1;
     }
-    /* The new folder's own name must last as well. The parent must sync; those above it may be
-     * beyond our rights. */
-    char *parent = xstrdup(place->dir);
-    bool first = true;
-    for (char *slash = strrchr(parent, '/'); slash && !failed; slash = strrchr(parent, '/')) {
-        slash[slash == parent ? 1 : 0] = '\0';
-        struct err ignored = ERR_INIT;
-        int synced = files_sync_dir(files, parent, first ? err : &ignored);
-        failed = first && synced;
-        first = false;
-        if (slash == parent) {
-            break;
-        }
-    }
-    free(parent);
-    return failed;
+    /* Also of one that was there: an instance may have died between making it and this. */
+    return store_folder_keep(files, place->dir, err);
 }
 
 /* One try to claim: 0 = ours now (l->last is the claim), 1 = somebody committed in between, -1 =

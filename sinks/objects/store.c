@@ -62,6 +62,24 @@ int store_folder_may_write(struct files *files, const char *folder, struct err *
     return may == FILES_FAILED ? -1 : 0;
 }
 
+int store_folder_keep(struct files *files, const char *folder, struct err *err) {
+    char *path = xstrdup(folder);
+    int rc = 0;
+    for (char *slash = strrchr(path, '/'); slash && rc == 0; slash = strrchr(path, '/')) {
+        slash[slash == path ? 1 : 0] = '\0';
+        rc = files_sync_dir(files, path, err);
+        if (rc && strcmp(err->code, "file_error") == 0) {
+            err_clear(err); /* not ours to open; a disk that fails is another matter */
+            rc = 0;
+        }
+        if (slash == path) {
+            break;
+        }
+    }
+    free(path);
+    return rc;
+}
+
 void store_put_url(struct buf *out, const struct store *s, const char *key) {
     buf_putf(out, "file://%s/%s", s->root, key);
 }

@@ -18,6 +18,9 @@ struct store *store_of_folder(struct files *files, const char *root);
 void store_free(struct store *s); /* NULL allowed */
 /* Can names be made in the folder, or it be made in the nearest one that exists? Reads only. */
 int store_folder_may_write(struct files *files, const char *folder, struct err *err);
+/* Makes the name of a folder that exists durable: syncs what lies above it, up to the root. Folders
+ * that are beyond our rights are left to whoever keeps them; a disk that fails is an error. */
+int store_folder_keep(struct files *files, const char *folder, struct err *err);
 /* Appends "file:///data/lake/shop/x": what metadata names. */
 void store_put_url(struct buf *out, const struct store *s, const char *key);
 /* The key behind such a URL (file:/x and file:///x are both accepted), borrowed from it; NULL where
