@@ -397,6 +397,39 @@ static void start_over(struct ledger *l) {
     l->last.epoch = 0;
 }
 
+/* The instance before may have stored a position between our look and our claim. It is taken over
+ * and stored as ours, before its own file goes. */
+static int take_late_idle(struct ledger *l, struct sink_state *out, struct err *err) {
+    struct ledger_line now;
+    bool found = false;
+    if (ledger_read(&l->place, l->last.job, &now, &found, err)) {
+        return -1;
+    }
+    bool ours = found && now.epoch == l->last.epoch && now.seq == l->last.seq;
+    bool late =
+        ours && now.position && (!l->last.position || strcmp(now.position, l->last.position) != 0);
+    int failed = 0;
+    if (late) {
+        struct ledger_staged *staged = ledger_staged_new(l->env, &l->place, now.seq, err);
+        char *path = ledger_idle_path(l->place.dir, now.epoch);
+        bool renamed = staged && !finish_staged(l, staged, &now, err) &&
+                       files_rename_over(l->env->files, staged->path, path, err) == FILES_OK;
+        failed = !renamed || files_sync_dir(l->env->files, l->place.dir, err) ? -1 : 0;
+        ledger_staged_free(staged, !renamed);
+        free(path);
+        if (!failed) {
+            free(out->position);
+            out->position = xstrdup(now.position);
+            out->knows = TARGET_POSITION;
+            char *before = l->last.position;
+            l->last.position = now.position;
+            now.position = before;
+        }
+    }
+    ledger_line_release(&now);
+    return failed;
+}
+
 int ledger_recover(struct ledger *l, struct sink_state *out, struct err *err) {
     start_over(l);
     if (ledger_make_folder(&l->place, err)) {
@@ -440,7 +473,7 @@ int ledger_recover(struct ledger *l, struct sink_state *out, struct err *err) {
     out->knows = first ? TARGET_NOTHING : out->knows; /* before this claim */
     out->epoch = l->last.epoch;
     out->seq = l->last.seq;
-    if (remove_foreign(l, err)) {
+    if (take_late_idle(l, out, err) || remove_foreign(l, err)) {
         sink_state_release(out);
         return -1;
     }

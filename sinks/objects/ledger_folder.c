@@ -248,20 +248,34 @@ static int check_job(const struct ledger_place *p, const char *job, const struct
     return err_cure(err, "give this job a folder of its own, or its old name with ?job=%s", c->job);
 }
 
-/* The _idle file replaces the position only while it belongs to the newest file. */
-static int apply_idle(const struct ledger_place *p, struct ledger_line *newest, struct err *err) {
-    char *path = ledger_idle_path(p->dir, newest->epoch);
+/* The position of the _idle file of that epoch, if it belongs to file `seq`. 1 = taken. */
+static int take_idle(const struct ledger_place *p, uint64_t epoch, uint64_t seq,
+                     struct ledger_line *newest, struct err *err) {
+    char *path = ledger_idle_path(p->dir, epoch);
     struct ledger_line idle = { 0 };
     enum files_result read = ledger_read_line(p, path, &idle, err);
     free(path);
-    if (read == FILES_OK && idle.epoch == newest->epoch && idle.seq == newest->seq &&
-        strcmp(idle.job, newest->job) == 0) {
+    bool counts = read == FILES_OK && idle.epoch == epoch && idle.seq == seq &&
+                  strcmp(idle.job, newest->job) == 0;
+    if (counts) {
         char *position = newest->position;
         newest->position = idle.position;
         idle.position = position;
     }
     ledger_line_release(&idle);
-    return read == FILES_FAILED ? -1 : 0;
+    return read == FILES_FAILED ? -1 : counts;
+}
+
+/* An _idle file replaces the position while it belongs to the newest file; or, where that is a
+ * claim, to the one that it was made upon: it may have come after the claim's maker had looked, and
+ * before the claim was there to be seen. A claim is of the next epoch; below a commit stands a file
+ * of the same one, so that this finds nothing there. */
+static int apply_idle(const struct ledger_place *p, struct ledger_line *newest, struct err *err) {
+    int taken = take_idle(p, newest->epoch, newest->seq, newest, err);
+    if (taken == 0 && newest->epoch > 0 && newest->seq > 0) {
+        taken = take_idle(p, newest->epoch - 1, newest->seq - 1, newest, err);
+    }
+    return taken < 0 ? -1 : 0;
 }
 
 /* What went missing is found by what speaks of it: an _idle file of the file that was newest then,
