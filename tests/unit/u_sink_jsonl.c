@@ -215,6 +215,37 @@ TEST(jsonl_position_only_commit_of_an_older_instance_does_not_count) {
     instance_release(&new);
 }
 
+/* The older instance stores a position after the newer one has looked and before its claim is
+ * there; the newer one dies before it has taken that over. */
+TEST(jsonl_position_stored_just_before_a_claim_is_not_lost) {
+    const char *dir = kit_temp_dir();
+    struct instance old, new;
+    struct err err = ERR_INIT;
+    instance_init(&old, dir, "shop");
+    instance_init(&new, dir, "shop");
+    EXPECT_EQ_INT(start(&old, &err), 0);
+    EXPECT_EQ_INT(commit_row(&old, 1, true, &err), COMMITTED);
+    EXPECT_EQ_INT(start(&new, &err), 0);
+    FILE *late = fopen(kit_text("%s/_idle.1.json", dir), "w");
+    if (!EXPECT_TRUE(late != NULL)) {
+        return;
+    }
+    fputs(COMMIT("1", "2", "0", SCHEMA_2, "{\"v\":1,\"at\":7}"), late);
+    fclose(late);
+    instance_release(&new);
+    instance_init(&new, dir, "shop");
+    struct sink_state state;
+    EXPECT_EQ_INT(jsonl_ops.peek(new.sink, &state, &err), 0);
+    EXPECT_EQ_STR(state.position, "{\"v\":1,\"at\":7}");
+    sink_state_release(&state);
+    EXPECT_EQ_INT(start(&new, &err), 0);
+    EXPECT_EQ_INT(jsonl_ops.peek(new.sink, &state, &err), 0);
+    EXPECT_EQ_STR(state.position, "{\"v\":1,\"at\":7}");
+    sink_state_release(&state);
+    instance_release(&old);
+    instance_release(&new);
+}
+
 TEST(jsonl_foreign_staged_files_go_only_after_the_claim_stands) {
     const char *dir = kit_temp_dir();
     struct instance old, new;
