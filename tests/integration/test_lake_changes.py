@@ -178,8 +178,10 @@ def case_v3(t):
     many_commits(t, *FORMATS[2])
 
 
-def case_v3_bucket_day(t):
-    many_commits(t, *FORMATS[3])
+if os.environ.get("TAILRACE_TEST_LONG"):
+
+    def case_v3_bucket_day(t):
+        many_commits(t, *FORMATS[3])
 
 
 def case_no_state(t):
@@ -220,8 +222,10 @@ def case_run_v2(t):
     running(t, *FORMATS[1])
 
 
-def case_run_v3(t):
-    running(t, *FORMATS[3])
+if os.environ.get("TAILRACE_TEST_LONG"):
+
+    def case_run_v3(t):
+        running(t, *FORMATS[3])
 
 
 def case_burst(t):

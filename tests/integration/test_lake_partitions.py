@@ -1,6 +1,8 @@
 """Every partition transform on columns of many types, with nulls: rows after inserts, updates that move them and deletes; and
 filters, whose pruning by partitions, manifests and file bounds must lose nothing."""
 
+import os
+
 from lake import LakeFlow, have_readers
 from lake_readers import ReaderError, readers
 
@@ -110,8 +112,10 @@ def case_v2(t):
     each(t, "v2", PARTITIONS[::2])
 
 
-def case_v3(t):
-    each(t, "v3", PARTITIONS[1::2])
+if os.environ.get("TAILRACE_TEST_LONG"):
+
+    def case_v3(t):
+        each(t, "v3", PARTITIONS[1::2])
 
 
 def case_refused(t):
