@@ -358,8 +358,22 @@ static int claim_once(struct ledger *l, const struct ledger_line *newest, struct
     return result;
 }
 
-/* After the claim stands: staged files are all foreign or dead, and so are idle files of older
- * epochs and _schema files that the claim does not name. */
+/* Numbers up to our claim's are taken: what was staged for them is dead, and so are _schema files
+ * that the claim does not name, and idle files of older epochs. Higher ones are of an instance
+ * newer than us, if we are slow. */
+static bool is_left_over(const struct ledger *l, const char *name) {
+    if (ledger_is_schema_name(name)) {
+        return strtoull(name + sizeof "_schema." - 1, NULL, 10) <= l->last.seq &&
+               (!l->last.schema || strcmp(name, l->last.schema) != 0);
+    }
+    if (ledger_is_staged_name(name)) {
+        return strtoull(name + 1, NULL, 10) <= l->last.seq;
+    }
+    return strncmp(name, "_idle.", 6) == 0 &&
+           strtoull(name + sizeof "_idle." - 1, NULL, 10) < l->last.epoch;
+}
+
+/* After the claim stands. */
 static int remove_foreign(struct ledger *l, struct err *err) {
     struct files *files = l->env->files;
     struct buf names;
@@ -369,9 +383,7 @@ static int remove_foreign(struct ledger *l, struct err *err) {
     int failed = ledger_list(&l->place, &names, &seq, &exists, err);
     for (size_t at = 0; !failed && at < names.len; at += strlen(names.data + at) + 1) {
         const char *name = names.data + at;
-        bool schema =
-            ledger_is_schema_name(name) && (!l->last.schema || strcmp(name, l->last.schema) != 0);
-        if (!schema && !ledger_is_staged_name(name) && strncmp(name, "_idle.", 6) != 0) {
+        if (!is_left_over(l, name)) {
             continue;
         }
         char *path = xasprintf("%s/%s", l->place.dir, name);

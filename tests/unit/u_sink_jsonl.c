@@ -215,6 +215,26 @@ TEST(jsonl_position_only_commit_of_an_older_instance_does_not_count) {
     instance_release(&new);
 }
 
+TEST(jsonl_staged_file_of_a_newer_instance_stays) {
+    const char *dir = kit_temp_dir();
+    struct instance x;
+    struct err err = ERR_INIT;
+    static const char *const staged[] = { ".0000000000000001.0123456789abcdef",
+                                          ".0000000000000002.0123456789abcdef" };
+    for (size_t i = 0; i < 2; i++) {
+        FILE *file = fopen(kit_text("%s/%s", dir, staged[i]), "w");
+        if (!EXPECT_TRUE(file != NULL)) {
+            return;
+        }
+        fclose(file);
+    }
+    instance_init(&x, dir, "shop");
+    EXPECT_EQ_INT(start(&x, &err), 0); /* our claim is number 1 */
+    EXPECT_TRUE(access(kit_text("%s/%s", dir, staged[0]), F_OK) != 0);
+    EXPECT_TRUE(access(kit_text("%s/%s", dir, staged[1]), F_OK) == 0);
+    instance_release(&x);
+}
+
 /* The older instance stores a position after the newer one has looked and before its claim is
  * there; the newer one dies before it has taken that over. */
 TEST(jsonl_position_stored_just_before_a_claim_is_not_lost) {
