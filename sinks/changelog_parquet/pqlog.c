@@ -23,6 +23,7 @@
 #include "cdc/base/map.h"
 #include "sinks/changelog_parquet/pqlog_writer.h"
 #include "sinks/objects/ledger.h"
+#include "sinks/parquet/parquet_choice.h"
 
 enum { FILES_OPEN_MAX = 64 };
 
@@ -31,7 +32,7 @@ struct pqlog {
     struct env *env;
     char *dir, *commits;
     char *job, *prefix;
-    char *text; /* ",a,b,"; NULL */
+    char *text; /* of text=; NULL */
     struct store *store;
     struct ledger *ledger;
     struct parquet_options parquet;
@@ -45,24 +46,15 @@ static const struct opt_spec pqlog_opts[] = {
       .min = 100 * 1000,
       .max = INT64_C(3600) * 1000 * 1000,
       .doc = "time between two commits while rows arrive" },
-    { .key = "compression",
-      .type = OPT_CHOICE,
-      .fallback = "zstd",
-      .choices = "zstd|snappy|lz4|none",
-      .doc = "codec of data files" },
-    { .key = "encoding",
-      .type = OPT_CHOICE,
-      .fallback = "modern",
-      .choices = "modern|compatible",
-      .doc = "compatible: dictionary and plain only, for readers older than 2025" },
+    PARQUET_CHOICE_OPTIONS,
     { .key = "prefix",
       .type = OPT_TEXT,
       .fallback = "_",
       .doc = "how the names of the columns begin that describe a change: _op, _order, ..." },
     { .key = "text",
       .type = OPT_TEXT,
-      .doc = "columns stored as strings whatever their type: a,b (for values that Parquet has no "
-             "form for)" },
+      .doc = "columns stored as strings whatever their type: a,public.t.b (for values that Parquet "
+             "has no form for)" },
     { .key = NULL },
 };
 
@@ -223,25 +215,12 @@ static int settle(void *arg, const struct ledger_line *newest, struct err *err) 
 
 /* ---- the door ---- */
 
-static enum parquet_codec codec_of(const char *name) {
-    return strcmp(name, "zstd") == 0     ? PARQUET_ZSTD
-           : strcmp(name, "snappy") == 0 ? PARQUET_SNAPPY
-           : strcmp(name, "lz4") == 0    ? PARQUET_LZ4_RAW
-                                         : PARQUET_NONE;
-}
-
 static void take_options(struct pqlog *p, const struct opts *o) {
-    const char *codec = opts_text(o, "compression");
     const char *text = opts_text(o, "text");
-    p->parquet = (struct parquet_options){
-        .codec = codec_of(codec),
-        .level = strcmp(codec, "zstd") == 0 ? 1 : 0,
-        .profile =
-            strcmp(opts_text(o, "encoding"), "modern") == 0 ? PARQUET_MODERN : PARQUET_COMPATIBLE,
-        .group_bytes = p->env->memory_bytes / 8,
-    };
+    p->parquet = parquet_chosen(o);
+    p->parquet.group_bytes = p->env->memory_bytes / 8;
     p->prefix = xstrdup(opts_text(o, "prefix"));
-    p->text = text ? xasprintf(",%s,", text) : NULL;
+    p->text = text ? xstrdup(text) : NULL;
 }
 
 static int bad_prefix(const char *prefix, struct err *err) {

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "sinks/parquet/parquet_choice.h"
+
 enum { NAME_TRIES = 8 };
 
 struct pqlog_file {
@@ -57,16 +59,6 @@ static int write_bytes(void *arg, const void *p, size_t n, struct err *err) {
     struct pqlog_file *f = arg;
     f->crc = libdeflate_crc32(f->crc, p, n);
     return store_write(f->upload, p, n, err);
-}
-
-static bool is_text(const char *list, const char *column) {
-    if (!list) {
-        return false;
-    }
-    char *wanted = xasprintf(",%s,", column);
-    bool found = strstr(list, wanted) != NULL;
-    free(wanted);
-    return found;
 }
 
 /* Readers take Order and order for one column. */
@@ -161,7 +153,8 @@ int pqlog_file_open(const struct pqlog_file_config *config, uint64_t epoch, stru
     f->types = xcalloc(schema->column_count + 1u, sizeof *f->types);
     for (uint32_t i = 0; i < schema->column_count; i++) {
         const struct column_def *c = &schema->columns[i];
-        f->types[i] = lake_type_of(&c->type, is_text(config->text, c->name));
+        f->types[i] =
+            lake_type_of(&c->type, parquet_text_chosen(config->text, schema->label, c->name));
     }
     f->writer = writer_for(f, config);
     *out = f;

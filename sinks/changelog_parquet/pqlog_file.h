@@ -25,7 +25,7 @@ struct pqlog_file_config {
     struct store *store;
     const char *job;
     const char *prefix; /* of the change columns' names */
-    const char *text;   /* ",a,b,": columns stored as strings; NULL */
+    const char *text;   /* a,public.t.b: columns stored as strings; NULL */
     struct parquet_options parquet;
 };
 struct pqlog_file;

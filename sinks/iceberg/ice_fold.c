@@ -136,6 +136,13 @@ static void fill_row(struct ice_fold *f, struct batch *batch, uint32_t row,
     to->row = f->filled->rows - 1;
 }
 
+int ice_cure_read_again(const char *label, struct err *err) {
+    return err_cure(err,
+                    "have the table read again: run the job once with the line `%s: skip`, then "
+                    "without it",
+                    label);
+}
+
 /* The row is what is left of entry e. before: the entry under whose key it was until now; the same,
  * or another where the key changed. */
 static int leave_row(struct ice_fold *f, struct ice_fold_entry *e,
@@ -154,7 +161,7 @@ static int leave_row(struct ice_fold *f, struct ice_fold_entry *e,
                 "table \"%s\": an update leaves columns out because they did not change, and the "
                 "row was deleted before it",
                 batch->schema->label);
-        return err_cure(err, "have the table read again");
+        return ice_cure_read_again(batch->schema->label, err);
     } else {
         e->batch = batch_number(f, batch);
         e->row = row;
@@ -212,7 +219,7 @@ int ice_fold_refuse_live(const char *label, struct err *err) {
             "moved without the log saying so (a cascade that the log does not carry, a session in "
             "replica mode), or somebody else wrote to the table",
             label);
-    return err_cure(err, "have the table read again");
+    return ice_cure_read_again(label, err);
 }
 
 /* The row is new under its key. */

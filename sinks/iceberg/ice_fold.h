@@ -68,3 +68,6 @@ int ice_fold_row(struct ice_fold *f, struct batch *batch, uint32_t row, struct e
 int ice_fold_remove(struct ice_fold *f, struct batch *batch, uint32_t row, struct err *err);
 /* The log inserts a key that lives: ERR_FATAL "insert_of_live_key", with what can cause it. */
 int ice_fold_refuse_live(const char *label, struct err *err);
+/* The cure where a table of the lake is not what the log takes it for: a new generation. Returns
+ * -1. */
+int ice_cure_read_again(const char *label, struct err *err);

@@ -1,8 +1,6 @@
 /* See ice_object.h. */
 #include "sinks/iceberg/ice_object.h"
 
-static const char CURE[] = "bring it back from a backup; without one, have the table read again";
-
 static const char *key_of(struct store *store, const char *url, struct err *err) {
     const char *key = store_key_of(store, url);
     if (!key) {
@@ -15,7 +13,7 @@ static const char *key_of(struct store *store, const char *url, struct err *err)
 
 static int absent(const char *url, struct err *err) {
     err_set(err, ERR_FATAL, "object_missing", "the table names \"%s\", which is not there", url);
-    return err_cure(err, "%s", CURE);
+    return err_cure(err, "%s", STORE_CURE_LOST);
 }
 
 int ice_object_get(struct store *store, const char *url, struct buf *out, struct err *err) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "cdc/base/json.h"
+#include "sinks/objects/store.h"
 
 static const char PUFFIN_MAGIC[4] = { 'P', 'F', 'A', '1' };
 static const uint8_t DV_MAGIC[4] = { 0xd1, 0xd3, 0x39, 0x64 };
@@ -31,7 +32,7 @@ void ice_dv_put(struct buf *out, struct ice_bitmap *b) {
 
 static int damaged(const char *what, struct err *err) {
     err_set(err, ERR_FATAL, "deletes_damaged", "deletion vector: %s", what);
-    return err_cure(err, "bring the file back from a backup, or have the table read again");
+    return err_cure(err, "%s", STORE_CURE_LOST);
 }
 
 int ice_dv_take(const void *p, size_t n, uint64_t rows, struct ice_bitmap *into, struct err *err) {

@@ -397,7 +397,7 @@ static int refuse_absent(const struct ice_stage *st, struct err *err) {
             "table \"%s\": an update leaves columns out because they did not change, and the "
             "row is not in the lake: somebody else deleted it",
             st->label);
-    return err_cure(err, "have the table read again");
+    return ice_cure_read_again(st->label, err);
 }
 
 /* w->entries, w->rows and w->places in the order of the places that their cells are carried from.

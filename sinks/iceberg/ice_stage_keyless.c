@@ -327,7 +327,7 @@ static int no_such_row(const struct ice_stage *st, struct err *err) {
             "table \"%s\": the log deletes or changes a row that is not in the lake: somebody else "
             "wrote to the table",
             st->label);
-    return err_cure(err, "have the table read again");
+    return ice_cure_read_again(st->label, err);
 }
 
 /* Which row of the chain is the image's. */

@@ -10,6 +10,7 @@
 #include "cdc/base/escape.h"
 #include "sinks/iceberg/ice_plan.h"
 #include "sinks/iceberg/iceberg_internal.h"
+#include "sinks/parquet/parquet_choice.h"
 
 /* Parsed metadata is about ten times its file's bytes. */
 enum { WRITERS = 2, METADATA_SHARE = 10 * 16 };
@@ -31,16 +32,7 @@ static const struct opt_spec iceberg_opts[] = {
       .type = OPT_TEXT,
       .doc = "partition of tables that are made, where they have the columns: "
              "day(created_at),bucket(16,id)" },
-    { .key = "compression",
-      .type = OPT_CHOICE,
-      .fallback = "zstd",
-      .choices = "zstd|snappy|lz4|none",
-      .doc = "codec of data files" },
-    { .key = "encoding",
-      .type = OPT_CHOICE,
-      .fallback = "modern",
-      .choices = "modern|compatible",
-      .doc = "compatible: dictionary and plain only, for readers older than 2025" },
+    PARQUET_CHOICE_OPTIONS,
     { .key = "history",
       .type = OPT_DURATION,
       .fallback = "1h",
@@ -85,25 +77,9 @@ static int bad_address(const char *why, struct err *err) {
     return err_exit(err, EXIT_USAGE);
 }
 
-/* Named alone, or with its table. */
 static bool is_text_column(void *arg, const char *table, const char *column) {
     const struct iceberg *x = arg;
-    if (!x->text_columns) {
-        return false;
-    }
-    char *alone = xasprintf(",%s,", column);
-    char *full = xasprintf(",%s.%s,", table, column);
-    bool found = strstr(x->text_columns, alone) || strstr(x->text_columns, full);
-    free(full);
-    free(alone);
-    return found;
-}
-
-static enum parquet_codec codec_of(const char *name) {
-    return strcmp(name, "zstd") == 0     ? PARQUET_ZSTD
-           : strcmp(name, "snappy") == 0 ? PARQUET_SNAPPY
-           : strcmp(name, "lz4") == 0    ? PARQUET_LZ4_RAW
-                                         : PARQUET_NONE;
+    return parquet_text_chosen(x->text_columns, table, column);
 }
 
 /* "op,ts,position" */
@@ -135,17 +111,11 @@ static int take_columns(const char *text, unsigned *extras, struct err *err) {
 }
 
 static void take_options(struct iceberg *x, const struct opts *o) {
-    const char *codec = opts_text(o, "compression");
-    x->parquet = (struct parquet_options){
-        .codec = codec_of(codec),
-        .level = strcmp(codec, "zstd") == 0 ? 1 : 0,
-        .profile =
-            strcmp(opts_text(o, "encoding"), "modern") == 0 ? PARQUET_MODERN : PARQUET_COMPATIBLE,
-    };
+    x->parquet = parquet_chosen(o);
     x->format_version = strcmp(opts_text(o, "format"), "v3") == 0 ? 3 : 2;
     x->history_ms = opts_int(o, "history") / 1000;
     const char *text = opts_text(o, "text");
-    x->text_columns = text ? xasprintf(",%s,", text) : NULL;
+    x->text_columns = text ? xstrdup(text) : NULL;
     uint64_t memory = x->env->memory_bytes;
     x->metadata_bytes = memory / METADATA_SHARE;
     x->writer = (struct ice_writer_config){

@@ -16,7 +16,7 @@ struct iceberg {
     struct parquet_options parquet;
     int format_version;
     int64_t history_ms;
-    char *text_columns; /* ",a,b," ; NULL */
+    char *text_columns; /* of text=; NULL */
 
     struct map *tables;    /* namespace, NUL, name -> struct ice_table, as of the last commit */
     size_t metadata_bytes; /* metadata files of tables that may be held parsed, in all */

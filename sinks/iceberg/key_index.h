@@ -6,7 +6,7 @@
  *                 size so that few are left
  *   collisions    keys that share all 64 bits of their hash with another live key, whole
  *
- * Keys are known by a 64-bit hash (hash_bytes over key.h's encoding). A hash that is found is the
+ * Keys are known by a 64-bit hash (hash_bytes over ice_key.h's form). A hash that is found is the
  * key itself where the key must be live (a streamed update or delete); where it need not be (a
  * streamed insert, a backfill) the caller compares the row in the file and, if it is another key,
  * says so with key_index_collide. An entry is either *put* (the caller knew what was there: it

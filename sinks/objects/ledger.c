@@ -1,15 +1,19 @@
 /* The commit side of a ledger. One file a commit; the rename of a staged file to the next number,
  * which never replaces, is the compare-and-set that makes rows and position visible.
  *
- *   recover  fsync DIR -> list, read the newest file's last line -> settle it -> claim: an empty
- * file under the next number -> fsync DIR -> only now remove staged files that are not ours commit
- * (apply_schema: _schema staged, fsync, rename, fsync DIR) commit line -> fsync -> rename -> fsync
- * DIR idle     nobody has committed since? -> staged, fsync, rename over _idle.<epoch> -> fsync DIR
- *            -> still nobody?
+ *   recover  fsync DIR, read the newest file's last line, settle it
+ *            -> claim: an empty file under the next number -> fsync DIR
+ *            -> a position stored since we looked is made ours -> what is left over goes
+ *
+ *   commit   (apply_schema: _schema staged, fsync, rename, fsync DIR)
+ *            commit line -> fsync -> rename -> fsync DIR
+ *
+ *   idle     nobody has committed since? -> staged, fsync, rename over _idle.<epoch>
+ *            -> fsync DIR -> still nobody?
  *
  * Why an older instance cannot commit: it renames to number n+1, which the newer one's claim took;
  * a staged file it still had is gone or its name is taken, and both mean fenced. Its idle file
- * carries its own epoch, which no longer is that of the newest file, so that file does not count.
+ * counts only if it was there before the claim, whose maker looks once more.
  *
  * The number of a file is the ledger's own count; commits of a position only do not raise it.
  * Thread: the commit task; writers share nothing with it but staged files. Never opens a

@@ -325,7 +325,7 @@ int store_read_at(struct store_object *o, uint64_t off, void *p, size_t n, struc
         err_set(err, ERR_FATAL, "object_short",
                 "\"%s\" ends at %" PRIu64 ": %zu bytes at %" PRIu64 " were expected", o->path,
                 o->size, n, off);
-        return err_cure(err, "bring the file back from a backup, or have the table read again");
+        return err_cure(err, "%s", STORE_CURE_LOST);
     }
     return 0;
 }

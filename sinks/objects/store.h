@@ -9,6 +9,11 @@
 #pragma once
 #include "cdc/base/env.h"
 
+/* The cure where a file of a lake is lost or damaged. */
+#define STORE_CURE_LOST                                                                            \
+    "bring the file back from a backup; without one: tailrace drop JOB --yes, then the job into "  \
+    "an empty folder"
+
 struct store;
 struct store_upload;
 struct store_object;

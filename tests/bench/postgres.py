@@ -116,6 +116,14 @@ class Bench:
 
     # ---- snapshot ---------------------------------------------------------------------------------------------------
 
+    def receive_only(self, lanes):
+        """The limit: the same rows over as many connections, and nothing done with them."""
+        ended = run([program("limit_pg"), self.conninfo(), "public.lineitem", str(lanes)], 3600)
+        found = counts(ended.out)
+        expect("rows of the limit's client", found["rows"], self.sizes.rows)
+        ended.phase = found["seconds"]
+        return ended
+
     def snapshot(self, lanes):
         rows = self.sizes.rows
 
@@ -125,15 +133,8 @@ class Bench:
             ended.phase = log_seconds(ended, "snapshot_joined") - log_seconds(ended, "started")
             return ended
 
-        def limit():
-            ended = run([program("limit_pg"), self.conninfo(), "public.lineitem", str(lanes)], 3600)
-            found = counts(ended.out)
-            expect("rows of the limit's client", found["rows"], rows)
-            ended.phase = found["seconds"]
-            return ended
-
         name = "pg_snapshot_%d" % lanes
-        pairs = self.rounds(name, ours, limit)
+        pairs = self.rounds(name, ours, lambda: self.receive_only(lanes))
         for ended, bare in pairs:
             note("%s tailrace %.0f rows/s in the snapshot (%s); limit %.0f rows/s (%s); ratio %.3f, of whole processes %.3f" % (
                 name, rows / ended.phase, ended.cost(rows), rows / bare.phase, bare.cost(rows), bare.phase / ended.phase,
