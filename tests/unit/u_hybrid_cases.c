@@ -424,6 +424,31 @@ TEST(hybrid_a_column_that_was_dropped_and_came_back_is_read_anew) {
     schema_unref(without);
 }
 
+TEST(hybrid_a_new_column_that_the_log_showed_first_did_not_come_back) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct schema *without = schema_new(77, "public", "m", 2); /* t was dropped, and polled so */
+    struct schema *added = schema_new(77, "public", "m", 3);   /* u is new */
+    memcpy(without->columns, s->columns, 2 * sizeof(*s->columns));
+    memcpy(added->columns, s->columns, 3 * sizeof(*s->columns));
+    added->columns[2].name = "u";
+    without->storage = added->storage = "1:a";
+    schema_finish(without);
+    schema_finish(added);
+    struct rig *g = rig_new(s, 1, 1);
+    join_some(g, s);
+    struct table *t = table_find(g->h, 77);
+    rig_catalogue(g, &without, 1, 1);
+    schema_unref(t->current);
+    t->current = schema_with_version(added, 2); /* as the log has it by now */
+    rig_catalogue(g, &added, 1, 1);
+    EXPECT_EQ_INT(t->generation, 1);
+    EXPECT_TRUE(t->joined.count > 0);
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(without);
+    schema_unref(added);
+}
+
 TEST(hybrid_tables_that_change_names_do_not_share_one) {
     struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
     struct schema *now[] = { table_schema(77, "m_old", TYPE_INT32, 0, true),
