@@ -316,6 +316,28 @@ TEST(hybrid_a_restart_forgets_the_holes_of_a_table_that_is_read_anew) {
     schema_unref(s);
 }
 
+TEST(hybrid_a_restart_remembers_what_the_catalogue_has_not_confirmed) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct rig *g = rig_new(s, 1, 1);
+    struct buf stored;
+    buf_init(&stored, SIZE_MAX);
+    hybrid_free(g->h);
+    rig_open(g, s, 1, "{\"tables\":{\"through\":\"77\",\"except\":[]},\"loose\":\"\"}");
+    table_find(g->h, 77)->unverified = true; /* as after a row of another shape */
+    buf_putc(&stored, '{');
+    EXPECT_EQ_INT(hybrid_put_position(g->h, &stored, 8000), 0);
+    buf_putc(&stored, '}');
+    hybrid_free(g->h);
+    rig_open(g, s, 1, buf_cstr(&stored));
+    EXPECT_TRUE(!table_consistent(table_find(g->h, 77)) && !hybrid_shape_changed(g->h, false));
+    rig_catalogue(g, &s, 1, 1);
+    EXPECT_TRUE(table_consistent(table_find(g->h, 77)));
+    EXPECT_TRUE(hybrid_shape_changed(g->h, false)); /* a commit says so */
+    buf_release(&stored);
+    rig_free(g);
+    schema_unref(s);
+}
+
 /* Rows 1 to 9 joined, what is above them not. */
 static void join_some(struct rig *g, struct schema *s) {
     struct chunk_order o;
