@@ -11,8 +11,8 @@
  * differences, so that a thousand dropped tables, or ones that were read again, fit. Tables up to
  * `through` that are not listed are joined in their first generation; later ones that are not
  * listed are unread. An unverified one is called inconsistent until the catalogue was read: said
- * here, so that a commit says that it is over. Bounds and keys are hex; loose transactions are the first one and then
- * differences. */
+ * here, so that a commit says that it is over. Bounds and keys are hex; loose transactions are the
+ * first one and then differences. */
 #include "cdc/hybrid_internal.h"
 
 #include <inttypes.h>
