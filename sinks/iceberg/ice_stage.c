@@ -36,25 +36,26 @@ static int follow_schema(struct ice_stage *st, const struct schema *source, bool
 }
 
 static int load_table(struct ice_stage *st, struct schema *source, struct err *err) {
-    struct ice_metadata metadata;
+    struct ice_metadata *m = xcalloc(1, sizeof *m);
     bool evolved;
-    if (ice_stage_load_metadata(st, st->base, &metadata, err)) {
+    if (ice_stage_load_metadata(st, st->base, m, err)) {
+        free(m);
         return err_wrap(err, "table \"%s\"", st->label);
     }
-    st->format_version = metadata.format_version;
-    st->last_column_id = metadata.last_column_id;
-    ice_schema_copy(&st->schema, ice_metadata_schema(&metadata, metadata.current_schema_id));
-    ice_spec_copy(&st->spec, ice_metadata_spec(&metadata, metadata.default_spec_id));
-    st->empty = !ice_metadata_snapshot(&metadata, metadata.current_snapshot_id);
-    int rc = follow_schema(st, source, &evolved, err);
-    if (rc == 0) {
-        ice_stage_make_shape(st, source);
-        if (st->key_count > 0 && ice_stage_open_index(st, &metadata, err)) {
-            rc = err_wrap(err, "table \"%s\"", st->label);
-        }
+    st->base_metadata = m;
+    st->format_version = m->format_version;
+    st->last_column_id = m->last_column_id;
+    ice_schema_copy(&st->schema, ice_metadata_schema(m, m->current_schema_id));
+    ice_spec_copy(&st->spec, ice_metadata_spec(m, m->default_spec_id));
+    st->empty = !ice_metadata_snapshot(m, m->current_snapshot_id);
+    if (follow_schema(st, source, &evolved, err)) {
+        return -1;
     }
-    ice_metadata_release(&metadata);
-    return rc;
+    ice_stage_make_shape(st, source);
+    if (st->key_count == 0) {
+        ice_stage_forget_base(st);
+    }
+    return 0;
 }
 
 static int new_table(struct ice_stage *st, struct schema *source, struct err *err) {
@@ -67,7 +68,7 @@ static int new_table(struct ice_stage *st, struct schema *source, struct err *er
     }
     keep_schema(st);
     ice_stage_make_shape(st, source);
-    return st->key_count > 0 ? ice_stage_open_index(st, NULL, err) : 0;
+    return 0;
 }
 
 int ice_stage_open(const struct ice_stage_config *config, struct schema *source, const char *base,
@@ -132,6 +133,7 @@ void ice_stage_close(struct ice_stage *st) {
     arena_release(&st->arena);
     ice_stage_drop_shape(st);
     key_index_close(st->index);
+    ice_stage_forget_base(st);
     ice_old_rows_free(st->old);
     store_folders_release(&st->folders);
     map_free(st->dead, free_bitmap);
@@ -149,9 +151,11 @@ void ice_stage_close(struct ice_stage *st) {
 /* ---- another version of the table ---- */
 
 /* The index is of another key, or of other columns, than the table's now. */
-static int change_key(struct ice_stage *st, struct err *err) {
+static int change_key(struct ice_stage *st, bool was_keyless, struct err *err) {
     if (!st->empty) {
-        return st->key_count == 0 && !st->index ? 0 : ice_stage_change_key(st, err);
+        /* Without an index only a table that had no key may have rows besides those of its base. */
+        bool of_base = !st->index && (st->key_count == 0 || !was_keyless);
+        return of_base ? 0 : ice_stage_change_key(st, err);
     }
     if (st->key_count > 0) {
         return ice_stage_forget_index(st, err);
@@ -166,6 +170,7 @@ static int change_key(struct ice_stage *st, struct err *err) {
 static int follow_source(struct ice_stage *st, struct schema *source, struct err *err) {
     bool evolved;
     struct buf sign;
+    bool was_keyless = st->key_count == 0;
     if (ice_stage_finish_files(st, err)) {
         return -1;
     }
@@ -176,7 +181,7 @@ static int follow_source(struct ice_stage *st, struct schema *source, struct err
         ice_stage_drop_shape(st);
         ice_stage_make_shape(st, source);
         if (!ice_stage_same_key(st, buf_cstr(&sign))) {
-            rc = change_key(st, err);
+            rc = change_key(st, was_keyless, err);
         }
     }
     buf_release(&sign);
@@ -204,6 +209,7 @@ static int void_all(struct ice_stage *st, struct err *err) {
     buf_clear(&st->loose);
     st->loose_count = 0;
     st->changes++;
+    ice_stage_forget_base(st);
     return st->index ? key_index_clear(st->index, err) : 0;
 }
 

@@ -44,7 +44,8 @@ struct ice_stage_config {
 };
 struct ice_stage;
 /* source: the table as of the first rows. base: metadata_location; NULL = there is no table. Config
- * is borrowed. Reads the table and makes the key index fit it. */
+ * is borrowed. Reads the table's metadata and nothing else: the key index is made to fit the table
+ * when the first row needs it, so that a new generation needs nothing of the old one's files. */
 int ice_stage_open(const struct ice_stage_config *config, struct schema *source, const char *base,
                    struct ice_stage **out, struct err *err);
 /* Drops what was not sealed. Where nothing was staged since the last seal, the index is stored:

@@ -318,6 +318,28 @@ int ice_stage_open_index(struct ice_stage *st, const struct ice_metadata *metada
     return now ? find_or_build(st, metadata, now, err) : ice_stage_forget_index(st, err);
 }
 
+int ice_stage_need_index(struct ice_stage *st, struct err *err) {
+    if (LIKELY(st->index != NULL)) {
+        return 0;
+    }
+    CHECK(st->key_count > 0);
+    if (ice_stage_open_index(st, st->base_metadata, err)) {
+        key_index_close(st->index);
+        st->index = NULL;
+        return err_wrap(err, "table \"%s\"", st->label);
+    }
+    ice_stage_forget_base(st);
+    return 0;
+}
+
+void ice_stage_forget_base(struct ice_stage *st) {
+    if (st->base_metadata) {
+        ice_metadata_release(st->base_metadata);
+        free(st->base_metadata);
+        st->base_metadata = NULL;
+    }
+}
+
 int ice_stage_load_metadata(struct ice_stage *st, const char *location, struct ice_metadata *out,
                             struct err *err) {
     struct buf bytes;

@@ -60,7 +60,9 @@ struct ice_stage {
     uint32_t image_count;
     struct ice_router *router;
 
-    struct key_index *index; /* NULL: keyless, and no row was deleted yet */
+    struct key_index *index; /* NULL: no row was looked for, or taken out (keyless), yet */
+    struct ice_metadata *base_metadata; /* as of `base`, until the index is made of it; NULL = the
+                                           index begins empty, or keyless */
     struct ice_old_rows *old;
     uint64_t changes;        /* of the index since it was stored */
     int64_t stored_us;       /* when */
@@ -145,6 +147,9 @@ void ice_stage_put_image(const struct ice_stage *st, const struct lake_column *c
 /* Found, followed or built, so that it describes the snapshot; metadata NULL: empty. */
 int ice_stage_open_index(struct ice_stage *st, const struct ice_metadata *metadata,
                          struct err *err);
+/* A table with a key: the index is there from here on. */
+int ice_stage_need_index(struct ice_stage *st, struct err *err);
+void ice_stage_forget_base(struct ice_stage *st); /* nothing of it counts, or the index is there */
 /* Keyless: the index as of now, what was staged included. */
 int ice_stage_open_late_index(struct ice_stage *st, struct err *err);
 int ice_stage_load_metadata(struct ice_stage *st, const char *location, struct ice_metadata *out,

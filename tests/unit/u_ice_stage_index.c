@@ -129,6 +129,55 @@ TEST(ice_stage_index_of_equal_hashes_follows_later_commits) {
 }
 TEST(ice_stage_index_follows_a_new_generation) { followed(6, 0, work_void, 10); }
 
+/* Every data file of the table, and its index, are lost. */
+static bool lose_files(struct lake *l) {
+    struct err err = ERR_INIT;
+    struct ice_live live;
+    void *value;
+    ice_live_init(&live);
+    int failed = ice_live_load(
+        &live, l->store, &l->table->metadata,
+        ice_metadata_snapshot(&l->table->metadata, l->table->metadata.current_snapshot_id), &err);
+    for (size_t at = 0; !failed && map_next(live.files, &at, NULL, NULL, &value);) {
+        const struct ice_live_file *f = value;
+        failed = store_remove(l->store, store_key_of(l->store, f->path), &err);
+    }
+    ice_live_release(&live);
+    l->config.index_dir = kit_text("%s/fresh", l->folder);
+    return EXPECT_EQ_STR(failed ? err.text : "", "");
+}
+
+TEST(ice_stage_a_new_generation_needs_no_file_of_the_old_one) {
+    struct lake l;
+    struct err err = ERR_INIT;
+    begin(&l, 17, 0);
+    if (fill(&l) && lose_files(&l) && lake_open(&l)) {
+        EXPECT_TRUE(ice_stage_need_index(l.stage, &err) != 0);
+        EXPECT_EQ_STR(err.code, "object_missing");
+        bool held = lake_open(&l) && work_void(&l) && check(&l) &&
+                    put_keys(&l, 0, 30, true, false) && lake_commit(&l) && check(&l) &&
+                    lake_start(&l) && check(&l);
+        EXPECT_TRUE(held);
+    }
+    lake_release(&l);
+}
+
+/* ... and nothing is committed after it for a while: the rows that come later find it empty. */
+TEST(ice_stage_a_new_generation_is_committed_alone) {
+    struct lake l;
+    begin(&l, 18, 0);
+    if (fill(&l) && lose_files(&l) && lake_open(&l)) {
+        for (uint32_t k = 0; k < LAKE_KEYS; k++) {
+            l.now[k].live = false;
+        }
+        struct stage_item item = { .kind = STAGE_GENERATION, .schema = l.schema };
+        bool held = lake_item(&l, &item) && lake_commit(&l) && !l.stage->index &&
+                    put_keys(&l, 0, 30, false, false) && lake_commit(&l) && check(&l);
+        EXPECT_TRUE(held);
+    }
+    lake_release(&l);
+}
+
 TEST(ice_stage_index_that_is_damaged_is_built_again) {
     struct lake l;
     begin(&l, 7, 0);
