@@ -13,6 +13,7 @@
 #include "cdc/base/clock.h"
 #include "cdc/value.h"
 #include "sinks/iceberg/ice_expire.h"
+#include "sinks/iceberg/ice_object.h"
 #include "sinks/iceberg/ice_prepare_internal.h"
 
 enum { METADATA_FILES_KEPT = 20 };
@@ -286,12 +287,34 @@ static void set_position(struct preparing *p) {
     ice_metadata_set_property(m, "tailrace.seq", text);
 }
 
-static int prepare(struct preparing *p, bool consistent, char **location, struct err *err) {
+/* Of a table all of whose rows are void it only says what becomes garbage: then a manifest may be
+ * lost, and what that named stays behind. And where no more was to be said than that the table is
+ * not consistent, a table that nobody can read may stay as it is: p->unreadable. */
+static int load_live(struct preparing *p, bool consistent, struct err *err) {
     struct ice_table *t = p->t;
     const struct ice_snapshot *now =
         t->location ? ice_metadata_snapshot(&t->metadata, t->metadata.current_snapshot_id) : NULL;
+    if (!now || ice_live_load(&p->live, p->context->store, &t->metadata, now, err) == 0) {
+        return 0;
+    }
+    p->unreadable = !p->part && !consistent && err->kind == ERR_FATAL;
+    if (!(p->part && p->part->voids) || err->kind != ERR_FATAL) {
+        return -1;
+    }
+    if (p->context->env->log) {
+        log_warn(p->context->env->log, "commit", "garbage_left", "table \"%s.%s\": %s", t->space,
+                 t->name, err->text);
+    }
+    err_clear(err);
+    ice_live_release(&p->live);
+    ice_live_init(&p->live);
+    return 0;
+}
+
+static int prepare(struct preparing *p, bool consistent, char **location, struct err *err) {
+    struct ice_table *t = p->t;
     p->sequence = t->metadata.last_sequence + 1;
-    if (now && ice_live_load(&p->live, p->context->store, &t->metadata, now, err)) {
+    if (load_live(p, consistent, err)) {
         return -1;
     }
     if (p->part && p->part->voids) {
@@ -361,7 +384,15 @@ enum commit_outcome ice_table_prepare(struct ice_table *t, const struct ice_comm
     char *location = NULL;
     enum commit_outcome outcome = take_schemas(&p, err);
     if (outcome == COMMITTED && prepare(&p, consistent, &location, err)) {
-        err_wrap(err, "table \"%s.%s\"", t->space, t->name);
+        if (p.unreadable) {
+            err_clear(err);
+            ice_live_release(&p.live);
+            return COMMITTED;
+        }
+        char *label = xasprintf("%s.%s", t->space, t->name);
+        err_wrap(err, "table \"%s\"", label);
+        ice_cure_lost_file(label, err);
+        free(label);
         outcome = COMMIT_FAILED;
     }
     if (outcome == COMMITTED) {

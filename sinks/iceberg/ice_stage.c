@@ -326,6 +326,8 @@ int ice_stage_item(struct ice_stage *st, const struct stage_item *item, struct e
     return -1;
 }
 
+const char *ice_stage_label(const struct ice_stage *st) { return st->label; }
+
 bool ice_stage_touched(const struct ice_stage *st) {
     return st->touched || st->new_schema_count > 0;
 }

@@ -54,6 +54,7 @@ void ice_stage_close(struct ice_stage *st);
 /* ROWS, GENERATION or REMOVE: all batches are of this table. Those of ROWS may be of several
  * versions of it. */
 int ice_stage_item(struct ice_stage *st, const struct stage_item *item, struct err *err);
+const char *ice_stage_label(const struct ice_stage *st); /* of the table */
 bool ice_stage_touched(const struct ice_stage *st); /* since the last seal */
 /* *out is filled and its arrays are the caller's. Folders of its files are merged into `folders`.
  */

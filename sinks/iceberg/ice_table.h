@@ -58,9 +58,10 @@ struct ice_commit_context {
 };
 /* Writes all of the table's next snapshot but the catalog's row: deletes, manifests, list,
  * metadata; t->next is its location. part NULL: nothing changed but `consistent`. COMMITTED stands
- * for "prepared"; COMMIT_CONFLICT: the part was made upon another table; COMMIT_FAILED: err,
- * "table_dropped" (FATAL) where the table that the part was made for is gone. To be settled
- * whatever comes of it. */
+ * for "prepared", or for "stays as it is" where t->next is NULL: a table whose manifests are lost,
+ * of which only its inconsistency was to be said; COMMIT_CONFLICT: the part was made upon another
+ * table; COMMIT_FAILED: err, "table_dropped" (FATAL) where the table that the part was made for is
+ * gone. To be settled whatever comes of it. */
 enum commit_outcome ice_table_prepare(struct ice_table *t, const struct ice_commit_context *context,
                                       struct ice_part_table *part, bool consistent,
                                       struct err *err);

@@ -8,6 +8,7 @@
 #include "cdc/base/clock.h"
 #include "cdc/base/map.h"
 #include "sinks/iceberg/ice_catalog.h"
+#include "sinks/iceberg/ice_object.h"
 
 enum { BUSY_PAUSE_US = 20 * 1000, BUSY_TRIES = 500 };
 
@@ -207,7 +208,11 @@ static int stage_one(struct ice_writer *w, struct writing *x, const struct stage
                      struct err *err) {
     int rc = ice_stage_item(x->stage, item, err);
     note_memory(w, x);
-    return rc || bound_memory(w, err) ? -1 : 0;
+    if (rc) {
+        ice_cure_lost_file(ice_stage_label(x->stage), err);
+        return -1;
+    }
+    return bound_memory(w, err);
 }
 
 static int stage_all(struct ice_writer *w, const struct stage_item *item, struct err *err) {
@@ -265,6 +270,7 @@ int ice_writer_seal(struct sink_writer *sw, uint64_t seq TR_UNUSED, struct sink_
             continue;
         }
         if (ice_stage_seal(x->stage, &part->folders, &part->tables[part->table_count], err)) {
+            ice_cure_lost_file(ice_stage_label(x->stage), err);
             ice_part_free(part, true);
             return fail(w, err);
         }
