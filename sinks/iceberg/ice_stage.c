@@ -82,6 +82,9 @@ int ice_stage_open(const struct ice_stage_config *config, struct schema *source,
     st->name = xstrdup(source->name);
     st->base = base ? xstrdup(base) : NULL;
     st->old = ice_old_rows_new(config->store);
+    char *held_path = xasprintf("%s.rows", config->index_dir);
+    st->hold = ice_hold_new(config->env->files, held_path);
+    free(held_path);
     st->dead = map_new();
     arena_init(&st->arena);
     buf_init(&st->loose, SIZE_MAX);
@@ -120,7 +123,7 @@ static void forget_commit(struct ice_stage *st, bool remove) {
     st->added = NULL;
     st->added_numbers = NULL;
     st->new_schema_count = st->added_count = 0;
-    st->touched = st->voids = false;
+    st->touched = st->voids = st->holds_all = false;
 }
 
 void ice_stage_close(struct ice_stage *st) {
@@ -135,6 +138,7 @@ void ice_stage_close(struct ice_stage *st) {
     key_index_close(st->index);
     ice_stage_forget_base(st);
     ice_old_rows_free(st->old);
+    ice_hold_free(st->hold);
     store_folders_release(&st->folders);
     map_free(st->dead, free_bitmap);
     ice_schema_release(&st->schema);

@@ -34,16 +34,9 @@ enum {
 
 static int read_cells(struct ice_stage *st, uint64_t loc, const uint32_t *fields, uint32_t count,
                       struct lake_builder *builders, struct lake_column *columns, struct err *err) {
-    if (ice_stage_settle_file(st, KEY_LOC_FILE(loc), err)) {
-        return -1;
-    }
-    struct ice_place place = { .file = key_index_path(st->index, KEY_LOC_FILE(loc)),
-                               .pos = KEY_LOC_POS(loc) };
-    CHECK(place.file);
     for (uint32_t i = 0; i < count; i++) {
-        const struct ice_field *f = &st->schema.fields[fields[i]];
-        lake_builder_begin(&builders[i], &f->type);
-        if (ice_old_rows_read(st->old, &place, 1, f, &builders[i], err)) {
+        lake_builder_begin(&builders[i], &st->schema.fields[fields[i]].type);
+        if (ice_stage_read_cells(st, &loc, 1, fields[i], &builders[i], err)) {
             return -1;
         }
         lake_builder_column(&builders[i], &columns[i]);

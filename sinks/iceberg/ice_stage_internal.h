@@ -3,6 +3,7 @@
 #include "cdc/base/map.h"
 #include "sinks/encode/stage_merge.h"
 #include "sinks/iceberg/ice_fold.h"
+#include "sinks/iceberg/ice_hold.h"
 #include "sinks/iceberg/ice_key.h"
 #include "sinks/iceberg/ice_live.h"
 #include "sinks/iceberg/ice_old_rows.h"
@@ -37,6 +38,14 @@ struct ice_stage_field {
     struct lake_scratch *scratch;
     struct lake_builder builder;
     struct ice_extra_cells cells;
+};
+
+/* A data file that is written when it ends: its rows are held. */
+struct ice_held_file {
+    uint32_t group;  /* of the router */
+    uint32_t number; /* of the key index */
+    uint32_t slot;   /* of the hold */
+    char *key;       /* NULL: it has ended */
 };
 
 struct ice_stage {
@@ -90,8 +99,15 @@ struct ice_stage {
     uint32_t open_cap;
     uint32_t *open_groups; /* those that are not NULL */
     uint32_t open_count;
-    size_t held;      /* by open files */
-    struct map *dead; /* file number -> struct ice_bitmap */
+    size_t held; /* by open files */
+    struct ice_hold *hold;
+    struct ice_held_file *held_files; /* numbers ascend where there is an index */
+    uint32_t held_count, held_cap;
+    uint32_t *held_of; /* by group, as `open`: 1 + index of its held file; 0 = none */
+    bool reads_back;   /* changes need rows of their own commit: theirs are held */
+    bool holds_all;    /* ... and those that are appended, until the seal */
+    bool holding;      /* the rows at hand are to be held */
+    struct map *dead;  /* file number -> struct ice_bitmap */
     struct ice_bitmap *last_dead;
     uint32_t last_dead_number;
 };
@@ -113,10 +129,24 @@ int ice_stage_write(struct ice_stage *st, const struct batch *batch, const uint3
 /* The same for st->columns, put together otherwise. */
 int ice_stage_write_columns(struct ice_stage *st, uint32_t count, uint64_t *locs, struct err *err);
 int ice_stage_finish_files(struct ice_stage *st, struct err *err);
-/* The file with that number can be read: it is ended if it is open. */
-int ice_stage_settle_file(struct ice_stage *st, uint32_t number, struct err *err);
 void ice_stage_abort_files(struct ice_stage *st);
+/* A file of the group is whole: it is one of `added`. o is freed. */
+int ice_stage_end_file(struct ice_stage *st, struct ice_outfile *o, struct err *err);
+/* The key of a file of that group, under a name nobody else has; the caller frees it. */
+char *ice_stage_new_key(struct ice_stage *st, uint32_t group);
+/* The cells of st->schema's field at places of the index, whose order is ascending: files that are
+ * held, or open and are then ended, or whole. Appended to `out`. */
+int ice_stage_read_cells(struct ice_stage *st, const uint64_t *locs, uint32_t count, uint32_t field,
+                         struct lake_builder *out, struct err *err);
 int ice_stage_mark_dead(struct ice_stage *st, uint64_t loc, struct err *err);
+
+/* ---- ice_stage_held.c: files whose rows are held until they end ---- */
+/* Rows of st->columns (picked; NULL = the first) to the group's held file. */
+int ice_stage_hold(struct ice_stage *st, uint32_t group, const struct lake_column *columns,
+                   const uint32_t *picked, uint32_t count, uint64_t *locs, struct err *err);
+const struct ice_held_file *ice_stage_held_file(const struct ice_stage *st, uint32_t number);
+int ice_stage_write_held(struct ice_stage *st, struct err *err); /* all of them end */
+void ice_stage_drop_held(struct ice_stage *st);
 
 /* ---- ice_stage_extras.c: columns besides the source's ---- */
 void ice_stage_extra_column(struct ice_stage *st, uint32_t field, const struct batch *batch,
