@@ -163,16 +163,20 @@ static int write_metadata(struct preparing *p, char **location, struct err *err)
     struct ice_table *t = p->t;
     struct buf bytes;
     uint64_t random[2];
+    int64_t number;
+    if (ice_table_next_number(t, p->context->store, &number, err)) {
+        return -1;
+    }
     rng_bytes(random, sizeof random);
     buf_init(&bytes, SIZE_MAX);
     ice_metadata_put(&bytes, &t->metadata);
     t->bytes = bytes.len;
-    /* <version>-<uuid>.metadata.json, as other catalogs' clients name them. */
+    /* <number>-<uuid>.metadata.json, as other catalogs' clients name them. */
     char *key = xasprintf(
         "%s/%s/metadata/%05" PRId64 "-%08x-%04x-4%03x-%04x-%012" PRIx64 ".metadata.json", t->space,
-        t->name, t->metadata.last_sequence, (uint32_t)(random[0] >> 32),
-        (uint32_t)(random[0] >> 16) & 0xffff, (uint32_t)random[0] & 0xfff,
-        ((uint32_t)(random[1] >> 48) & 0x3fff) | 0x8000, random[1] & UINT64_C(0xffffffffffff));
+        t->name, number, (uint32_t)(random[0] >> 32), (uint32_t)(random[0] >> 16) & 0xffff,
+        (uint32_t)random[0] & 0xfff, ((uint32_t)(random[1] >> 48) & 0x3fff) | 0x8000,
+        random[1] & UINT64_C(0xffffffffffff));
     int rc = store_put(p->context->store, key, bytes.data, bytes.len, p->context->folders, err);
     if (rc == 0) {
         *location = prepare_url(p, key);
