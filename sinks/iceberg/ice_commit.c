@@ -241,6 +241,9 @@ static enum commit_outcome prepare_table(struct committing *c, struct ice_table 
     if (outcome == COMMITTED && !t->next) {
         x->pending_count--;
     }
+    if (outcome == COMMIT_FAILED && strcmp(err->code, "index_damaged") == 0) {
+        ice_writer_void_index(x->env, label);
+    }
     return outcome;
 }
 

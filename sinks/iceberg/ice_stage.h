@@ -32,6 +32,7 @@ struct ice_stage_config {
     uint64_t index_bytes;  /* its memory */
     uint64_t hash_mask;    /* which bits of a key's hash count; 0 = all. Few: for tests */
     struct parquet_options parquet;
+    int64_t history_ms;  /* how long snapshots are kept; 0 = long */
     uint64_t file_bytes; /* a data file ends at about so many */
     uint64_t
         open_bytes_max; /* of encoded pages held in open files: then the largest gives them up */
@@ -54,8 +55,10 @@ void ice_stage_close(struct ice_stage *st);
 /* ROWS, GENERATION or REMOVE: all batches are of this table. Those of ROWS may be of several
  * versions of it. */
 int ice_stage_item(struct ice_stage *st, const struct stage_item *item, struct err *err);
+/* Where the error says that the table's key index is wrong: what is stored of it is not used again. */
+void ice_stage_void_index(const struct ice_stage_config *config, const struct err *err);
 const char *ice_stage_label(const struct ice_stage *st); /* of the table */
-bool ice_stage_touched(const struct ice_stage *st); /* since the last seal */
+bool ice_stage_touched(const struct ice_stage *st);      /* since the last seal */
 /* *out is filled and its arrays are the caller's. Folders of its files are merged into `folders`.
  */
 int ice_stage_seal(struct ice_stage *st, struct store_folders *folders, struct ice_part_table *out,

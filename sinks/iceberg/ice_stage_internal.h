@@ -74,7 +74,10 @@ struct ice_stage {
                                            index begins empty, or keyless */
     struct ice_old_rows *old;
     uint64_t changes;        /* of the index since it was stored */
+    uint32_t seals;          /* ... and so many */
     int64_t stored_us;       /* when */
+    int64_t stored_snapshot; /* which it is tagged with; 0 = none */
+    bool stored_sure;        /* that is committed, or there is none */
     int64_t sealed_snapshot; /* that the index describes; 0 = none, or something came since */
     uint32_t files_noted;    /* sealed since files that left were looked for */
     int64_t forget_snapshot; /* once it is committed, no file up to forget_number is to come */

@@ -9,6 +9,7 @@
 #include "cdc/base/map.h"
 #include "sinks/iceberg/ice_catalog.h"
 #include "sinks/iceberg/ice_object.h"
+#include "sinks/iceberg/key_index.h"
 
 enum { BUSY_PAUSE_US = 20 * 1000, BUSY_TRIES = 500 };
 
@@ -104,9 +105,15 @@ void ice_writer_close(struct sink_writer *sw) {
 }
 
 /* A folder of the cache for the table's index; the name only has to be its own. */
-static char *index_dir_of(const struct ice_writer *w, const struct schema *schema) {
-    return xasprintf("%s/cache/index/%s-%016" PRIx64, w->config.env->state_dir, "t",
-                     hash_bytes(schema->label, strlen(schema->label), 0));
+static char *index_dir_of(const struct env *env, const char *label) {
+    return xasprintf("%s/cache/index/t-%016" PRIx64, env->state_dir,
+                     hash_bytes(label, strlen(label), 0));
+}
+
+void ice_writer_void_index(const struct env *env, const char *label) {
+    char *dir = index_dir_of(env, label);
+    key_index_void(env->files, dir);
+    free(dir);
 }
 
 static int open_table(struct ice_writer *w, struct schema *schema, struct writing **out,
@@ -117,7 +124,7 @@ static int open_table(struct ice_writer *w, struct schema *schema, struct writin
     }
     struct writing *x = xcalloc(1, sizeof *x);
     x->config = w->config.stage;
-    x->index_dir = index_dir_of(w, schema);
+    x->index_dir = index_dir_of(w->config.env, schema->label);
     x->config.index_dir = x->index_dir;
     x->config.tools = w->tools;
     x->config.locate = locate;
@@ -204,12 +211,18 @@ static int take_apart(struct ice_writer *w, const struct stage_item *item, struc
     return 0;
 }
 
+/* What the table's error says besides. */
+static void tell(const struct writing *x, struct err *err) {
+    ice_cure_lost_file(ice_stage_label(x->stage), err);
+    ice_stage_void_index(&x->config, err);
+}
+
 static int stage_one(struct ice_writer *w, struct writing *x, const struct stage_item *item,
                      struct err *err) {
     int rc = ice_stage_item(x->stage, item, err);
     note_memory(w, x);
     if (rc) {
-        ice_cure_lost_file(ice_stage_label(x->stage), err);
+        tell(x, err);
         return -1;
     }
     return bound_memory(w, err);
@@ -270,7 +283,7 @@ int ice_writer_seal(struct sink_writer *sw, uint64_t seq TR_UNUSED, struct sink_
             continue;
         }
         if (ice_stage_seal(x->stage, &part->folders, &part->tables[part->table_count], err)) {
-            ice_cure_lost_file(ice_stage_label(x->stage), err);
+            tell(x, err);
             ice_part_free(part, true);
             return fail(w, err);
         }

@@ -127,6 +127,7 @@ static void take_options(struct iceberg *x, const struct opts *o) {
                    .store = x->store,
                    .job = x->job,
                    .index_bytes = memory / 8 / WRITERS,
+                   .history_ms = x->history_ms,
                    .parquet = x->parquet,
                    .file_bytes = UINT64_C(512) << 20,
                    .open_bytes_max = memory / 4 / WRITERS,

@@ -15,11 +15,13 @@
  * rows' keys are read. One key: the later one lives. Two: both are kept with their full keys.
  *
  * Durability: none needed. Nothing uncommitted survives: what came after the last whole
- * key_index_checkpoint is no part of what open finds. Nothing is synced: directories, tables and
+ * key_index_checkpoint is no part of what open finds. Two checkpoints are there to be found, the
+ * last and the one before it: so a caller that makes the next one only when it knows that the last
+ * one's snapshot is committed always finds one that is. Nothing is synced: directories, tables and
  * the manifest are checked when the index is opened, the pages of runs when they are first touched
- * (a checksum of 8 KiB each, once). A damaged or missing file at open = not there (`*found` false);
- * damage met later is ERR_REWIND "index_damaged", after which open finds nothing. Either way the
- * caller rebuilds. What the disk refuses to give to a mapping is the kernel's SIGBUS.
+ * (a checksum of 8 KiB each, once). A damaged or missing file at open = not there; damage met later
+ * is ERR_REWIND "index_damaged", after which open finds nothing. Either way the caller rebuilds.
+ * What the disk refuses to give to a mapping is the kernel's SIGBUS.
  *
  * Errors of files pass through. After any error a call may be made again with the same arguments.
  * Thread: its owner. Locks: none. */
@@ -50,12 +52,20 @@ struct key_index_config {
     int (*read_key)(void *arg, uint64_t loc, struct buf *out, struct err *err);
     void *read_key_arg;
 };
-/* Which tag the folder's last whole checkpoint has; empty if none can be read. */
-void key_index_stored(struct files *files, const char *dir, struct buf *tag);
-/* tag: what the index must describe, e.g. "<table uuid>/<snapshot id>"; NULL = begin empty. Where
- * it is not found the index begins empty too, and what lay in the folder is removed. */
+/* Which tag the folder's last whole checkpoint has, or the one before it; empty if it cannot be
+ * read. */
+void key_index_stored(struct files *files, const char *dir, bool before, struct buf *tag);
+/* tags: what the index may describe, e.g. "<table uuid>/<snapshot id>", the best first. *found =
+ * which of them it is. Where it is none (*found == count) it begins empty. What else lay in the
+ * folder is removed. */
+int key_index_open_any(const struct key_index_config *config, const char *const *tags,
+                       uint32_t count, uint32_t *found, struct key_index **out, struct err *err);
+/* The same for one tag; NULL = begin empty. */
 int key_index_open(const struct key_index_config *config, const char *tag, bool *found,
                    struct key_index **out, struct err *err);
+/* What is stored in the folder is not found any more, whoever has it open: it is wrong. Nothing
+ * that its owner stores meanwhile under the tag of a commit that fails is found, either. */
+void key_index_void(struct files *files, const char *dir);
 /* NULL allowed; what was not checkpointed is gone. */
 void key_index_close(struct key_index *ix);
 
@@ -106,10 +116,11 @@ int key_index_clear(struct key_index *ix, struct err *err);
 /* Merges everything into one run: worth its time once, when a bulk load has ended. */
 int key_index_merge(struct key_index *ix, struct err *err);
 
-/* From now on the index, as it is, is what open finds under tag. Without `whole` this is free, and
- * what is stored stays at the last whole tag, from which the caller follows the table, unless runs
- * were written since: then it is whole anyhow. */
+/* From now on the index, as it is, is what open finds under tag; what was stored last is found
+ * under its own, and nothing older. Without `whole` this is free, and what is stored stays, from
+ * which the caller follows the table, unless runs were written since: then it is whole anyhow. */
 int key_index_checkpoint(struct key_index *ix, const char *tag, bool whole, struct err *err);
+bool key_index_unstored(const struct key_index *ix); /* runs were written since */
 /* Of the last whole checkpoint, or what was found; NULL = none. */
 const char *key_index_tag(const struct key_index *ix);
 
@@ -117,7 +128,7 @@ struct key_index_size {
     uint64_t keys;         /* entries, replaced ones of unmerged runs counted */
     uint64_t memory_bytes; /* anonymous */
     uint64_t mapped_bytes; /* of run files */
-    uint64_t disk_bytes;   /* of run files, with those that the last whole checkpoint still needs */
+    uint64_t disk_bytes;   /* of run files, with those that only a checkpoint needs */
     uint64_t collisions;   /* hashes of which more than one key lives */
     uint32_t runs;
 };

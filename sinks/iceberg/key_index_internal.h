@@ -173,10 +173,13 @@ int key_writer_finish(struct key_writer *w, uint64_t *bytes, struct err *err);
 uint64_t key_writer_entries(const struct key_writer *w);
 void key_writer_free(struct key_writer *w); /* NULL allowed; the file is the caller's */
 
-/* ---- the index (key_index.c) ---- */
+/* ---- the index (key_index.c, its life: key_index_store.c) ---- */
 enum { KEY_RUNS_MAX = 64, KEY_DOUBTS_MAX = 4096 };
 struct key_range {
     uint32_t first, last;
+};
+struct key_garbage {
+    uint64_t number, bytes;
 };
 struct key_member {
     char *key; /* NULL: its row was not read yet */
@@ -195,12 +198,14 @@ struct key_index {
     struct key_run *runs[KEY_RUNS_MAX]; /* newest first */
     uint32_t run_count;
     uint64_t next_run;
-    bool unstored;              /* the runs are not what the manifest on disk says */
-    bool broken;                /* damage was met */
-    bool finding;               /* somebody asked since the memory tier was last written out */
-    bool piled;                 /* runs were left unmerged because nobody asked */
-    struct key_numbers garbage; /* files of runs that only the manifest on disk still names */
-    uint64_t garbage_bytes;
+    bool unstored; /* the runs are not what the manifest on disk says */
+    bool moved;    /* the manifest on disk is the older one's already: storing failed in between */
+    bool broken;   /* damage was met */
+    bool finding;  /* somebody asked since the memory tier was last written out */
+    bool piled;    /* runs were left unmerged because nobody asked */
+    struct key_numbers last, before; /* runs that the two manifests on disk name */
+    struct key_garbage *garbage;     /* files of runs that only those still name */
+    size_t garbage_count, garbage_cap;
     struct key_numbers doubts; /* hashes that have several entries, met when merging */
     struct key_range *dropped; /* files, ascending and apart */
     size_t dropped_count, dropped_cap;
@@ -219,6 +224,9 @@ int key_index_set(struct key_index *ix, uint64_t hash, uint64_t value, struct er
 /* The table is full. appended: by an append. */
 int key_index_make_room(struct key_index *ix, bool appended, struct err *err);
 int key_index_damaged(struct key_index *ix, struct err *err); /* -1 */
+static inline TR_MUST_CHECK int key_index_usable(struct key_index *ix, struct err *err) {
+    return LIKELY(!ix->broken) ? 0 : key_index_damaged(ix, err);
+}
 bool key_index_is_dropped(const struct key_index *ix, uint32_t file);
 /* The value less what was dropped: an appended one is then nothing, a put one a tomb. */
 static inline uint64_t key_index_alive(const struct key_index *ix, uint64_t value) {
@@ -262,6 +270,7 @@ int key_index_drop_members(struct key_index *ix, struct err *err); /* those that
 
 /* ---- the manifest (key_index_manifest.c) ---- */
 #define KEY_MANIFEST_NAME "manifest"
+#define KEY_MANIFEST_BEFORE KEY_MANIFEST_NAME ".before"
 struct key_manifest_run {
     uint64_t number, bytes;
     uint32_t sum;
