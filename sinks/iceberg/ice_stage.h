@@ -36,7 +36,7 @@ struct ice_stage_config {
     uint64_t file_bytes; /* a data file ends at about so many */
     uint64_t
         open_bytes_max; /* of encoded pages held in open files: then the largest gives them up */
-    uint32_t open_files_max; /* partitions written to at once */
+    uint32_t open_files_max; /* rows of more partitions are held until the seal (ice_hold.h) */
     struct ice_schema_rules rules;
     bool soft_deletes;     /* deleted rows stay, marked; needs ICE_EXTRA_DELETED */
     bool ignore_truncate;  /* truncated rows stay */

@@ -13,7 +13,13 @@
 #include "sinks/parquet/parquet_choice.h"
 
 /* Parsed metadata is about ten times its file's bytes. */
-enum { WRITERS = 2, METADATA_SHARE = 10 * 16 };
+enum {
+    WRITERS = 2,
+    METADATA_SHARE = 10 * 16,
+    OPEN_FILE_BYTES = 2 << 20,
+    OPEN_FILES_MIN = 4,
+    OPEN_FILES_MAX = 256,
+};
 
 static const struct opt_spec iceberg_opts[] = {
     { .key = "freshness",
@@ -110,6 +116,15 @@ static int take_columns(const char *text, unsigned *extras, struct err *err) {
     return 0;
 }
 
+/* Each open file holds pages of all its columns: fewer would make row groups and pages small. Rows
+ * of partitions beyond them are held as they are. */
+static uint32_t open_files_max(uint64_t bytes) {
+    uint64_t files = bytes / OPEN_FILE_BYTES;
+    return files < OPEN_FILES_MIN   ? OPEN_FILES_MIN
+           : files > OPEN_FILES_MAX ? OPEN_FILES_MAX
+                                    : (uint32_t)files;
+}
+
 static void take_options(struct iceberg *x, const struct opts *o) {
     x->parquet = parquet_chosen(o);
     x->format_version = strcmp(opts_text(o, "format"), "v3") == 0 ? 3 : 2;
@@ -131,7 +146,7 @@ static void take_options(struct iceberg *x, const struct opts *o) {
                    .parquet = x->parquet,
                    .file_bytes = UINT64_C(512) << 20,
                    .open_bytes_max = memory / 4 / WRITERS,
-                   .open_files_max = 256,
+                   .open_files_max = open_files_max(memory / 4 / WRITERS),
                    .rules = { .text = is_text_column,
                               .arg = x,
                               .new_column =
