@@ -291,6 +291,40 @@ static void set_position(struct preparing *p) {
     ice_metadata_set_property(m, "tailrace.seq", text);
 }
 
+/* The table has rows from before a column's type changed, which only lack the column's new field
+ * because they are to be void: as long as they are not, the table is not consistent. */
+#define AWAITS_GENERATION "tailrace.awaits-generation"
+
+static bool has_rows(const struct preparing *p) {
+    void *value;
+    for (size_t at = 0; map_next(p->live.files, &at, NULL, NULL, &value);) {
+        if (!((const struct ice_live_file *)value)->gone) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Before the part's own files are live. */
+static int note_replaced(struct preparing *p, bool consistent, struct err *err) {
+    struct ice_metadata *m = &p->t->metadata;
+    const struct ice_part_table *part = p->part;
+    if (part && part->voids) {
+        ice_metadata_set_property(m, AWAITS_GENERATION, NULL);
+    }
+    if (part && part->replaced && (part->replaced_staged || has_rows(p))) {
+        ice_metadata_set_property(m, AWAITS_GENERATION, "true");
+    }
+    if (!consistent || !ice_metadata_property(m, AWAITS_GENERATION)) {
+        return 0;
+    }
+    err_set(err, ERR_FATAL, "type_change",
+            "a column has another type than in the lake, and its rows were not read again: at the "
+            "source nothing had changed");
+    return err_cure(err, "give the option text= as it was, or start the job with "
+                         "on_type_change=new_column");
+}
+
 /* Of a table all of whose rows are void it only says what becomes garbage: then a manifest may be
  * lost, and what that named stays behind. And where no more was to be said than that the table is
  * not consistent, a table that nobody can read may stay as it is: p->unreadable. */
@@ -323,6 +357,9 @@ static int prepare(struct preparing *p, bool consistent, char **location, struct
     }
     if (p->part && p->part->voids) {
         prepare_void(p);
+    }
+    if (note_replaced(p, consistent, err)) {
+        return -1;
     }
     if (p->part) {
         prepare_added(p);

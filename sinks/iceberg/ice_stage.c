@@ -16,6 +16,39 @@ static void keep_schema(struct ice_stage *st) {
     ice_schema_copy(&st->new_schemas[st->new_schema_count++], &st->schema);
 }
 
+static bool is_partition_source(const struct ice_spec *spec, int32_t field_id) {
+    for (uint32_t i = 0; i < spec->field_count; i++) {
+        if (spec->fields[i].source_id == field_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* on_type_change=resnapshot: a column got a new field, which rows so far do not have. They are void
+ * already (STAGE_GENERATION) or will be: until then the table must not be called consistent, which
+ * ice_prepare.c sees to. */
+static int check_replaced(struct ice_stage *st, const struct ice_schema *next, struct err *err) {
+    int at = st->config->rules.on_type_change == ICE_TYPE_RESNAPSHOT
+                 ? ice_schema_replaced(&st->schema, next)
+                 : -1;
+    if (at < 0) {
+        return 0;
+    }
+    const struct ice_field *f = &st->schema.fields[at];
+    if (is_partition_source(&st->spec, f->id)) {
+        err_set(err, ERR_FATAL, "type_change",
+                "column \"%s\", whose type changed as Iceberg forbids, is one that the table is "
+                "partitioned by: that cannot go",
+                f->name);
+        return err_cure(err, "start the job with on_type_change=new_column: rows from here on are "
+                             "in one partition of those");
+    }
+    st->replaced = st->replaced || !st->empty;
+    st->replaced_staged = st->replaced_staged || st->added_count > 0;
+    return 0;
+}
+
 /* The present schema becomes one that holds the source's rows. */
 static int follow_schema(struct ice_stage *st, const struct schema *source, bool *evolved,
                          struct err *err) {
@@ -24,6 +57,10 @@ static int follow_schema(struct ice_stage *st, const struct schema *source, bool
         ice_schema_follow(&st->schema, source, &st->config->rules, &st->last_column_id, &next, err);
     *evolved = change == ICE_EVOLVED;
     if (change == ICE_IMPOSSIBLE) {
+        return err_wrap(err, "table \"%s\"", st->label);
+    }
+    if (*evolved && check_replaced(st, &next, err)) {
+        ice_schema_release(&next);
         return err_wrap(err, "table \"%s\"", st->label);
     }
     if (*evolved) {
@@ -123,7 +160,8 @@ static void forget_commit(struct ice_stage *st, bool remove) {
     st->added = NULL;
     st->added_numbers = NULL;
     st->new_schema_count = st->added_count = 0;
-    st->touched = st->voids = st->holds_all = false;
+    st->touched = st->voids = st->replaced = st->replaced_staged = false;
+    st->holds_all = false;
 }
 
 void ice_stage_close(struct ice_stage *st) {
@@ -210,6 +248,7 @@ static int void_all(struct ice_stage *st, struct err *err) {
     st->added_numbers = NULL;
     forget_dead(st, free_bitmap);
     st->touched = st->voids = st->empty = st->base_void = true;
+    st->replaced = st->replaced_staged = false;
     buf_clear(&st->loose);
     st->loose_count = 0;
     st->changes++;
@@ -221,12 +260,16 @@ static int apply(struct ice_stage *st, struct err *err) {
     return st->key_count > 0 ? ice_stage_apply(st, err) : ice_stage_keyless_apply(st, err);
 }
 
-/* The batch's rows fit the stage's columns from here on. */
-static int follow_batch(struct ice_stage *st, const struct batch *batch, struct err *err) {
-    if (batch->schema == st->source || schema_same_rows(batch->schema, st->source)) {
+/* Rows of this version of the table fit the stage's columns from here on. */
+static int follow_version(struct ice_stage *st, struct schema *source, struct err *err) {
+    if (source == st->source || schema_same_rows(source, st->source)) {
         return 0;
     }
-    return apply(st, err) || follow_source(st, batch->schema, err) ? -1 : 0;
+    return apply(st, err) || follow_source(st, source, err) ? -1 : 0;
+}
+
+static int follow_batch(struct ice_stage *st, const struct batch *batch, struct err *err) {
+    return follow_version(st, batch->schema, err);
 }
 
 static int stage_changes(struct ice_stage *st, const struct stage_item *item, struct err *err) {
@@ -322,7 +365,7 @@ int ice_stage_item(struct ice_stage *st, const struct stage_item *item, struct e
     case STAGE_ROWS:
         return item->batches[0]->txs ? stage_changes(st, item, err) : stage_snapshot(st, item, err);
     case STAGE_GENERATION:
-        return void_all(st, err);
+        return void_all(st, err) || follow_version(st, item->schema, err) ? -1 : 0;
     case STAGE_REMOVE:
         return remove_rows(st, item, err);
     }
@@ -390,6 +433,8 @@ int ice_stage_seal(struct ice_stage *st, struct store_folders *folders, struct i
                                     .snapshot_id = snapshot_id,
                                     .first = !st->base && !st->sealed,
                                     .voids = st->voids,
+                                    .replaced = st->replaced,
+                                    .replaced_staged = st->replaced_staged,
                                     .schema_count = st->new_schema_count,
                                     .schemas = st->new_schemas,
                                     .last_column_id = st->last_column_id,

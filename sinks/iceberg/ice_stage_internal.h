@@ -90,7 +90,9 @@ struct ice_stage {
 
     /* since the last seal */
     bool touched, voids;
-    bool sealed; /* ever */
+    bool replaced;        /* a column's field, by one that live rows before do not have */
+    bool replaced_staged; /* ... nor rows staged before */
+    bool sealed;          /* ever */
     struct ice_schema *new_schemas;
     uint32_t new_schema_count;
     struct arena arena;
