@@ -15,7 +15,8 @@
 
 /* What the stages of one writer take turns with: some MiB that no idle table holds. */
 struct ice_tools;
-struct ice_tools *ice_tools_new(void);
+/* index_bytes: memory of the key indexes of all of them. */
+struct ice_tools *ice_tools_new(uint64_t index_bytes);
 void ice_tools_free(struct ice_tools *tools); /* NULL allowed */
 
 struct ice_stage_config {
@@ -29,7 +30,7 @@ struct ice_stage_config {
     int (*locate)(void *arg, const char *space, const char *name, char **location, struct err *err);
     void *locate_arg;
     const char *index_dir; /* of this table's key index */
-    uint64_t index_bytes;  /* its memory */
+    uint64_t index_bytes;  /* its memory at most; all tables of a writer share what tools have */
     uint64_t hash_mask;    /* which bits of a key's hash count; 0 = all. Few: for tests */
     struct parquet_options parquet;
     int64_t history_ms;  /* how long snapshots are kept; 0 = long */
@@ -55,10 +56,15 @@ void ice_stage_close(struct ice_stage *st);
 /* ROWS, GENERATION or REMOVE: all batches are of this table. Those of ROWS may be of several
  * versions of it. */
 int ice_stage_item(struct ice_stage *st, const struct stage_item *item, struct err *err);
-/* Where the error says that the table's key index is wrong: what is stored of it is not used again. */
+/* Where the error says that the table's key index is wrong: what is stored of it is not used again.
+ */
 void ice_stage_void_index(const struct ice_stage_config *config, const struct err *err);
 const char *ice_stage_label(const struct ice_stage *st); /* of the table */
-bool ice_stage_touched(const struct ice_stage *st);      /* since the last seal */
+/* Memory of the key index that it can give up, and doing so. */
+uint64_t ice_stage_index_bytes(const struct ice_stage *st);
+int ice_stage_yield_index(struct ice_stage *st, struct err *err);
+uint64_t ice_tools_index_bytes(const struct ice_tools *tools); /* of all stages together */
+bool ice_stage_touched(const struct ice_stage *st);            /* since the last seal */
 /* *out is filled and its arrays are the caller's. Folders of its files are merged into `folders`.
  */
 int ice_stage_seal(struct ice_stage *st, struct store_folders *folders, struct ice_part_table *out,

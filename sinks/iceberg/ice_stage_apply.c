@@ -33,8 +33,9 @@ struct ice_window {
     uint32_t seen[SEEN]; /* open addressing: entry + 1 */
 };
 
-struct ice_tools *ice_tools_new(void) {
+struct ice_tools *ice_tools_new(uint64_t index_bytes) {
     struct ice_tools *t = xcalloc(1, sizeof *t);
+    t->indexes = key_shared_new(index_bytes);
     stage_merge_init(&t->merge);
     ice_fold_init(&t->fold);
     buf_init(&t->key, SIZE_MAX);
@@ -56,6 +57,7 @@ void ice_tools_free(struct ice_tools *t) {
     ice_fold_release(&t->fold);
     buf_release(&t->key);
     ice_stage_keyless_free(t->deltas);
+    key_shared_free(t->indexes);
     free(t->window->starts);
     free(t->window);
     free(t->zeros);

@@ -140,6 +140,7 @@ static int open_index(struct ice_stage *st, const char *const *tags, uint32_t co
                       uint32_t *found, struct err *err) {
     struct key_index_config config = { .files = st->config->env->files,
                                        .dir = st->config->index_dir,
+                                       .shared = st->tools->indexes,
                                        .memory_bytes = st->config->index_bytes,
                                        .read_key = read_key,
                                        .read_key_arg = st };
@@ -664,6 +665,18 @@ int ice_stage_tag_index(struct ice_stage *st, int64_t snapshot_id, struct err *e
     }
     bool due = is_store_due(st) || key_index_unstored(st->index);
     return due && is_stored_sure(st, previous) ? store(st, snapshot_id, false, err) : 0;
+}
+
+uint64_t ice_stage_index_bytes(const struct ice_stage *st) {
+    return st->index ? key_index_tier_bytes(st->index) : 0;
+}
+
+int ice_stage_yield_index(struct ice_stage *st, struct err *err) {
+    return st->index ? key_index_yield(st->index, err) : 0;
+}
+
+uint64_t ice_tools_index_bytes(const struct ice_tools *tools) {
+    return key_shared_held(tools->indexes);
 }
 
 void ice_stage_void_index(const struct ice_stage_config *config, const struct err *err) {

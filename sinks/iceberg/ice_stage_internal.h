@@ -19,8 +19,9 @@ struct ice_tools {
     struct ice_window *window; /* ice_stage_apply.c's */
     struct ice_deltas *deltas; /* ice_stage_keyless.c's; empty between items */
     void *zeros;               /* a column of nulls */
-    struct buf key;            /* scratch */
-    uint32_t *groups;          /* BATCH_ROWS_MAX each: rows by partition */
+    struct key_shared *indexes;
+    struct buf key;   /* scratch */
+    uint32_t *groups; /* BATCH_ROWS_MAX each: rows by partition */
     uint32_t *order;
     uint64_t *locs;
     uint64_t *hashes;

@@ -78,7 +78,7 @@ int ice_writer_open(const struct ice_writer_config *config, uint32_t number TR_U
     w->base.ops = config->ops;
     w->config = *config;
     w->tables = map_new();
-    w->tools = ice_tools_new();
+    w->tools = ice_tools_new(config->stage.index_bytes);
     if (open_catalog(w, err)) {
         ice_writer_close(&w->base);
         return -1;
@@ -168,6 +168,40 @@ static int bound_memory(struct ice_writer *w, struct err *err) {
     return 0;
 }
 
+static int by_index(const void *a, const void *b) {
+    uint64_t x = ice_stage_index_bytes((*(struct writing *const *)a)->stage);
+    uint64_t y = ice_stage_index_bytes((*(struct writing *const *)b)->stage);
+    return x < y ? 1 : -(x > y);
+}
+
+/* The memory tiers of all tables' indexes hold no more than they may. When they come near that, the
+ * largest give theirs up until half of it is free; not the one at hand. */
+static int bound_indexes(struct ice_writer *w, const struct writing *now, struct err *err) {
+    uint64_t max = w->config.stage.index_bytes;
+    uint64_t mine = ice_stage_index_bytes(now->stage);
+    if (ice_tools_index_bytes(w->tools) <= max / 4 * 3 ||
+        ice_tools_index_bytes(w->tools) - mine <= max / 8) {
+        return 0;
+    }
+    struct writing **all = xcalloc(map_count(w->tables) + 1, sizeof(struct writing *));
+    size_t n = 0;
+    void *value;
+    for (size_t at = 0; map_next(w->tables, &at, NULL, NULL, &value);) {
+        if (value != now) {
+            all[n++] = value;
+        }
+    }
+    qsort(all, n, sizeof(struct writing *), by_index);
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n && ice_tools_index_bytes(w->tools) - mine > max / 16; i++) {
+        if (ice_tools_index_bytes(w->tools) > max / 2) {
+            rc = ice_stage_yield_index(all[i]->stage, err);
+        }
+    }
+    free(all);
+    return rc;
+}
+
 static int fail(struct ice_writer *w, struct err *err) {
     w->broken = true;
     if (err->kind == ERR_RETRY) {
@@ -225,7 +259,7 @@ static int stage_one(struct ice_writer *w, struct writing *x, const struct stage
         tell(x, err);
         return -1;
     }
-    return bound_memory(w, err);
+    return bound_memory(w, err) || bound_indexes(w, x, err) ? -1 : 0;
 }
 
 static int stage_all(struct ice_writer *w, const struct stage_item *item, struct err *err) {

@@ -115,7 +115,7 @@ static void drop_paths(struct key_index *ix, uint32_t first, uint32_t last) {
 
 static void drop_table(struct key_index *ix) {
     struct key_table *t = &ix->table;
-    for (uint64_t i = 0; i < t->room;) {
+    for (uint64_t i = 0; t->count && i < t->room;) {
         struct key_entry *s = &t->slots[i];
         uint64_t value = key_index_alive(ix, s->value);
         if (s->value && !value) {
@@ -162,6 +162,19 @@ int key_index_clear(struct key_index *ix, struct err *err) {
     return 0;
 }
 
+uint64_t key_index_tier_bytes(const struct key_index *ix) {
+    return ix->table.homes ? ix->table.room * sizeof *ix->table.slots : 0;
+}
+
+int key_index_yield(struct key_index *ix, struct err *err) {
+    if (key_index_usable(ix, err) ||
+        (ix->table.count && (key_index_spill(ix, err) || key_index_merge_some(ix, false, err)))) {
+        return -1;
+    }
+    key_table_shrink(&ix->table);
+    return 0;
+}
+
 int key_index_merge(struct key_index *ix, struct err *err) {
     if (key_index_usable(ix, err) || (ix->table.count && key_index_spill(ix, err))) {
         return -1;
@@ -174,8 +187,8 @@ void key_index_size(const struct key_index *ix, struct key_index_size *out) {
     *out = (struct key_index_size){
         .keys = ix->table.count,
         .memory_bytes =
-            ix->table.room * sizeof *ix->table.slots + map_bytes(ix->groups) +
-            map_bytes(ix->paths) + map_bytes(ix->numbers) + KEY_FIND_PIECE * sizeof *ix->probes +
+            key_index_tier_bytes(ix) + map_bytes(ix->groups) + map_bytes(ix->paths) +
+            map_bytes(ix->numbers) + KEY_FIND_PIECE * sizeof *ix->probes +
             KEY_PUT_PIECE * sizeof *ix->entries +
             (ix->doubts.cap + ix->asked.cap + ix->last.cap + ix->before.cap) * sizeof(uint64_t) +
             ix->garbage_cap * sizeof *ix->garbage,

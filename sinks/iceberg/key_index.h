@@ -39,12 +39,21 @@ static inline uint64_t key_loc(uint32_t file, uint64_t pos) {
     return (uint64_t)file << KEY_LOC_POS_BITS | pos;
 }
 
+/* What the indexes of one thread share: scratch, and the memory of their memory tiers. A tier that
+ * may not grow is written out as a run, and the caller has others give theirs up (key_index_yield)
+ * before that happens often. */
+struct key_shared;
+struct key_shared *key_shared_new(uint64_t tier_bytes); /* of all of them */
+void key_shared_free(struct key_shared *shared);        /* after all of them; NULL allowed */
+uint64_t key_shared_held(const struct key_shared *shared);
+
 struct key_index;
 struct key_index_config {
     struct files *files;
-    const char *dir;       /* the table's own folder of the cache; made if absent */
-    uint64_t memory_bytes; /* anonymous memory of all tiers, merging and rebuilding included,
-                              besides file names and collisions; some 6 MiB are the least */
+    const char *dir;           /* the table's own folder of the cache; made if absent */
+    struct key_shared *shared; /* NULL = its own */
+    uint64_t memory_bytes;     /* anonymous memory of all tiers, merging and rebuilding included,
+                                  besides file names and collisions; some 6 MiB are the least */
     /* Puts the encoded key of the row at loc; out is empty. Called from any function below that
      * takes an err, but only for rows whose hashes are equal, so next to never. A row that cannot
      * be read yet (its file is still open): end that file first, or fail: the failed call may be
@@ -113,6 +122,9 @@ int key_index_collide(struct key_index *ix, uint64_t hash, const void *key_a, si
 int key_index_drop(struct key_index *ix, uint32_t first, uint32_t last, struct err *err);
 /* All rows of all files are void (truncate, a new generation). */
 int key_index_clear(struct key_index *ix, struct err *err);
+uint64_t key_index_tier_bytes(const struct key_index *ix); /* of the memory tier */
+/* Gives the memory tier up: what it holds is written as a run. */
+int key_index_yield(struct key_index *ix, struct err *err);
 /* Merges everything into one run: worth its time once, when a bulk load has ended. */
 int key_index_merge(struct key_index *ix, struct err *err);
 

@@ -35,8 +35,13 @@ void key_numbers_add(struct key_numbers *n, uint64_t number);
 void key_numbers_release(struct key_numbers *n);
 
 /* ---- the memory tier (key_index_memory.c) ---- */
+struct key_budget {
+    uint64_t max, held;
+};
 struct key_table {
-    struct key_entry *slots; /* homes + slack; the last one is always empty */
+    struct key_budget *budget;
+    struct key_entry *slots; /* homes + slack; the last one is always empty. homes 0: no memory, and
+                                nothing may be written to it */
     uint64_t homes, room;
     uint64_t homes_max;
     unsigned shift; /* homes = homes_max >> shift: it grows four times at a time */
@@ -45,8 +50,10 @@ struct key_table {
     /* Of all locations that were put since it was clear. */
     uint64_t loc_low, loc_high, loc_or;
 };
-/* While it grows it takes a quarter more than bytes_max. */
-void key_table_init(struct key_table *t, uint64_t bytes_max);
+/* While it grows it takes a quarter more than bytes_max. It has no memory before its first entry,
+ * gets its first in any case, and more as the budget allows. */
+void key_table_init(struct key_table *t, uint64_t bytes_max, struct key_budget *budget);
+void key_table_shrink(struct key_table *t); /* empty, and without memory */
 void key_table_release(struct key_table *t);
 static inline void key_table_prefetch(const struct key_table *t, uint64_t hash) {
     const struct key_entry *home = &t->slots[key_scale(hash, t->homes)];
@@ -191,6 +198,11 @@ struct key_group {
     struct key_member *at; /* oldest first */
     size_t count, cap;
 };
+struct key_shared {
+    struct key_budget budget;
+    struct key_probe *probes;
+    struct key_entry *entries;
+};
 struct key_index {
     struct key_index_config config;
     char *dir;
@@ -214,7 +226,8 @@ struct key_index {
     struct map *numbers; /* path -> number + 1 */
     uint32_t next_file;
     char *tag;
-    struct key_probe *probes;  /* of one piece of a find */
+    struct key_shared *shared, *own;
+    struct key_probe *probes;  /* of one piece of a find: the shared ones */
     struct key_entry *entries; /* of one piece of a put */
     struct key_numbers asked;  /* of one piece: those of which more than one may live */
 };

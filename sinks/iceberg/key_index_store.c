@@ -18,6 +18,25 @@ enum { FIXED_BYTES = 6 << 20, LIST_BYTES_MAX = 16 << 20 };
 
 /* ---- life ---- */
 
+struct key_shared *key_shared_new(uint64_t tier_bytes) {
+    struct key_shared *s = xcalloc(1, sizeof *s);
+    s->budget.max = tier_bytes;
+    s->probes = xmalloc(KEY_FIND_PIECE * sizeof *s->probes);
+    s->entries = xmalloc(KEY_PUT_PIECE * sizeof *s->entries);
+    return s;
+}
+
+void key_shared_free(struct key_shared *s) {
+    if (s) {
+        CHECK(s->budget.held == 0);
+        free(s->probes);
+        free(s->entries);
+        free(s);
+    }
+}
+
+uint64_t key_shared_held(const struct key_shared *s) { return s->budget.held; }
+
 static struct key_index *index_new(const struct key_index_config *config) {
     struct key_index *ix = xcalloc(1, sizeof *ix);
     CHECK(config->files && config->dir && config->read_key);
@@ -25,9 +44,11 @@ static struct key_index *index_new(const struct key_index_config *config) {
     ix->dir = xstrdup(config->dir);
     ix->config.dir = ix->dir;
     uint64_t bytes = config->memory_bytes > FIXED_BYTES ? config->memory_bytes - FIXED_BYTES : 0;
-    key_table_init(&ix->table, bytes / 5 * 4);
-    ix->probes = xmalloc(KEY_FIND_PIECE * sizeof *ix->probes);
-    ix->entries = xmalloc(KEY_PUT_PIECE * sizeof *ix->entries);
+    ix->own = config->shared ? NULL : key_shared_new(UINT64_MAX);
+    ix->shared = config->shared ? config->shared : ix->own;
+    key_table_init(&ix->table, bytes / 5 * 4, &ix->shared->budget);
+    ix->probes = ix->shared->probes;
+    ix->entries = ix->shared->entries;
     ix->groups = map_new();
     ix->paths = map_new();
     ix->numbers = map_new();
@@ -67,8 +88,7 @@ void key_index_close(struct key_index *ix) {
     key_numbers_release(&ix->doubts);
     key_numbers_release(&ix->asked);
     free(ix->dropped);
-    free(ix->probes);
-    free(ix->entries);
+    key_shared_free(ix->own);
     free(ix->dir);
     free(ix);
 }

@@ -70,7 +70,7 @@ static inline void lake_init(struct lake *l, const char *spec, uint64_t seed) {
     l->folder = lake_folder();
     l->env = (struct env){ .files = files_os() };
     l->store = store_of_folder(l->env.files, kit_text("%s/lake", l->folder));
-    l->tools = ice_tools_new();
+    l->tools = ice_tools_new(8 << 20);
     l->seed = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
     buf_init(&l->garbage, SIZE_MAX);
     l->schema = rows_schema(7, "t", 1, spec);

@@ -387,6 +387,48 @@ TEST(key_index_the_checkpoint_before_the_last_is_found_too) {
     world_release(&w);
 }
 
+/* Many indexes, none of which may grow as it likes: all hold little, and every answer is right. */
+TEST(key_index_many_share_one_memory) {
+    enum { MANY = 12, SHARED_BYTES = 200 << 10, LEAST_BYTES = 16 << 10 };
+    struct world w[MANY];
+    struct err err = ERR_INIT;
+    struct key_shared *shared = key_shared_new(SHARED_BYTES);
+    bool wrong = false, well = true;
+    unsigned yields = 0;
+    for (int i = 0; i < MANY; i++) {
+        const char *dir = kit_text("%s/shared%d", kit_temp_dir(), i);
+        world_init(&w[i], files_os(), dir, 4000, 64, (uint64_t)i + 1);
+        w[i].config.shared = shared;
+        well = well && world_open(&w[i]);
+    }
+    EXPECT_EQ_U64(key_shared_held(shared), 0); /* what is empty costs nothing */
+    for (uint32_t n = 0; n < 60 && well; n++) {
+        for (int i = 0; i < MANY && well; i++) {
+            for (uint32_t j = 0; j < 100 && well; j++) {
+                uint32_t key = (uint32_t)world_draw(&w[i], w[i].keys);
+                int result = w[i].live[key] == KEY_LOC_NONE
+                                 ? world_append(&w[i], key, &err)
+                                 : world_upsert(&w[i], key, &wrong, &err);
+                well = EXPECT_EQ_INT(result, 0) && EXPECT_TRUE(!wrong) &&
+                       EXPECT_TRUE(key_shared_held(shared) <= SHARED_BYTES + MANY * LEAST_BYTES);
+            }
+            if (well && key_shared_held(shared) > SHARED_BYTES / 2) {
+                struct world *other = &w[(i + 5) % MANY];
+                well = EXPECT_EQ_INT(key_index_yield(other->ix, &err), 0) &&
+                       EXPECT_EQ_U64(key_index_tier_bytes(other->ix), 0);
+                yields++;
+            }
+        }
+    }
+    EXPECT_TRUE(yields > 20);
+    for (int i = 0; i < MANY; i++) {
+        EXPECT_EQ_INT(well ? world_verify(&w[i], &err) : 0, 0);
+        world_release(&w[i]);
+    }
+    EXPECT_EQ_U64(key_shared_held(shared), 0);
+    key_shared_free(shared);
+}
+
 /* Somebody else says that what is stored is wrong, whatever its owner does then. */
 TEST(key_index_void_is_not_found) {
     struct world w;
