@@ -15,7 +15,7 @@ from harness import HarnessError, processes
 from harness.tailrace import ROOT
 
 sys.path.insert(1, os.path.join(ROOT, "tests", "lake"))
-from readers import kinds_of, more  # noqa: E402
+from readers import kinds_of, more, transforms_of  # noqa: E402
 
 INSTALL = os.path.join(ROOT, "tests", "servers", "lake_readers.sh")
 INSTALL_SECONDS = 900
@@ -106,6 +106,15 @@ class Readers:
             return [{name: self._cell(text) for name, text in row.items()} for row in found]
         return {"PyIceberg": self.pyiceberg, "DuckDB": self.duckdb, "Java": self.iceberg_java}[reader](metadata, snapshot)
 
+    def filtered(self, reader, metadata, where):
+        """Those of them under a filter in the reader's own words."""
+        if reader not in self.more:
+            return self.ask(do="rows", reader=reader, metadata=metadata, snapshot=None, where=where)
+        try:
+            return self.more[reader].rows(metadata, None, where)
+        except RuntimeError as error:
+            raise ReaderError(str(error)) from error
+
     def pyiceberg(self, metadata, snapshot=None):
         return self.ask(do="rows", reader="PyIceberg", metadata=metadata, snapshot=snapshot)
 
@@ -135,7 +144,7 @@ class Readers:
 
 def refusal(reader, metadata):
     """Why a reader of `more` cannot have the table of that parsed metadata file; None."""
-    return reader.refuses(metadata["format-version"], kinds_of(metadata))
+    return reader.refuses(metadata["format-version"], kinds_of(metadata), transforms_of(metadata))
 
 
 def told(reader, metadata, names, rows):

@@ -6,11 +6,11 @@ import os
 import random
 
 from harness import wait_until
-from lake import FORMATS, LakeFlow, have_readers
+from lake import FORMATS, LakeFlow, have_readers, seconds
 from lake_readers import ReaderError, readers
 
 FAST = False
-TIMEOUT = 400
+TIMEOUT = seconds(400)
 COMMITS = 60
 DAYS = 40
 

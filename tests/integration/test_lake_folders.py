@@ -6,11 +6,11 @@ import os
 import re
 
 from harness import wait_until
-from lake import LakeFlow, have_readers, path_of
+from lake import LakeFlow, have_readers, path_of, seconds
 from lake_readers import readers
 
 FAST = False
-TIMEOUT = 300
+TIMEOUT = seconds(300)
 MAKE = (
     "create table t (id int primary key, v int); insert into t select i, i from generate_series(1, 50) i;"
     "create table none (id int primary key, v int);"

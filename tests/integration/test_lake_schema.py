@@ -5,10 +5,10 @@ import random
 import time
 
 from harness import wait_until
-from lake import LakeFlow, have_readers
+from lake import LakeFlow, have_readers, seconds
 
 FAST = False
-TIMEOUT = 300
+TIMEOUT = seconds(300)
 
 MAKE = (
     "create table t (id int primary key, created_at timestamptz default '2026-01-02 03:04:05+00', a int, b text, big"

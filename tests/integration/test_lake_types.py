@@ -3,11 +3,11 @@ the stream, for both formats, partitioned and not; and what Iceberg cannot say: 
 
 import re
 
-from lake import FORMATS, LakeFlow, have_readers
+from lake import FORMATS, LakeFlow, have_readers, seconds
 from lake_readers import readers
 
 FAST = False
-TIMEOUT = 170
+TIMEOUT = seconds(170)
 
 MAKE = (
     "create type mood as enum ('sad', 'glücklich', '気分', 'a,b\"c'); create domain dear as numeric(10,2); "
