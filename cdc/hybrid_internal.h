@@ -93,6 +93,14 @@ struct table *table_find(struct hybrid *h, uint64_t id);
 struct table *table_add(struct hybrid *h, struct schema *definition);
 void table_free(struct table *t);
 bool table_consistent(const struct table *t);
+/* Must its rows be read again, between these two definitions: the log does not show what became of
+ * them, or the target cannot make one of the other? */
+bool table_needs_anew(const struct hybrid *h, const struct schema *before,
+                      const struct schema *after);
+/* Only the latter. */
+bool target_needs_anew(const struct hybrid *h, const struct schema *before,
+                       const struct schema *after);
+int table_rewrite_stops(const struct schema *schema, struct err *err); /* the error; -1 */
 /* Reads the table again from its beginning: a new generation if anything of this one may be in the
  * target. */
 void table_restart(struct hybrid *h, struct table *t);

@@ -1,7 +1,6 @@
 /* The hybrid source, what lanes ask and tell: opening chunks, their snapshots, their rows. See
  * hybrid.c for the whole. */
 #include "cdc/hybrid_internal.h"
-#include "cdc/source_call.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -389,7 +388,7 @@ static bool definition_holds(struct hybrid *h, struct hybrid_chunk *c,
     if (same && (!folded || schema_same_rows(folded, view->schema))) {
         return true;
     }
-    bool rewritten = source_rewritten(h->config.source, t->definition, view->schema);
+    bool rewritten = table_needs_anew(h, t->definition, view->schema);
     chunk_give_up(h, c);
     h->wants_catalogue = true;
     if (rewritten && h->config.rewrite_stops) {

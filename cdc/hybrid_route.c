@@ -275,7 +275,13 @@ int hybrid_route(struct hybrid *h, struct batch *take_batch, struct batch **out,
         check_shape(h, t, b);
     }
     if (t->seen != b->schema && !schema_same_rows(t->current, b->schema)) {
-        if (t->begun) {
+        if (t->begun && target_needs_anew(h, t->current, b->schema)) {
+            if (h->config.rewrite_stops) {
+                batch_unref(b);
+                return table_rewrite_stops(t->current, err);
+            }
+            table_restart(h, t); /* what the target has stays as it is until all is there anew */
+        } else if (t->begun) {
             t->unverified = true;
             h->shape_changed = true;
         }

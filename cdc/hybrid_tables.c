@@ -1,6 +1,7 @@
 /* The hybrid source, tables: the catalogue, definitions, generations, holes. See hybrid.c for the
  * whole. */
 #include "cdc/hybrid_internal.h"
+#include "cdc/sink_call.h"
 #include "cdc/source_call.h"
 
 #include <stdlib.h>
@@ -110,6 +111,16 @@ static void end_chunks(struct hybrid *h, const struct table *t) {
             chunk_remove(h, h->chunks[i]);
         }
     }
+}
+
+bool target_needs_anew(const struct hybrid *h, const struct schema *before,
+                       const struct schema *after) {
+    return h->config.sink && sink_needs_anew(h->config.sink, before, after);
+}
+
+bool table_needs_anew(const struct hybrid *h, const struct schema *before,
+                      const struct schema *after) {
+    return source_rewritten(h->config.source, before, after) || target_needs_anew(h, before, after);
 }
 
 void table_restart(struct hybrid *h, struct table *t) {
@@ -362,7 +373,7 @@ static void table_begin(struct hybrid *h, const struct source_table *entry) {
     }
 }
 
-static int stop_rewritten(const struct schema *schema, struct err *err) {
+int table_rewrite_stops(const struct schema *schema, struct err *err) {
     err_set(
         err, ERR_FATAL, "table_rewritten",
         "the rows of the table \"%s\" were changed by an ALTER or a rewrite that the log does not "
@@ -407,9 +418,9 @@ static int table_known(struct hybrid *h, struct table *t, const struct source_ta
     if (logpos_cmp(at, t->defined_at) < 0) {
         return 0; /* a lane saw a later one under its lock */
     }
-    if (source_rewritten(h->config.source, t->definition, now) || column_came_back(t, now)) {
+    if (table_needs_anew(h, t->definition, now) || column_came_back(t, now)) {
         if (h->config.rewrite_stops && t->begun) {
-            return stop_rewritten(now, err);
+            return table_rewrite_stops(now, err);
         }
         table_restart(h, t);
     }

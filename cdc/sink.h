@@ -119,6 +119,11 @@ typedef enum commit_outcome (*sink_commit_fn)(struct sink *s, const struct commi
                                               struct err *err);
 typedef enum resolve_outcome (*sink_resolve_fn)(struct sink *s, const struct commit_request *req,
                                                 struct err *err);
+/* The definition of a table became another one: must all rows go out anew, because what the target
+ * has of them cannot become what `after` says? Then a new generation begins: STAGE_GENERATION comes
+ * before any row of it. Pure. Thread: any. */
+typedef bool (*sink_needs_anew_fn)(const struct sink *s, const struct schema *before,
+                                   const struct schema *after);
 /* A line for people at the end ("" = none): discard's counts and digest. */
 typedef int (*sink_summary_fn)(struct sink *s, struct buf *out, struct err *err);
 
@@ -158,6 +163,7 @@ struct sink_ops {
     sink_peek_fn peek;
     sink_recover_fn recover;
     sink_apply_schema_fn apply_schema;
+    sink_needs_anew_fn needs_anew; /* NULL: never */
     sink_commit_fn commit;
     sink_resolve_fn resolve;
     sink_summary_fn summary;

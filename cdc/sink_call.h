@@ -9,7 +9,7 @@
 #pragma once
 #include "cdc/sink.h"
 
-/* No member is NULL. */
+/* No member is NULL but needs_anew. */
 void sink_ops_check(const struct sink_ops *ops);
 /* A request that this sink may be given now; both ends of what was asked. */
 void sink_request_check(const struct sink *s, const struct commit_request *req);
@@ -72,6 +72,10 @@ static inline TR_MUST_CHECK int sink_apply_schema(struct sink *s, const struct c
     int rc = err_after_call(s->ops->apply_schema(s, next, err), err);
     s->applied_seq = rc ? s->applied_seq : next->seq;
     return rc;
+}
+static inline bool sink_needs_anew(const struct sink *s, const struct schema *before,
+                                   const struct schema *after) {
+    return s->ops->needs_anew && s->ops->needs_anew(s, before, after);
 }
 static inline void sink_committed(struct sink *s, const struct commit_request *req) {
     s->seq = req->seq;

@@ -415,6 +415,7 @@ static int begin(struct merge *m, struct err *err) {
     }
     struct hybrid_config config = {
         .source = run->config->source,
+        .sink = run->sink,
         .spool_ops = &spool_disk_ops,
         .spool = m->spool,
         .metrics = run->env->metrics,

@@ -242,7 +242,15 @@ static enum commit_outcome prepare_table(struct committing *c, struct ice_table 
     x->pending = xrealloc(x->pending, (x->pending_count + 1) * sizeof(struct ice_table *));
     x->pending[x->pending_count++] = t;
     t->used = x->commits;
-    return ice_table_prepare(t, &c->context, part, !is_inconsistent(c->req, label), err);
+    enum commit_outcome outcome =
+        ice_table_prepare(t, &c->context, part, !is_inconsistent(c->req, label), err);
+    if (outcome == COMMITTED && !t->next) {
+        x->pending_count--;
+    }
+    if (outcome == COMMIT_FAILED && strcmp(err->code, "index_damaged") == 0) {
+        ice_writer_void_index(x->env, label);
+    }
+    return outcome;
 }
 
 /* Where nobody has written to the table in this run, a foreign commit may have come between the

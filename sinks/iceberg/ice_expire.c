@@ -80,12 +80,14 @@ static void add_garbage(const struct collecting *x, const char *url, int64_t seq
     }
 }
 
-/* What is not there, or not ours to read, leaves garbage at worst. */
+/* What is not there, damaged, or not ours to read, leaves garbage at worst. */
 static int pass_over_missing(int rc, struct err *err) {
-    if (rc &&
-        (strcmp(err->code, "object_missing") == 0 || strcmp(err->code, "object_outside") == 0)) {
-        err_clear(err);
-        return 0;
+    static const char *const codes[] = { "object_missing", "object_outside", "manifest_damaged" };
+    for (size_t i = 0; rc && i < ARRAY_COUNT(codes); i++) {
+        if (strcmp(err->code, codes[i]) == 0) {
+            err_clear(err);
+            rc = 0;
+        }
     }
     return rc;
 }

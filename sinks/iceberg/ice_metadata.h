@@ -56,7 +56,7 @@ void ice_metadata_first(struct ice_metadata *out, int format_version, const char
 /* The schema becomes the current one, under its id (above all others), which is returned. Taken
  * over. The caller has raised last_column_id. Columns that the table is
  * partitioned by are added to it where they are gone (ice_schema_keep): null in new rows; files
- * need not have them. */
+ * need not have them. A default sort order by a column that is gone is the default no more. */
 int32_t ice_metadata_add_schema(struct ice_metadata *m, struct ice_schema *schema);
 /* The spec becomes the default one; a spec with the same fields that the table already has is used
  * again, and fields that an older spec had keep their ids. Taken over. */

@@ -66,9 +66,41 @@ static void keep_partition_sources(const struct ice_metadata *m, struct ice_sche
     }
 }
 
+static json_t *sort_order_of(const struct ice_metadata *m, int64_t id) {
+    for (size_t i = 0; i < json_array_size(m->sort_orders); i++) {
+        json_t *order = json_array_get(m->sort_orders, i);
+        if (json_integer_value(json_object_get(order, "order-id")) == id) {
+            return order;
+        }
+    }
+    return NULL;
+}
+
+/* A default sort order, which is another writer's, by a column that goes: none is the default then.
+ * The reference reader refuses a table whose default one names a column that it has not; older ones
+ * may. */
+static void drop_sort_order(struct ice_metadata *m, const struct ice_schema *schema) {
+    const json_t *fields = json_object_get(sort_order_of(m, m->default_sort_order_id), "fields");
+    bool whole = true;
+    for (size_t i = 0; i < json_array_size(fields); i++) {
+        const json_t *source = json_object_get(json_array_get(fields, i), "source-id");
+        whole = whole && ice_schema_find_id(schema, (int32_t)json_integer_value(source)) >= 0;
+    }
+    if (whole) {
+        return;
+    }
+    m->default_sort_order_id = 0;
+    if (!sort_order_of(m, 0)) {
+        int failed = json_array_append_new(m->sort_orders,
+                                           made(json_pack("{s:i,s:[]}", "order-id", 0, "fields")));
+        CHECK(!failed);
+    }
+}
+
 int32_t ice_metadata_add_schema(struct ice_metadata *m, struct ice_schema *schema) {
     int32_t id = 0;
     keep_partition_sources(m, schema);
+    drop_sort_order(m, schema);
     for (uint32_t i = 0; i < m->spec_count; i++) {
         ice_spec_retype(&m->specs[i], schema);
     }

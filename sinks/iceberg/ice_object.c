@@ -1,6 +1,8 @@
 /* See ice_object.h. */
 #include "sinks/iceberg/ice_object.h"
 
+#include <string.h>
+
 static const char *key_of(struct store *store, const char *url, struct err *err) {
     const char *key = store_key_of(store, url);
     if (!key) {
@@ -14,6 +16,19 @@ static const char *key_of(struct store *store, const char *url, struct err *err)
 static int absent(const char *url, struct err *err) {
     err_set(err, ERR_FATAL, "object_missing", "the table names \"%s\", which is not there", url);
     return err_cure(err, "%s", STORE_CURE_LOST);
+}
+
+void ice_cure_lost_file(const char *label, struct err *err) {
+    static const char *const codes[] = { "object_missing", "object_short", "parquet_damaged",
+                                         "manifest_damaged", "deletes_damaged" };
+    for (size_t i = 0; i < ARRAY_COUNT(codes); i++) {
+        if (strcmp(err->code, codes[i]) == 0) {
+            err_cure(err,
+                     "bring the file back from a backup; without one have the table read again: "
+                     "run the job once with the line `%s: skip`, then without it",
+                     label);
+        }
+    }
 }
 
 int ice_object_get(struct store *store, const char *url, struct buf *out, struct err *err) {

@@ -1,5 +1,5 @@
 /* A table's files by URL: read whole, or as Parquet. What metadata names and is not there, or lies
- * outside the warehouse, is ERR_FATAL "object_missing", "object_outside" with the table's cure. */
+ * outside the warehouse, is ERR_FATAL "object_missing", "object_outside". */
 #pragma once
 #include "sinks/objects/store.h"
 #include "sinks/parquet/parquet_reader.h"
@@ -17,3 +17,7 @@ struct ice_parquet {
 };
 int ice_parquet_open(struct ice_parquet *p, struct store *store, const char *url, struct err *err);
 void ice_parquet_close(struct ice_parquet *p); /* one that is all zero is fine */
+
+/* Where the error says that a file of the table, other than its metadata file, is lost or damaged:
+ * the cure, which is to read the table again. Any other error stays as it is. */
+void ice_cure_lost_file(const char *label, struct err *err);

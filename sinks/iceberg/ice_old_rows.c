@@ -60,13 +60,37 @@ static struct parquet_reader *reader_of(struct ice_old_rows *x, const char *url,
     return oldest->parquet.reader;
 }
 
-static int no_row(const struct ice_place *p, struct err *err) {
-    return err_set(err, ERR_FATAL, "object_short", "\"%s\" has no row %" PRIu64, p->file, p->pos);
+static int no_row(const char *url, uint64_t pos, struct err *err) {
+    return err_set(err, ERR_FATAL, "object_short", "\"%s\" has no row %" PRIu64, url, pos);
 }
 
-/* Places of one file. */
-static int read_file(struct parquet_reader *r, const struct ice_place *places, uint32_t count,
-                     const struct ice_field *field, struct lake_builder *out, struct err *err) {
+static int read_cells(struct parquet_reader *r, uint32_t at, const char *url, const uint64_t *locs,
+                      uint32_t count, struct lake_builder *out, struct err *err) {
+    struct parquet_cursor *c = NULL;
+    int rc = parquet_cursor_open(r, at, &c, err);
+    for (uint32_t i = 0; rc == 0 && i < count; i++) {
+        struct lake_column cell = { 0 };
+        uint64_t pos = KEY_LOC_POS(locs[i]);
+        if (pos >= parquet_reader_rows(r)) {
+            rc = no_row(url, pos, err);
+        } else if (parquet_cursor_seek(c, pos, err) || parquet_cursor_next(c, 1, &cell, err)) {
+            rc = -1;
+        } else if (cell.rows == 0) {
+            rc = no_row(url, pos, err);
+        } else {
+            lake_builder_add(out, &cell, 0);
+        }
+    }
+    parquet_cursor_close(c);
+    return rc;
+}
+
+int ice_old_rows_read(struct ice_old_rows *x, const char *url, const uint64_t *locs, uint32_t count,
+                      const struct ice_field *field, struct lake_builder *out, struct err *err) {
+    struct parquet_reader *r = reader_of(x, url, err);
+    if (!r) {
+        return -1;
+    }
     int at = parquet_reader_find(r, field->id, NULL);
     if (at < 0) {
         for (uint32_t i = 0; i < count; i++) {
@@ -77,39 +101,8 @@ static int read_file(struct parquet_reader *r, const struct ice_place *places, u
     const struct lake_type *type = &parquet_reader_field(r, (uint32_t)at)->type;
     if (!lake_type_equal(type, &field->type) && !lake_type_widens(type, &field->type)) {
         return err_set(err, ERR_FATAL, "parquet_unsupported",
-                       "\"%s\": column \"%s\" has a type that the table's does not come from",
-                       places[0].file, field->name);
+                       "\"%s\": column \"%s\" has a type that the table's does not come from", url,
+                       field->name);
     }
-    struct parquet_cursor *c = NULL;
-    int rc = parquet_cursor_open(r, (uint32_t)at, &c, err);
-    for (uint32_t i = 0; rc == 0 && i < count; i++) {
-        struct lake_column cell = { 0 };
-        if (places[i].pos >= parquet_reader_rows(r)) {
-            rc = no_row(&places[i], err);
-            break;
-        }
-        if (parquet_cursor_seek(c, places[i].pos, err) || parquet_cursor_next(c, 1, &cell, err)) {
-            rc = -1;
-            break;
-        }
-        if (cell.rows == 0) {
-            rc = no_row(&places[i], err);
-            break;
-        }
-        lake_builder_add(out, &cell, 0);
-    }
-    parquet_cursor_close(c);
-    return rc;
-}
-
-int ice_old_rows_read(struct ice_old_rows *x, const struct ice_place *places, uint32_t count,
-                      const struct ice_field *field, struct lake_builder *out, struct err *err) {
-    for (uint32_t from = 0, to; from < count; from = to) {
-        for (to = from + 1; to < count && strcmp(places[to].file, places[from].file) == 0; to++) {}
-        struct parquet_reader *r = reader_of(x, places[from].file, err);
-        if (!r || read_file(r, places + from, to - from, field, out, err)) {
-            return -1;
-        }
-    }
-    return 0;
+    return read_cells(r, (uint32_t)at, url, locs, count, out, err);
 }

@@ -3,18 +3,15 @@
 #pragma once
 #include "sinks/iceberg/ice_object.h"
 #include "sinks/iceberg/ice_schema.h"
+#include "sinks/iceberg/key_index.h"
 #include "sinks/parquet/lake_builder.h"
 
 struct ice_old_rows;
 struct ice_old_rows *ice_old_rows_new(struct store *store);
 void ice_old_rows_free(struct ice_old_rows *x); /* NULL allowed */
 
-struct ice_place {
-    const char *file; /* URL */
-    uint64_t pos;
-};
-/* The cells of one field at these places, in their order: ascending by position within a file, a
- * file's places together. A file that has no such field gives nulls. Appended to `out`, which has
- * been begun with the field's type. */
-int ice_old_rows_read(struct ice_old_rows *x, const struct ice_place *places, uint32_t count,
+/* The cells of one field at these places (key_loc) of one file, which are in the file's order. A
+ * file that has no such field gives nulls. Appended to `out`, which has been begun with the field's
+ * type. */
+int ice_old_rows_read(struct ice_old_rows *x, const char *url, const uint64_t *locs, uint32_t count,
                       const struct ice_field *field, struct lake_builder *out, struct err *err);

@@ -36,19 +36,16 @@ static struct parquet_writer *writer_for(const struct ice_schema *schema,
     return w;
 }
 
-int ice_outfile_open(struct store *store, const char *folder, const char *name,
-                     const struct ice_schema *schema, const struct ice_partition *partition,
-                     const struct parquet_options *options, struct ice_outfile **out,
-                     struct err *err) {
-    char *key = xasprintf("%s/%s.parquet", folder, name);
+int ice_outfile_open(struct store *store, const char *key, const struct ice_schema *schema,
+                     const struct ice_partition *partition, const struct parquet_options *options,
+                     struct ice_outfile **out, struct err *err) {
     struct store_upload *upload = NULL;
     if (store_create(store, key, &upload, err)) {
-        free(key);
         return -1;
     }
     struct ice_outfile *o = xcalloc(1, sizeof *o);
     o->store = store;
-    o->key = key;
+    o->key = xstrdup(key);
     o->upload = upload;
     struct buf url;
     buf_init(&url, SIZE_MAX);

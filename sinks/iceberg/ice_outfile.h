@@ -13,12 +13,10 @@ struct ice_outfile {
     struct ice_partition partition; /* owned */
     uint32_t number;                /* of the key index; set by the owner */
 };
-/* folder: key, "shop/orders/data/created_at_day=2026-01-02" ; name: without .parquet. fields as the
- * schema has them. */
-int ice_outfile_open(struct store *store, const char *folder, const char *name,
-                     const struct ice_schema *schema, const struct ice_partition *partition,
-                     const struct parquet_options *options, struct ice_outfile **out,
-                     struct err *err);
+/* key: "shop/orders/data/created_at_day=2026-01-02/NAME.parquet". Fields as the schema has them. */
+int ice_outfile_open(struct store *store, const char *key, const struct ice_schema *schema,
+                     const struct ice_partition *partition, const struct parquet_options *options,
+                     struct ice_outfile **out, struct err *err);
 /* Footer, sync. *file gets path, partition, size and metrics, all in arena. The outfile is freed
  * whatever comes of it. */
 int ice_outfile_finish(struct ice_outfile *o, const struct ice_schema *schema, struct arena *arena,

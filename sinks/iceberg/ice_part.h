@@ -20,6 +20,9 @@ struct ice_part_table {
     int64_t snapshot_id; /* of the snapshot to be made: chosen at the seal, so that the index can be
                             tagged with it */
     bool voids;          /* nothing that was live before this commit is any more */
+    bool replaced; /* a column's type changed (on_type_change=resnapshot), and rows that are not
+                      void have not the new field */
+    bool replaced_staged; /* ... some of `added` among them */
     bool first; /* ... and this is the first part: schemas[0] is what the table is made with */
     uint32_t schema_count; /* schemas that the table gets, in order; the last is the current one */
     struct ice_schema *schemas;

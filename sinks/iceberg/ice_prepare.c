@@ -13,6 +13,7 @@
 #include "cdc/base/clock.h"
 #include "cdc/value.h"
 #include "sinks/iceberg/ice_expire.h"
+#include "sinks/iceberg/ice_object.h"
 #include "sinks/iceberg/ice_prepare_internal.h"
 
 enum { METADATA_FILES_KEPT = 20 };
@@ -162,16 +163,20 @@ static int write_metadata(struct preparing *p, char **location, struct err *err)
     struct ice_table *t = p->t;
     struct buf bytes;
     uint64_t random[2];
+    int64_t number;
+    if (ice_table_next_number(t, p->context->store, &number, err)) {
+        return -1;
+    }
     rng_bytes(random, sizeof random);
     buf_init(&bytes, SIZE_MAX);
     ice_metadata_put(&bytes, &t->metadata);
     t->bytes = bytes.len;
-    /* <version>-<uuid>.metadata.json, as other catalogs' clients name them. */
+    /* <number>-<uuid>.metadata.json, as other catalogs' clients name them. */
     char *key = xasprintf(
         "%s/%s/metadata/%05" PRId64 "-%08x-%04x-4%03x-%04x-%012" PRIx64 ".metadata.json", t->space,
-        t->name, t->metadata.last_sequence, (uint32_t)(random[0] >> 32),
-        (uint32_t)(random[0] >> 16) & 0xffff, (uint32_t)random[0] & 0xfff,
-        ((uint32_t)(random[1] >> 48) & 0x3fff) | 0x8000, random[1] & UINT64_C(0xffffffffffff));
+        t->name, number, (uint32_t)(random[0] >> 32), (uint32_t)(random[0] >> 16) & 0xffff,
+        (uint32_t)random[0] & 0xfff, ((uint32_t)(random[1] >> 48) & 0x3fff) | 0x8000,
+        random[1] & UINT64_C(0xffffffffffff));
     int rc = store_put(p->context->store, key, bytes.data, bytes.len, p->context->folders, err);
     if (rc == 0) {
         *location = prepare_url(p, key);
@@ -286,16 +291,75 @@ static void set_position(struct preparing *p) {
     ice_metadata_set_property(m, "tailrace.seq", text);
 }
 
-static int prepare(struct preparing *p, bool consistent, char **location, struct err *err) {
+/* The table has rows from before a column's type changed, which only lack the column's new field
+ * because they are to be void: as long as they are not, the table is not consistent. */
+#define AWAITS_GENERATION "tailrace.awaits-generation"
+
+static bool has_rows(const struct preparing *p) {
+    void *value;
+    for (size_t at = 0; map_next(p->live.files, &at, NULL, NULL, &value);) {
+        if (!((const struct ice_live_file *)value)->gone) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Before the part's own files are live. */
+static int note_replaced(struct preparing *p, bool consistent, struct err *err) {
+    struct ice_metadata *m = &p->t->metadata;
+    const struct ice_part_table *part = p->part;
+    if (part && part->voids) {
+        ice_metadata_set_property(m, AWAITS_GENERATION, NULL);
+    }
+    if (part && part->replaced && (part->replaced_staged || has_rows(p))) {
+        ice_metadata_set_property(m, AWAITS_GENERATION, "true");
+    }
+    if (!consistent || !ice_metadata_property(m, AWAITS_GENERATION)) {
+        return 0;
+    }
+    err_set(err, ERR_FATAL, "type_change",
+            "a column has another type than in the lake, and its rows were not read again: at the "
+            "source nothing had changed");
+    return err_cure(err, "give the option text= as it was, or start the job with "
+                         "on_type_change=new_column");
+}
+
+/* Of a table all of whose rows are void it only says what becomes garbage: then a manifest may be
+ * lost, and what that named stays behind. And where no more was to be said than that the table is
+ * not consistent, a table that nobody can read may stay as it is: p->unreadable. */
+static int load_live(struct preparing *p, bool consistent, struct err *err) {
     struct ice_table *t = p->t;
     const struct ice_snapshot *now =
         t->location ? ice_metadata_snapshot(&t->metadata, t->metadata.current_snapshot_id) : NULL;
+    if (!now || ice_live_load(&p->live, p->context->store, &t->metadata, now, err) == 0) {
+        return 0;
+    }
+    p->unreadable = !p->part && !consistent && err->kind == ERR_FATAL;
+    if (!(p->part && p->part->voids) || err->kind != ERR_FATAL) {
+        return -1;
+    }
+    if (p->context->env->log) {
+        log_warn(p->context->env->log, "commit", "garbage_left", "table \"%s.%s\": %s", t->space,
+                 t->name, err->text);
+    }
+    err_clear(err);
+    ice_live_release(&p->live);
+    ice_live_init(&p->live);
+    return 0;
+}
+
+static int prepare(struct preparing *p, bool consistent, char **location, struct err *err) {
+    struct ice_table *t = p->t;
     p->sequence = t->metadata.last_sequence + 1;
-    if (now && ice_live_load(&p->live, p->context->store, &t->metadata, now, err)) {
+    if (load_live(p, consistent, err)) {
         return -1;
     }
     if (p->part && p->part->voids) {
         prepare_void(p);
+    }
+    if (note_replaced(p, consistent, err)) {
+        return -1;
     }
     if (p->part) {
         prepare_added(p);
@@ -361,7 +425,15 @@ enum commit_outcome ice_table_prepare(struct ice_table *t, const struct ice_comm
     char *location = NULL;
     enum commit_outcome outcome = take_schemas(&p, err);
     if (outcome == COMMITTED && prepare(&p, consistent, &location, err)) {
-        err_wrap(err, "table \"%s.%s\"", t->space, t->name);
+        if (p.unreadable) {
+            err_clear(err);
+            ice_live_release(&p.live);
+            return COMMITTED;
+        }
+        char *label = xasprintf("%s.%s", t->space, t->name);
+        err_wrap(err, "table \"%s\"", label);
+        ice_cure_lost_file(label, err);
+        free(label);
         outcome = COMMIT_FAILED;
     }
     if (outcome == COMMITTED) {

@@ -12,6 +12,7 @@ struct preparing {
     struct ice_table *t;
     const struct ice_commit_context *context;
     struct ice_part_table *part; /* NULL = empty snapshot */
+    bool unreadable; /* a manifest is lost, and nothing need be said of the table now */
     struct ice_live live;        /* before this snapshot; what it adds is put in as it is written */
     int64_t snapshot_id, sequence;
     int64_t previous_ms; /* of the metadata file before */

@@ -214,8 +214,10 @@ static int refuse_change(const struct schema *source, const struct column_def *c
         buf_cstr(&b));
     buf_release(&a);
     buf_release(&b);
-    return err_cure(err, "start the job with on_type_change=new_column: the old values stay in a "
-                         "column of their own");
+    return err_cure(err,
+                    "start the job with on_type_change=resnapshot: the table is read again; or "
+                    "with on_type_change=new_column: the old values stay in a column of "
+                    "their own");
 }
 
 /* The present field of a source column; *old is set where one is left behind under its name. */
@@ -238,10 +240,10 @@ static int follow_column(const struct ice_schema *now, const struct schema *sour
             out->fields[out->field_count++] = f;
             return 0;
         }
-        if (!rules->new_column) {
+        if (rules->on_type_change == ICE_TYPE_STOP) {
             return refuse_change(source, c, &was->type, &type, err);
         }
-        *old = at;
+        *old = rules->on_type_change == ICE_TYPE_NEW_COLUMN ? at : -1;
     }
     f.required = false;
     give_ids(&f, last_id);
@@ -340,6 +342,33 @@ enum ice_change ice_schema_follow(const struct ice_schema *now, const struct sch
     *out = next;
     *last_column_id = last_id;
     return ICE_EVOLVED;
+}
+
+bool ice_schema_needs_anew(const struct schema *before, const struct schema *after,
+                           const struct ice_schema_rules *rules) {
+    for (uint16_t i = 0; i < after->column_count; i++) {
+        int was = schema_column(before, after->columns[i].name);
+        if (was < 0 || rules->on_type_change != ICE_TYPE_RESNAPSHOT) {
+            continue;
+        }
+        struct lake_type from = type_of_column(before, &before->columns[was], rules);
+        struct lake_type to = type_of_column(after, &after->columns[i], rules);
+        if (!lake_type_equal(&from, &to) && !lake_type_widens(&from, &to)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int ice_schema_replaced(const struct ice_schema *now, const struct ice_schema *next) {
+    for (uint32_t i = 0; i < now->field_count; i++) {
+        const struct ice_field *f = &now->fields[i];
+        if (!is_kept(f) && ice_schema_find_id(next, f->id) < 0 &&
+            ice_schema_find(next, f->name) >= 0) {
+            return (int)i;
+        }
+    }
+    return -1;
 }
 
 void ice_schema_keep(struct ice_schema *s, const struct ice_field *f) {

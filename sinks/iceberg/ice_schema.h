@@ -47,14 +47,19 @@ enum ice_extra {
  * with it. */
 const char *ice_extra_name(enum ice_extra extra);
 
+/* Where a column's type changes as Iceberg forbids:
+ *   STOP        it is an error
+ *   NEW_COLUMN  the old field keeps its id and data under the name "<column>_v1" (or 2, ...) and a
+ *               new field takes the name
+ *   RESNAPSHOT  a new field takes the name, the old one goes: for tables whose rows are void, since
+ *               all of them come anew (ice_schema_needs_anew) */
+enum ice_type_change { ICE_TYPE_STOP = 0, ICE_TYPE_NEW_COLUMN, ICE_TYPE_RESNAPSHOT };
 /* What the user wants of columns. */
 struct ice_schema_rules {
     unsigned extras;                                                /* enum ice_extra, or-ed */
     bool (*text)(void *arg, const char *table, const char *column); /* as text? NULL = none */
     void *arg;
-    /* on_type_change=new_column: where Iceberg forbids the change, the old field keeps its id and
-     * data under the name "<column>_v1" (or 2, ...) and a new field takes the name. */
-    bool new_column;
+    enum ice_type_change on_type_change;
 };
 
 /* The schema for a table that does not exist yet, id 0. Ids from 1 in column order, list elements
@@ -75,6 +80,11 @@ enum ice_change { ICE_SAME, ICE_EVOLVED, ICE_IMPOSSIBLE };
 enum ice_change ice_schema_follow(const struct ice_schema *now, const struct schema *source,
                                   const struct ice_schema_rules *rules, int32_t *last_column_id,
                                   struct ice_schema *out, struct err *err);
+/* Of RESNAPSHOT: does a column change between these definitions as Iceberg forbids? */
+bool ice_schema_needs_anew(const struct schema *before, const struct schema *after,
+                           const struct ice_schema_rules *rules);
+/* The first of now's fields that next gave up for another one of its name; -1 = none. */
+int ice_schema_replaced(const struct ice_schema *now, const struct ice_schema *next);
 /* A field that its source lost stays, optional, after all others, with its name unless another
  * field has it; follow then leaves it alone. */
 void ice_schema_keep(struct ice_schema *s, const struct ice_field *f);

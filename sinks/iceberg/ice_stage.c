@@ -16,6 +16,39 @@ static void keep_schema(struct ice_stage *st) {
     ice_schema_copy(&st->new_schemas[st->new_schema_count++], &st->schema);
 }
 
+static bool is_partition_source(const struct ice_spec *spec, int32_t field_id) {
+    for (uint32_t i = 0; i < spec->field_count; i++) {
+        if (spec->fields[i].source_id == field_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* on_type_change=resnapshot: a column got a new field, which rows so far do not have. They are void
+ * already (STAGE_GENERATION) or will be: until then the table must not be called consistent, which
+ * ice_prepare.c sees to. */
+static int check_replaced(struct ice_stage *st, const struct ice_schema *next, struct err *err) {
+    int at = st->config->rules.on_type_change == ICE_TYPE_RESNAPSHOT
+                 ? ice_schema_replaced(&st->schema, next)
+                 : -1;
+    if (at < 0) {
+        return 0;
+    }
+    const struct ice_field *f = &st->schema.fields[at];
+    if (is_partition_source(&st->spec, f->id)) {
+        err_set(err, ERR_FATAL, "type_change",
+                "column \"%s\", whose type changed as Iceberg forbids, is one that the table is "
+                "partitioned by: that cannot go",
+                f->name);
+        return err_cure(err, "start the job with on_type_change=new_column: rows from here on are "
+                             "in one partition of those");
+    }
+    st->replaced = st->replaced || !st->empty;
+    st->replaced_staged = st->replaced_staged || st->added_count > 0;
+    return 0;
+}
+
 /* The present schema becomes one that holds the source's rows. */
 static int follow_schema(struct ice_stage *st, const struct schema *source, bool *evolved,
                          struct err *err) {
@@ -24,6 +57,10 @@ static int follow_schema(struct ice_stage *st, const struct schema *source, bool
         ice_schema_follow(&st->schema, source, &st->config->rules, &st->last_column_id, &next, err);
     *evolved = change == ICE_EVOLVED;
     if (change == ICE_IMPOSSIBLE) {
+        return err_wrap(err, "table \"%s\"", st->label);
+    }
+    if (*evolved && check_replaced(st, &next, err)) {
+        ice_schema_release(&next);
         return err_wrap(err, "table \"%s\"", st->label);
     }
     if (*evolved) {
@@ -36,25 +73,26 @@ static int follow_schema(struct ice_stage *st, const struct schema *source, bool
 }
 
 static int load_table(struct ice_stage *st, struct schema *source, struct err *err) {
-    struct ice_metadata metadata;
+    struct ice_metadata *m = xcalloc(1, sizeof *m);
     bool evolved;
-    if (ice_stage_load_metadata(st, st->base, &metadata, err)) {
+    if (ice_stage_load_metadata(st, st->base, m, err)) {
+        free(m);
         return err_wrap(err, "table \"%s\"", st->label);
     }
-    st->format_version = metadata.format_version;
-    st->last_column_id = metadata.last_column_id;
-    ice_schema_copy(&st->schema, ice_metadata_schema(&metadata, metadata.current_schema_id));
-    ice_spec_copy(&st->spec, ice_metadata_spec(&metadata, metadata.default_spec_id));
-    st->empty = !ice_metadata_snapshot(&metadata, metadata.current_snapshot_id);
-    int rc = follow_schema(st, source, &evolved, err);
-    if (rc == 0) {
-        ice_stage_make_shape(st, source);
-        if (st->key_count > 0 && ice_stage_open_index(st, &metadata, err)) {
-            rc = err_wrap(err, "table \"%s\"", st->label);
-        }
+    st->base_metadata = m;
+    st->format_version = m->format_version;
+    st->last_column_id = m->last_column_id;
+    ice_schema_copy(&st->schema, ice_metadata_schema(m, m->current_schema_id));
+    ice_spec_copy(&st->spec, ice_metadata_spec(m, m->default_spec_id));
+    st->empty = !ice_metadata_snapshot(m, m->current_snapshot_id);
+    if (follow_schema(st, source, &evolved, err)) {
+        return -1;
     }
-    ice_metadata_release(&metadata);
-    return rc;
+    ice_stage_make_shape(st, source);
+    if (st->key_count == 0) {
+        ice_stage_forget_base(st);
+    }
+    return 0;
 }
 
 static int new_table(struct ice_stage *st, struct schema *source, struct err *err) {
@@ -67,7 +105,7 @@ static int new_table(struct ice_stage *st, struct schema *source, struct err *er
     }
     keep_schema(st);
     ice_stage_make_shape(st, source);
-    return st->key_count > 0 ? ice_stage_open_index(st, NULL, err) : 0;
+    return 0;
 }
 
 int ice_stage_open(const struct ice_stage_config *config, struct schema *source, const char *base,
@@ -81,6 +119,9 @@ int ice_stage_open(const struct ice_stage_config *config, struct schema *source,
     st->name = xstrdup(source->name);
     st->base = base ? xstrdup(base) : NULL;
     st->old = ice_old_rows_new(config->store);
+    char *held_path = xasprintf("%s.rows", config->index_dir);
+    st->hold = ice_hold_new(config->env->files, held_path);
+    free(held_path);
     st->dead = map_new();
     arena_init(&st->arena);
     buf_init(&st->loose, SIZE_MAX);
@@ -119,7 +160,8 @@ static void forget_commit(struct ice_stage *st, bool remove) {
     st->added = NULL;
     st->added_numbers = NULL;
     st->new_schema_count = st->added_count = 0;
-    st->touched = st->voids = false;
+    st->touched = st->voids = st->replaced = st->replaced_staged = false;
+    st->holds_all = false;
 }
 
 void ice_stage_close(struct ice_stage *st) {
@@ -132,7 +174,9 @@ void ice_stage_close(struct ice_stage *st) {
     arena_release(&st->arena);
     ice_stage_drop_shape(st);
     key_index_close(st->index);
+    ice_stage_forget_base(st);
     ice_old_rows_free(st->old);
+    ice_hold_free(st->hold);
     store_folders_release(&st->folders);
     map_free(st->dead, free_bitmap);
     ice_schema_release(&st->schema);
@@ -149,9 +193,11 @@ void ice_stage_close(struct ice_stage *st) {
 /* ---- another version of the table ---- */
 
 /* The index is of another key, or of other columns, than the table's now. */
-static int change_key(struct ice_stage *st, struct err *err) {
+static int change_key(struct ice_stage *st, bool was_keyless, struct err *err) {
     if (!st->empty) {
-        return st->key_count == 0 && !st->index ? 0 : ice_stage_change_key(st, err);
+        /* Without an index only a table that had no key may have rows besides those of its base. */
+        bool of_base = !st->index && (st->key_count == 0 || !was_keyless);
+        return of_base ? 0 : ice_stage_change_key(st, err);
     }
     if (st->key_count > 0) {
         return ice_stage_forget_index(st, err);
@@ -166,6 +212,7 @@ static int change_key(struct ice_stage *st, struct err *err) {
 static int follow_source(struct ice_stage *st, struct schema *source, struct err *err) {
     bool evolved;
     struct buf sign;
+    bool was_keyless = st->key_count == 0;
     if (ice_stage_finish_files(st, err)) {
         return -1;
     }
@@ -176,7 +223,7 @@ static int follow_source(struct ice_stage *st, struct schema *source, struct err
         ice_stage_drop_shape(st);
         ice_stage_make_shape(st, source);
         if (!ice_stage_same_key(st, buf_cstr(&sign))) {
-            rc = change_key(st, err);
+            rc = change_key(st, was_keyless, err);
         }
     }
     buf_release(&sign);
@@ -201,9 +248,11 @@ static int void_all(struct ice_stage *st, struct err *err) {
     st->added_numbers = NULL;
     forget_dead(st, free_bitmap);
     st->touched = st->voids = st->empty = st->base_void = true;
+    st->replaced = st->replaced_staged = false;
     buf_clear(&st->loose);
     st->loose_count = 0;
     st->changes++;
+    ice_stage_forget_base(st);
     return st->index ? key_index_clear(st->index, err) : 0;
 }
 
@@ -211,12 +260,16 @@ static int apply(struct ice_stage *st, struct err *err) {
     return st->key_count > 0 ? ice_stage_apply(st, err) : ice_stage_keyless_apply(st, err);
 }
 
-/* The batch's rows fit the stage's columns from here on. */
-static int follow_batch(struct ice_stage *st, const struct batch *batch, struct err *err) {
-    if (batch->schema == st->source || schema_same_rows(batch->schema, st->source)) {
+/* Rows of this version of the table fit the stage's columns from here on. */
+static int follow_version(struct ice_stage *st, struct schema *source, struct err *err) {
+    if (source == st->source || schema_same_rows(source, st->source)) {
         return 0;
     }
-    return apply(st, err) || follow_source(st, batch->schema, err) ? -1 : 0;
+    return apply(st, err) || follow_source(st, source, err) ? -1 : 0;
+}
+
+static int follow_batch(struct ice_stage *st, const struct batch *batch, struct err *err) {
+    return follow_version(st, batch->schema, err);
 }
 
 static int stage_changes(struct ice_stage *st, const struct stage_item *item, struct err *err) {
@@ -312,13 +365,15 @@ int ice_stage_item(struct ice_stage *st, const struct stage_item *item, struct e
     case STAGE_ROWS:
         return item->batches[0]->txs ? stage_changes(st, item, err) : stage_snapshot(st, item, err);
     case STAGE_GENERATION:
-        return void_all(st, err);
+        return void_all(st, err) || follow_version(st, item->schema, err) ? -1 : 0;
     case STAGE_REMOVE:
         return remove_rows(st, item, err);
     }
     CHECK(!"no such item");
     return -1;
 }
+
+const char *ice_stage_label(const struct ice_stage *st) { return st->label; }
 
 bool ice_stage_touched(const struct ice_stage *st) {
     return st->touched || st->new_schema_count > 0;
@@ -378,6 +433,8 @@ int ice_stage_seal(struct ice_stage *st, struct store_folders *folders, struct i
                                     .snapshot_id = snapshot_id,
                                     .first = !st->base && !st->sealed,
                                     .voids = st->voids,
+                                    .replaced = st->replaced,
+                                    .replaced_staged = st->replaced_staged,
                                     .schema_count = st->new_schema_count,
                                     .schemas = st->new_schemas,
                                     .last_column_id = st->last_column_id,

@@ -27,14 +27,15 @@ struct ice_window {
     uint64_t locs[ENTRIES_MAX];
     uint32_t entries[ENTRIES_MAX];
     uint32_t rows[ENTRIES_MAX];
-    struct ice_place places[ENTRIES_MAX];
-    uint32_t *starts; /* of the batches in by_first or by_left */
+    uint64_t stored[ENTRIES_MAX]; /* places of rows whose cells are read, ascending */
+    uint32_t *starts;             /* of the batches in by_first or by_left */
     uint32_t starts_cap;
     uint32_t seen[SEEN]; /* open addressing: entry + 1 */
 };
 
-struct ice_tools *ice_tools_new(void) {
+struct ice_tools *ice_tools_new(uint64_t index_bytes) {
     struct ice_tools *t = xcalloc(1, sizeof *t);
+    t->indexes = key_shared_new(index_bytes);
     stage_merge_init(&t->merge);
     ice_fold_init(&t->fold);
     buf_init(&t->key, SIZE_MAX);
@@ -56,6 +57,7 @@ void ice_tools_free(struct ice_tools *t) {
     ice_fold_release(&t->fold);
     buf_release(&t->key);
     ice_stage_keyless_free(t->deltas);
+    key_shared_free(t->indexes);
     free(t->window->starts);
     free(t->window);
     free(t->zeros);
@@ -157,16 +159,6 @@ static void notice_twins(const struct ice_fold *f, struct ice_window *w) {
     }
 }
 
-static int place_of(struct ice_stage *st, uint64_t loc, struct ice_place *out, struct err *err) {
-    if (ice_stage_settle_file(st, KEY_LOC_FILE(loc), err)) {
-        return -1;
-    }
-    *out = (struct ice_place){ .file = key_index_path(st->index, KEY_LOC_FILE(loc)),
-                               .pos = KEY_LOC_POS(loc) };
-    CHECK(out->file);
-    return 0;
-}
-
 struct carried {
     uint64_t loc; /* a row in a file that is asked for an entry */
     uint32_t entry;
@@ -177,13 +169,13 @@ static int by_place(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/* The keys of stored rows, one column a key field, in the order of w->places. */
+/* The keys of stored rows, one column a key field, in the order of w->stored. */
 static int read_keys(struct ice_stage *st, uint32_t n, struct lake_builder *builders,
                      struct lake_column *columns, struct err *err) {
     for (uint32_t k = 0; k < st->key_count; k++) {
-        const struct ice_field *f = &st->schema.fields[st->key_fields[k]];
-        lake_builder_begin(&builders[k], &f->type);
-        if (ice_old_rows_read(st->old, st->tools->window->places, n, f, &builders[k], err)) {
+        uint32_t field = st->key_fields[k];
+        lake_builder_begin(&builders[k], &st->schema.fields[field].type);
+        if (ice_stage_read_cells(st, st->tools->window->stored, n, field, &builders[k], err)) {
             return -1;
         }
         lake_builder_column(&builders[k], &columns[k]);
@@ -218,17 +210,16 @@ static int compare_keys(struct ice_stage *st, const struct carried *order, uint3
 static int compare_found(struct ice_stage *st, struct carried *order, uint32_t n, struct err *err) {
     struct lake_builder *builders = xcalloc(st->key_count, sizeof *builders);
     struct lake_column *columns = xcalloc(st->key_count, sizeof *columns);
-    int rc = 0;
     qsort(order, n, sizeof *order, by_place);
-    for (uint32_t i = 0; rc == 0 && i < n; i++) {
-        rc = place_of(st, order[i].loc, &st->tools->window->places[i], err);
+    for (uint32_t i = 0; i < n; i++) {
+        st->tools->window->stored[i] = order[i].loc;
     }
     for (uint32_t k = 0; k < st->key_count; k++) {
         lake_builder_init(&builders[k]);
     }
-    rc = rc || read_keys(st, n, builders, columns, err) || compare_keys(st, order, n, columns, err)
-             ? -1
-             : 0;
+    int rc = read_keys(st, n, builders, columns, err) || compare_keys(st, order, n, columns, err)
+                 ? -1
+                 : 0;
     for (uint32_t k = 0; k < st->key_count; k++) {
         lake_builder_release(&builders[k]);
     }
@@ -272,15 +263,11 @@ static int is_deleted(struct ice_stage *st, uint64_t loc, bool *deleted, struct 
     if (field < 0) {
         return 0;
     }
-    struct ice_place place;
-    if (place_of(st, loc, &place, err)) {
-        return -1;
-    }
     struct lake_builder cell;
     struct lake_column column;
     lake_builder_init(&cell);
     lake_builder_begin(&cell, &st->schema.fields[field].type);
-    int rc = ice_old_rows_read(st->old, &place, 1, &st->schema.fields[field], &cell, err);
+    int rc = ice_stage_read_cells(st, &loc, 1, (uint32_t)field, &cell, err);
     if (rc == 0) {
         lake_builder_column(&cell, &column);
         *deleted = !column.valid && column.data[0];
@@ -400,7 +387,7 @@ static int refuse_absent(const struct ice_stage *st, struct err *err) {
     return ice_cure_read_again(st->label, err);
 }
 
-/* w->entries, w->rows and w->places in the order of the places that their cells are carried from.
+/* w->entries, w->rows and w->stored in the order of the places that their cells are carried from.
  */
 static int sort_by_place(struct ice_stage *st, uint32_t n, struct err *err) {
     struct ice_window *w = st->tools->window;
@@ -415,8 +402,8 @@ static int sort_by_place(struct ice_stage *st, uint32_t n, struct err *err) {
     for (uint32_t i = 0; rc == 0 && i < n; i++) {
         w->entries[i] = order[i].entry;
         w->rows[i] = f->entries[order[i].entry].row;
-        rc = order[i].loc == KEY_LOC_NONE ? refuse_absent(st, err)
-                                          : place_of(st, order[i].loc, &w->places[i], err);
+        w->stored[i] = order[i].loc;
+        rc = order[i].loc == KEY_LOC_NONE ? refuse_absent(st, err) : 0;
     }
     free(order);
     return rc;
@@ -431,11 +418,11 @@ static int splice(struct ice_stage *st, const struct batch *batch, uint32_t fiel
     struct ice_stage_field *sf = &st->fields[field];
     const struct column *cells = &batch->columns[sf->source];
     uint32_t *here = xmalloc((n + 1) * sizeof *here);
-    struct ice_place *places = xmalloc((n + 1) * sizeof *places);
+    uint64_t *places = xmalloc((n + 1) * sizeof *places);
     uint32_t here_count = 0, stored_count = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (cell_absent(cells, w->rows[i])) {
-            places[stored_count++] = w->places[i];
+            places[stored_count++] = w->stored[i];
         } else {
             here[here_count++] = w->rows[i];
         }
@@ -447,7 +434,7 @@ static int splice(struct ice_stage *st, const struct batch *batch, uint32_t fiel
     int rc = lake_column_of(sf->scratch, batch, sf->source, here, here_count, &f->type, &from_batch,
                             err);
     if (rc == 0) {
-        rc = ice_old_rows_read(st->old, places, stored_count, f, &stored, err);
+        rc = ice_stage_read_cells(st, places, stored_count, field, &stored, err);
     }
     if (rc == 0) {
         lake_builder_column(&stored, &from_file);
@@ -497,6 +484,7 @@ static int write_carried_rows(struct ice_stage *st, uint32_t b, struct err *err)
 static int write_rows(struct ice_stage *st, struct err *err) {
     struct ice_window *w = st->tools->window;
     const struct ice_fold *f = fold_of(st);
+    st->holding = st->reads_back;
     sort_by_batch(f, w, false, w->by_left);
     for (uint32_t b = 0; b < f->batch_count; b++) {
         if (w->starts[b] < w->starts[b + 1] &&
@@ -572,7 +560,8 @@ static int tell_index(struct ice_stage *st, struct err *err) {
 int ice_stage_apply(struct ice_stage *st, struct err *err) {
     int rc = 0;
     if (fold_of(st)->count > 0) {
-        rc = look_up(st, err) || mark_dead(st, err) || write_rows(st, err) || tell_index(st, err)
+        rc = ice_stage_need_index(st, err) || look_up(st, err) || mark_dead(st, err) ||
+                     write_rows(st, err) || tell_index(st, err)
                  ? -1
                  : 0;
     }
@@ -586,12 +575,14 @@ int ice_stage_append(struct ice_stage *st, struct batch *batch, struct err *err)
     if (batch->rows == 0) {
         return 0;
     }
-    if (ice_stage_convert_keys(st, batch, NULL, batch->rows, err)) {
+    if (ice_stage_need_index(st, err) ||
+        ice_stage_convert_keys(st, batch, NULL, batch->rows, err)) {
         return -1;
     }
     ice_key_hashes(st->key_columns, st->key_forms, st->key_count, st->hash_mask, &st->tools->key,
                    w->hashes);
     st->changes += batch->rows;
+    st->holding = st->holds_all;
     return ice_stage_write(st, batch, NULL, batch->rows, w->locs, err) ||
                    key_index_append(st->index, w->hashes, w->locs, batch->rows, err)
                ? -1

@@ -8,6 +8,8 @@
 #include "cdc/base/clock.h"
 #include "sinks/iceberg/ice_stage_internal.h"
 
+enum { ROWS_CONVERTED = 256 }; /* so many of one partition are worth a conversion of their own */
+
 static enum ice_extra extra_of(const char *name) {
     for (unsigned bit = 1; bit < 1u << ICE_EXTRA_COUNT; bit <<= 1) {
         if (strcmp(ice_extra_name((enum ice_extra)bit), name) == 0) {
@@ -30,8 +32,10 @@ void ice_stage_drop_shape(struct ice_stage *st) {
     free(st->key_columns);
     free(st->image_fields);
     ice_router_free(st->router);
+    CHECK(st->open_count == 0 && st->held_count == 0);
     free(st->open);
     free(st->open_groups);
+    free(st->held_of);
     st->fields = NULL;
     st->columns = NULL;
     st->key_fields = NULL;
@@ -41,6 +45,7 @@ void ice_stage_drop_shape(struct ice_stage *st) {
     st->router = NULL;
     st->open = NULL;
     st->open_groups = NULL;
+    st->held_of = NULL;
     st->open_cap = st->open_count = 0;
 }
 
@@ -176,13 +181,7 @@ static void close_slot(struct ice_stage *st, uint32_t group) {
     CHECK(!"an open file is in the list");
 }
 
-static int finish_file(struct ice_stage *st, uint32_t group, struct err *err) {
-    struct ice_outfile *o = st->open[group];
-    close_slot(st, group);
-    if (parquet_writer_rows(o->writer) == 0) {
-        ice_outfile_abort(o);
-        return 0;
-    }
+int ice_stage_end_file(struct ice_stage *st, struct ice_outfile *o, struct err *err) {
     uint32_t number = o->number;
     if ((st->added_count & (st->added_count + 1)) == 0) { /* 0, 1, 3, 7, ...: room doubles */
         size_t cap = 2 * (size_t)st->added_count + 1;
@@ -197,19 +196,65 @@ static int finish_file(struct ice_stage *st, uint32_t group, struct err *err) {
     return 0;
 }
 
+static int finish_file(struct ice_stage *st, uint32_t group, struct err *err) {
+    struct ice_outfile *o = st->open[group];
+    close_slot(st, group);
+    if (parquet_writer_rows(o->writer) == 0) {
+        ice_outfile_abort(o);
+        return 0;
+    }
+    return ice_stage_end_file(st, o, err);
+}
+
 int ice_stage_finish_files(struct ice_stage *st, struct err *err) {
     while (st->open_count > 0) {
         if (finish_file(st, st->open_groups[st->open_count - 1], err)) {
             return -1;
         }
     }
+    return ice_stage_write_held(st, err);
+}
+
+/* The file with that number is whole. One that must be ended for it was written by rows of this
+ * commit: the next of them are held, so that they can be read without. */
+static int settle_file(struct ice_stage *st, uint32_t number, struct err *err) {
+    for (uint32_t i = 0; i < st->open_count; i++) {
+        if (st->open[st->open_groups[i]]->number == number) {
+            st->holds_all = st->reads_back;
+            st->reads_back = true;
+            return finish_file(st, st->open_groups[i], err);
+        }
+    }
     return 0;
 }
 
-int ice_stage_settle_file(struct ice_stage *st, uint32_t number, struct err *err) {
-    for (uint32_t i = 0; i < st->open_count; i++) {
-        if (st->open[st->open_groups[i]]->number == number) {
-            return finish_file(st, st->open_groups[i], err);
+static int read_file(struct ice_stage *st, const uint64_t *locs, uint32_t count, uint32_t field,
+                     struct lake_builder *out, struct err *err) {
+    uint32_t number = KEY_LOC_FILE(locs[0]);
+    const struct ice_held_file *held = ice_stage_held_file(st, number);
+    for (uint32_t i = 0; held && i < count; i++) {
+        if (ice_hold_cell(st->hold, held->slot, KEY_LOC_POS(locs[i]), field, out, err)) {
+            return -1;
+        }
+    }
+    if (held) {
+        return 0;
+    }
+    if (settle_file(st, number, err)) {
+        return -1;
+    }
+    const char *url = key_index_path(st->index, number);
+    CHECK(url);
+    return ice_old_rows_read(st->old, url, locs, count, &st->schema.fields[field], out, err);
+}
+
+int ice_stage_read_cells(struct ice_stage *st, const uint64_t *locs, uint32_t count, uint32_t field,
+                         struct lake_builder *out, struct err *err) {
+    for (uint32_t from = 0, to; from < count; from = to) {
+        uint32_t number = KEY_LOC_FILE(locs[from]);
+        for (to = from + 1; to < count && KEY_LOC_FILE(locs[to]) == number; to++) {}
+        if (read_file(st, locs + from, to - from, field, out, err)) {
+            return -1;
         }
     }
     return 0;
@@ -222,26 +267,35 @@ void ice_stage_abort_files(struct ice_stage *st) {
         close_slot(st, group);
         ice_outfile_abort(o);
     }
+    ice_stage_drop_held(st);
+}
+
+char *ice_stage_new_key(struct ice_stage *st, uint32_t group) {
+    struct buf key;
+    uint64_t random;
+    buf_init(&key, SIZE_MAX);
+    buf_putf(&key, "%s/%s/data", st->space, st->name);
+    size_t before = key.len;
+    buf_putc(&key, '/');
+    ice_partition_put_path(&key, &st->spec, ice_router_partition(st->router, group));
+    if (key.len == before + 1) {
+        key.len = before; /* not partitioned */
+    }
+    rng_bytes(&random, sizeof random);
+    buf_putf(&key, "/%s-%05" PRIu64 "-%016" PRIx64 ".parquet", st->config->job, st->config->epoch,
+             random);
+    char *out = xstrdup(buf_cstr(&key));
+    buf_release(&key);
+    return out;
 }
 
 static int open_file(struct ice_stage *st, uint32_t group, struct err *err) {
-    struct buf folder;
-    uint64_t random;
-    const struct ice_partition *partition = ice_router_partition(st->router, group);
-    buf_init(&folder, SIZE_MAX);
-    buf_putf(&folder, "%s/%s/data", st->space, st->name);
-    size_t before = folder.len;
-    buf_putc(&folder, '/');
-    ice_partition_put_path(&folder, &st->spec, partition);
-    if (folder.len == before + 1) {
-        folder.len = before; /* not partitioned */
-    }
-    rng_bytes(&random, sizeof random);
-    char *name =
-        xasprintf("%s-%05" PRIu64 "-%016" PRIx64, st->config->job, st->config->epoch, random);
+    char *key = ice_stage_new_key(st, group);
     struct ice_outfile *o = NULL;
-    int rc = ice_outfile_open(st->config->store, buf_cstr(&folder), name, &st->schema, partition,
-                              &st->config->parquet, &o, err);
+    int rc =
+        ice_outfile_open(st->config->store, key, &st->schema,
+                         ice_router_partition(st->router, group), &st->config->parquet, &o, err);
+    free(key);
     if (rc == 0 && st->index) {
         rc = key_index_file(st->index, o->url, &o->number, err);
     }
@@ -252,28 +306,10 @@ static int open_file(struct ice_stage *st, uint32_t group, struct err *err) {
     } else {
         ice_outfile_abort(o);
     }
-    free(name);
-    buf_release(&folder);
     return rc;
 }
 
-/* Too many partitions at once: the file with the most rows ends. */
-static int make_room(struct ice_stage *st, struct err *err) {
-    if (st->open_count < st->config->open_files_max) {
-        return 0;
-    }
-    uint32_t largest = st->open_groups[0];
-    for (uint32_t i = 1; i < st->open_count; i++) {
-        uint32_t group = st->open_groups[i];
-        if (parquet_writer_rows(st->open[group]->writer) >
-            parquet_writer_rows(st->open[largest]->writer)) {
-            largest = group;
-        }
-    }
-    return finish_file(st, largest, err);
-}
-
-size_t ice_stage_memory(const struct ice_stage *st) { return st->held; }
+size_t ice_stage_memory(const struct ice_stage *st) { return st->held + ice_hold_memory(st->hold); }
 
 /* The largest files give up what they hold until no more than `max` is held. */
 static int flush_to(struct ice_stage *st, size_t max, struct err *err) {
@@ -302,19 +338,29 @@ static int flush_to(struct ice_stage *st, size_t max, struct err *err) {
 }
 
 int ice_stage_flush(struct ice_stage *st, struct err *err) {
-    return flush_to(st, st->held / 2, err);
+    return ice_hold_memory_blocks(st->hold) >= st->held ? ice_hold_spill(st->hold, err)
+                                                        : flush_to(st, st->held / 2, err);
 }
 
-static int write_group(struct ice_stage *st, uint32_t group, const struct lake_column *columns,
-                       uint32_t count, uint64_t *locs, struct err *err) {
-    if (group >= st->open_cap) {
-        uint32_t n = 2 * ice_router_count(st->router);
-        st->open = xrealloc(st->open, n * sizeof *st->open);
-        st->open_groups = xrealloc(st->open_groups, n * sizeof *st->open_groups);
-        memset(st->open + st->open_cap, 0, (n - st->open_cap) * sizeof *st->open);
-        st->open_cap = n;
-    }
-    if (!st->open[group] && (make_room(st, err) || open_file(st, group, err))) {
+/* Has the group a file that the rows at hand may go to at once, or may it get one? Where all files
+ * that may be open are, the others' rows are held: they become one file each at the seal. */
+static bool goes_to_open_file(const struct ice_stage *st, uint32_t group) {
+    return !st->holding && (st->open[group] || st->open_count < st->config->open_files_max);
+}
+
+static void make_groups(struct ice_stage *st) {
+    uint32_t n = 2 * ice_router_count(st->router);
+    st->open = xrealloc(st->open, n * sizeof *st->open);
+    st->open_groups = xrealloc(st->open_groups, n * sizeof *st->open_groups);
+    st->held_of = xrealloc(st->held_of, n * sizeof *st->held_of);
+    memset(st->open + st->open_cap, 0, (n - st->open_cap) * sizeof *st->open);
+    memset(st->held_of + st->open_cap, 0, (n - st->open_cap) * sizeof *st->held_of);
+    st->open_cap = n;
+}
+
+static int write_open(struct ice_stage *st, uint32_t group, const struct lake_column *columns,
+                      uint32_t count, uint64_t *locs, struct err *err) {
+    if (!st->open[group] && open_file(st, group, err)) {
         return -1;
     }
     struct ice_outfile *o = st->open[group];
@@ -328,13 +374,24 @@ static int write_group(struct ice_stage *st, uint32_t group, const struct lake_c
     for (uint32_t i = 0; i < count; i++) {
         locs[i] = key_loc(o->number, first + i);
     }
-    st->touched = true;
-    st->empty = false;
     if (parquet_writer_bytes(o->writer) >= st->config->file_bytes) {
         return finish_file(st, group, err);
     }
     return st->held > st->config->open_bytes_max ? flush_to(st, st->config->open_bytes_max / 2, err)
                                                  : 0;
+}
+
+/* The first `count` rows of the columns. */
+static int write_group(struct ice_stage *st, uint32_t group, const struct lake_column *columns,
+                       uint32_t count, uint64_t *locs, struct err *err) {
+    if (group >= st->open_cap) {
+        make_groups(st);
+    }
+    st->touched = true;
+    st->empty = false;
+    return goes_to_open_file(st, group)
+               ? write_open(st, group, columns, count, locs, err)
+               : ice_stage_hold(st, group, columns, NULL, count, locs, err);
 }
 
 /* ---- several partitions ---- */
@@ -344,21 +401,32 @@ static int group_cmp(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/* tools->order = rows by partition, each partition's in their order. */
-static void sort_groups(struct ice_tools *t, uint32_t count) {
+/* tools->order = rows by partition, each partition's in their order; returns how many there are. */
+static uint32_t sort_groups(struct ice_tools *t, uint32_t count) {
+    uint32_t groups = 0;
     for (uint32_t i = 0; i < count; i++) {
         t->locs[i] = (uint64_t)t->groups[i] << 32 | i;
     }
     qsort(t->locs, count, sizeof *t->locs, group_cmp);
     for (uint32_t i = 0; i < count; i++) {
         t->order[i] = (uint32_t)t->locs[i];
+        groups += i == 0 || t->locs[i] >> 32 != t->locs[i - 1] >> 32;
     }
+    return groups;
 }
 
 /* The rows picked out of st->columns, cell by cell. */
 static int write_picked(struct ice_stage *st, const uint32_t *picked, uint32_t count,
                         uint32_t group, uint64_t *locs, struct err *err) {
     uint32_t n = st->schema.field_count;
+    if (group >= st->open_cap) {
+        make_groups(st);
+    }
+    if (!goes_to_open_file(st, group)) {
+        st->touched = true;
+        st->empty = false;
+        return ice_stage_hold(st, group, st->columns, picked, count, locs, err);
+    }
     struct lake_builder *builders = xcalloc(n, sizeof *builders);
     struct lake_column *columns = xcalloc(n, sizeof *columns);
     for (uint32_t i = 0; i < n; i++) {
@@ -393,11 +461,17 @@ static int write_converted(struct ice_stage *st, const struct batch *batch, cons
     return rc;
 }
 
-/* batch NULL: out of st->columns, which are whole. */
+/* batch NULL: out of st->columns, which are whole. Where the rows of a partition are few, all are
+ * converted at once. */
 static int write_apart(struct ice_stage *st, const struct batch *batch, const uint32_t *rows,
                        uint32_t count, uint64_t *locs, struct err *err) {
     struct ice_tools *t = st->tools;
-    sort_groups(t, count);
+    if (sort_groups(t, count) > count / ROWS_CONVERTED && batch) {
+        if (ice_stage_convert(st, batch, rows, count, NULL, err)) {
+            return -1;
+        }
+        batch = NULL;
+    }
     for (uint32_t from = 0, to; from < count; from = to) {
         uint32_t group = t->groups[t->order[from]];
         for (to = from + 1; to < count && t->groups[t->order[to]] == group; to++) {}

@@ -10,18 +10,27 @@
  *   ... of none (never committed, expired, of    built from all live rows
  *       another key), or none can be read
  *
+ * Two states are stored, and the next one only once the last is seen to be committed: so whenever
+ * the process is killed, one of the two is the table's present or followed to it. They are stored
+ * again before their snapshots expire.
+ *
  * Thread: the writer's. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cdc/base/clock.h"
+#include "cdc/base/log.h"
 #include "sinks/iceberg/ice_stage_internal.h"
 
 enum {
     STORE_CHANGES = 1 << 20, /* stored after so many, */
     LOOSE_MAX = 1024,        /* sealed files of a keyless table that are kept in mind */
     FORGET_FILES = 256,      /* after so many new ones, files that left the table are looked for */
+    STORE_SEALS = 100,       /* stored after so many: positions that snapshots hold may be long, */
+                             /* and old ones then expire by their bytes */
+    STORE_BUILT = 4096,      /* stored at once where so many rows were put in to open it */
+    STATES = 2,
 };
 #define COMMIT_US (INT64_C(120) * 1000 * 1000)
 #define COMMIT_PAUSE_US (20 * 1000)
@@ -34,16 +43,9 @@ enum {
 
 static int read_cells(struct ice_stage *st, uint64_t loc, const uint32_t *fields, uint32_t count,
                       struct lake_builder *builders, struct lake_column *columns, struct err *err) {
-    if (ice_stage_settle_file(st, KEY_LOC_FILE(loc), err)) {
-        return -1;
-    }
-    struct ice_place place = { .file = key_index_path(st->index, KEY_LOC_FILE(loc)),
-                               .pos = KEY_LOC_POS(loc) };
-    CHECK(place.file);
     for (uint32_t i = 0; i < count; i++) {
-        const struct ice_field *f = &st->schema.fields[fields[i]];
-        lake_builder_begin(&builders[i], &f->type);
-        if (ice_old_rows_read(st->old, &place, 1, f, &builders[i], err)) {
+        lake_builder_begin(&builders[i], &st->schema.fields[fields[i]].type);
+        if (ice_stage_read_cells(st, &loc, 1, fields[i], &builders[i], err)) {
             return -1;
         }
         lake_builder_column(&builders[i], &columns[i]);
@@ -124,32 +126,37 @@ static void put_tag(const struct ice_stage *st, struct buf *out, int64_t snapsho
     ice_stage_put_key_sign(st, out);
 }
 
-/* The stored snapshot, if it is of the present key; 0 = none. */
-static int64_t stored_snapshot(const struct ice_stage *st, struct buf *tag) {
+/* A stored snapshot, the last or the one before it, if it is of the present key; 0 = none. */
+static int64_t stored_snapshot(const struct ice_stage *st, bool before, struct buf *tag) {
     buf_clear(tag);
-    key_index_stored(st->config->env->files, st->config->index_dir, tag);
+    key_index_stored(st->config->env->files, st->config->index_dir, before, tag);
     const char *sign = strchr(buf_cstr(tag), '/');
     return sign && ice_stage_same_key(st, sign + 1) ? strtoll(buf_cstr(tag), NULL, 10) : 0;
 }
 
 /* ---- open ---- */
 
-static int open_index(struct ice_stage *st, const char *tag, bool *found, struct err *err) {
+static int open_index(struct ice_stage *st, const char *const *tags, uint32_t count,
+                      uint32_t *found, struct err *err) {
     struct key_index_config config = { .files = st->config->env->files,
                                        .dir = st->config->index_dir,
+                                       .shared = st->tools->indexes,
                                        .memory_bytes = st->config->index_bytes,
                                        .read_key = read_key,
                                        .read_key_arg = st };
     key_index_close(st->index);
     st->index = NULL;
     st->changes = 0;
+    st->seals = 0;
     st->stored_us = clock_mono_us();
-    return key_index_open(&config, tag, found, &st->index, err);
+    st->stored_snapshot = 0;
+    st->stored_sure = true;
+    return key_index_open_any(&config, tags, count, found, &st->index, err);
 }
 
 int ice_stage_forget_index(struct ice_stage *st, struct err *err) {
-    bool found;
-    return open_index(st, NULL, &found, err);
+    uint32_t found;
+    return open_index(st, NULL, 0, &found, err);
 }
 
 static int add_live_file(struct ice_stage *st, const struct ice_live *live,
@@ -257,57 +264,88 @@ static const struct ice_snapshot *ancestor(const struct ice_metadata *m,
     return now && now->id == id ? now : NULL;
 }
 
-/* *followed false: the stored state cannot be used, whatever the reason: it is a cache. */
-static int try_follow(struct ice_stage *st, const struct ice_metadata *m,
-                      const struct ice_snapshot *stored, const char *tag,
-                      const struct ice_live *now, bool *followed, struct err *err) {
+/* False: the stored state cannot be used, whatever the reason: it is a cache. If building fails,
+ * too, its error is told. */
+static bool try_follow(struct ice_stage *st, const struct ice_metadata *m,
+                       const struct ice_snapshot *stored, const struct ice_live *now) {
     struct ice_live then;
     struct err ignored = ERR_INIT;
-    *followed = false;
     ice_live_init(&then);
-    if (ice_live_load(&then, st->config->store, m, stored, &ignored)) {
-        err_clear(&ignored); /* expired between two looks */
-        ice_live_release(&then);
-        return 0;
-    }
-    bool found = false;
-    int rc = open_index(st, tag, &found, err);
-    if (rc == 0 && found) {
-        if (follow(st, &then, now, &ignored)) {
-            err_clear(&ignored); /* built anew: if that fails, too, its error is told */
-        } else {
-            *followed = true;
+    bool followed = ice_live_load(&then, st->config->store, m, stored, &ignored) == 0 &&
+                    follow(st, &then, now, &ignored) == 0;
+    err_clear(&ignored);
+    ice_live_release(&then);
+    return followed;
+}
+
+/* The stored states that are the snapshot, or that it follows. */
+struct states {
+    struct buf tags[STATES];
+    const char *texts[STATES];
+    const struct ice_snapshot *at[STATES];
+    uint32_t count;
+};
+
+static void look_at_states(const struct ice_stage *st, const struct ice_metadata *m,
+                           const struct ice_snapshot *now, struct states *out) {
+    *out = (struct states){ 0 };
+    for (int before = 0; before < STATES; before++) {
+        struct buf *tag = &out->tags[before];
+        buf_init(tag, SIZE_MAX);
+        int64_t id = stored_snapshot(st, before == 1, tag);
+        const struct ice_snapshot *at = id ? ancestor(m, now, id) : NULL;
+        if (at) {
+            out->texts[out->count] = buf_cstr(tag);
+            out->at[out->count++] = at;
         }
     }
-    ice_live_release(&then);
+}
+
+static void states_release(struct states *s) {
+    for (int i = 0; i < STATES; i++) {
+        buf_release(&s->tags[i]);
+    }
+}
+
+static int follow_or_build(struct ice_stage *st, const struct ice_metadata *m,
+                           const struct ice_snapshot *then, const struct ice_snapshot *now,
+                           struct err *err) {
+    struct ice_live live;
+    ice_live_init(&live);
+    int rc = ice_live_load(&live, st->config->store, m, now, err);
+    if (rc == 0 && !(then && try_follow(st, m, then, &live))) {
+        rc = build(st, &live, err);
+        if (rc == 0 && st->config->env->log && st->changes > 0) {
+            log_info(st->config->env->log, "stage", "index_built",
+                     "the index of table \"%s\" was made from the keys of %" PRIu64 " rows",
+                     st->label, st->changes);
+        }
+    }
+    ice_live_release(&live);
     return rc;
 }
 
+static int store(struct ice_stage *st, int64_t snapshot_id, bool sure, struct err *err);
+
 static int find_or_build(struct ice_stage *st, const struct ice_metadata *m,
                          const struct ice_snapshot *now, struct err *err) {
-    struct buf tag;
-    bool done = false;
-    buf_init(&tag, SIZE_MAX);
-    int64_t stored = stored_snapshot(st, &tag);
-    int rc = 0;
-    if (stored == now->id) {
-        rc = open_index(st, buf_cstr(&tag), &done, err);
+    struct states states;
+    uint32_t found;
+    look_at_states(st, m, now, &states);
+    int rc = open_index(st, states.texts, states.count, &found, err);
+    const struct ice_snapshot *then = rc == 0 && found < states.count ? states.at[found] : NULL;
+    if (then) {
+        int64_t age_us = clock_wall_us() - then->timestamp_ms * 1000;
+        st->stored_us -= age_us > 0 ? age_us : 0;
+        st->stored_snapshot = then->id;
     }
-    if (rc == 0 && !done) {
-        struct ice_live live;
-        const struct ice_snapshot *then =
-            stored && stored != now->id ? ancestor(m, now, stored) : NULL;
-        ice_live_init(&live);
-        rc = ice_live_load(&live, st->config->store, m, now, err);
-        if (rc == 0 && then) {
-            rc = try_follow(st, m, then, buf_cstr(&tag), &live, &done, err);
-        }
-        if (rc == 0 && !done) {
-            rc = build(st, &live, err);
-        }
-        ice_live_release(&live);
+    if (rc == 0 && then != now) {
+        rc = follow_or_build(st, m, then, now, err);
     }
-    buf_release(&tag);
+    if (rc == 0 && st->changes >= STORE_BUILT) {
+        rc = store(st, now->id, true, err);
+    }
+    states_release(&states);
     return rc;
 }
 
@@ -316,6 +354,28 @@ int ice_stage_open_index(struct ice_stage *st, const struct ice_metadata *metada
     const struct ice_snapshot *now =
         metadata ? ice_metadata_snapshot(metadata, metadata->current_snapshot_id) : NULL;
     return now ? find_or_build(st, metadata, now, err) : ice_stage_forget_index(st, err);
+}
+
+int ice_stage_need_index(struct ice_stage *st, struct err *err) {
+    if (LIKELY(st->index != NULL)) {
+        return 0;
+    }
+    CHECK(st->key_count > 0);
+    if (ice_stage_open_index(st, st->base_metadata, err)) {
+        key_index_close(st->index);
+        st->index = NULL;
+        return err_wrap(err, "table \"%s\"", st->label);
+    }
+    ice_stage_forget_base(st);
+    return 0;
+}
+
+void ice_stage_forget_base(struct ice_stage *st) {
+    if (st->base_metadata) {
+        ice_metadata_release(st->base_metadata);
+        free(st->base_metadata);
+        st->base_metadata = NULL;
+    }
 }
 
 int ice_stage_load_metadata(struct ice_stage *st, const char *location, struct ice_metadata *out,
@@ -332,9 +392,8 @@ int ice_stage_load_metadata(struct ice_stage *st, const char *location, struct i
 
 /* ---- keyless: files that were sealed before the index was there ---- */
 
-/* What the table has at present; *live is empty where it does not exist. */
-static int load_present(struct ice_stage *st, struct ice_metadata *m, bool *exists,
-                        struct ice_live *live, struct err *err) {
+/* The table as it is at present. */
+static int look(struct ice_stage *st, struct ice_metadata *m, bool *exists, struct err *err) {
     char *location = NULL;
     *exists = false;
     if (st->config->locate(st->config->locate_arg, st->space, st->name, &location, err)) {
@@ -343,8 +402,17 @@ static int load_present(struct ice_stage *st, struct ice_metadata *m, bool *exis
     int rc = location ? ice_stage_load_metadata(st, location, m, err) : 0;
     *exists = rc == 0 && location;
     free(location);
-    if (rc || !*exists) {
-        return rc;
+    return rc;
+}
+
+/* ... and what is live in it; *live is empty where it does not exist. */
+static int load_present(struct ice_stage *st, struct ice_metadata *m, bool *exists,
+                        struct ice_live *live, struct err *err) {
+    if (look(st, m, exists, err)) {
+        return -1;
+    }
+    if (!*exists) {
+        return 0;
     }
     return ice_live_load(live, st->config->store, m,
                          ice_metadata_snapshot(m, m->current_snapshot_id), err);
@@ -447,15 +515,7 @@ static int wait_for_commit(struct ice_stage *st, struct ice_metadata *m, bool *e
                            struct err *err) {
     int64_t deadline = clock_mono_us() + COMMIT_US;
     for (;;) {
-        char *location = NULL;
-        *exists = false;
-        if (st->config->locate(st->config->locate_arg, st->space, st->name, &location, err)) {
-            return -1;
-        }
-        int rc = location ? ice_stage_load_metadata(st, location, m, err) : 0;
-        *exists = rc == 0 && location;
-        free(location);
-        if (rc) {
+        if (look(st, m, exists, err)) {
             return -1;
         }
         if (!st->last_snapshot || (*exists && ice_metadata_snapshot(m, st->last_snapshot))) {
@@ -504,17 +564,51 @@ int ice_stage_change_key(struct ice_stage *st, struct err *err) {
 
 /* ---- stored ---- */
 
-static int store(struct ice_stage *st, bool whole, struct err *err) {
+/* sure: the snapshot is committed. */
+static int store(struct ice_stage *st, int64_t snapshot_id, bool sure, struct err *err) {
     struct buf tag;
     buf_init(&tag, SIZE_MAX);
-    put_tag(st, &tag, st->sealed_snapshot);
-    int rc = key_index_checkpoint(st->index, buf_cstr(&tag), whole, err);
+    put_tag(st, &tag, snapshot_id);
+    int rc = key_index_checkpoint(st->index, buf_cstr(&tag), true, err);
     buf_release(&tag);
-    if (rc == 0 && whole) {
+    if (rc == 0) {
         st->changes = 0;
+        st->seals = 0;
         st->stored_us = clock_mono_us();
+        st->stored_snapshot = snapshot_id;
+        st->stored_sure = sure;
     }
     return rc;
+}
+
+/* Is what was stored last committed? Then another state may be stored besides. Commits are made in
+ * their order: one of ours after it says so, too, when it has expired itself. What cannot be
+ * looked at now is looked at again. */
+static bool is_stored_sure(struct ice_stage *st, int64_t later) {
+    struct ice_metadata m;
+    struct err ignored = ERR_INIT;
+    bool exists = false;
+    if (!st->stored_sure && look(st, &m, &exists, &ignored)) {
+        err_clear(&ignored);
+    }
+    if (exists) {
+        st->stored_sure = ice_metadata_snapshot(&m, st->stored_snapshot) ||
+                          (later && ice_metadata_snapshot(&m, later));
+        ice_metadata_release(&m);
+    }
+    return st->stored_sure;
+}
+
+/* Half of the time for which snapshots are kept, at most: a stored one must not expire. */
+static int64_t store_latest_us(const struct ice_stage *st) {
+    int64_t half = st->config->history_ms * 1000 / 2;
+    return half > 0 && half < STORE_LATEST_US ? half : STORE_LATEST_US;
+}
+
+static bool is_store_due(const struct ice_stage *st) {
+    int64_t age = clock_mono_us() - st->stored_us;
+    return st->changes >= STORE_CHANGES || (st->changes >= STORE_CHANGES_LATE && age >= STORE_US) ||
+           (st->changes > 0 && (age >= store_latest_us(st) || st->seals >= STORE_SEALS));
 }
 
 /* Paths of files that left the table, and are older than a commit that is surely in it. */
@@ -560,19 +654,42 @@ static int note_files(struct ice_stage *st, struct err *err) {
 }
 
 int ice_stage_tag_index(struct ice_stage *st, int64_t snapshot_id, struct err *err) {
+    int64_t previous = st->last_snapshot;
     st->sealed_snapshot = st->last_snapshot = snapshot_id;
     if (!st->index) {
         return 0;
     }
-    int64_t age = clock_mono_us() - st->stored_us;
-    bool late = (st->changes >= STORE_CHANGES_LATE && age >= STORE_US) ||
-                (st->changes > 0 && age >= STORE_LATEST_US);
-    return note_files(st, err) || store(st, st->changes >= STORE_CHANGES || late, err) ? -1 : 0;
+    st->seals++;
+    if (note_files(st, err)) {
+        return -1;
+    }
+    bool due = is_store_due(st) || key_index_unstored(st->index);
+    return due && is_stored_sure(st, previous) ? store(st, snapshot_id, false, err) : 0;
+}
+
+uint64_t ice_stage_index_bytes(const struct ice_stage *st) {
+    return st->index ? key_index_tier_bytes(st->index) : 0;
+}
+
+int ice_stage_yield_index(struct ice_stage *st, struct err *err) {
+    return st->index ? key_index_yield(st->index, err) : 0;
+}
+
+uint64_t ice_tools_index_bytes(const struct ice_tools *tools) {
+    return key_shared_held(tools->indexes);
+}
+
+void ice_stage_void_index(const struct ice_stage_config *config, const struct err *err) {
+    if (strcmp(err->code, "index_damaged") == 0) {
+        key_index_void(config->env->files, config->index_dir);
+    }
 }
 
 void ice_stage_store_last(struct ice_stage *st) {
     struct err ignored = ERR_INIT;
-    if (st->index && st->sealed_snapshot && st->changes > 0 && store(st, true, &ignored)) {
+    if (st->index && st->sealed_snapshot && st->changes > 0 &&
+        is_stored_sure(st, st->sealed_snapshot) &&
+        store(st, st->sealed_snapshot, false, &ignored)) {
         err_clear(&ignored); /* it is a cache */
     }
 }

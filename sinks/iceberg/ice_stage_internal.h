@@ -3,6 +3,7 @@
 #include "cdc/base/map.h"
 #include "sinks/encode/stage_merge.h"
 #include "sinks/iceberg/ice_fold.h"
+#include "sinks/iceberg/ice_hold.h"
 #include "sinks/iceberg/ice_key.h"
 #include "sinks/iceberg/ice_live.h"
 #include "sinks/iceberg/ice_old_rows.h"
@@ -18,8 +19,9 @@ struct ice_tools {
     struct ice_window *window; /* ice_stage_apply.c's */
     struct ice_deltas *deltas; /* ice_stage_keyless.c's; empty between items */
     void *zeros;               /* a column of nulls */
-    struct buf key;            /* scratch */
-    uint32_t *groups;          /* BATCH_ROWS_MAX each: rows by partition */
+    struct key_shared *indexes;
+    struct buf key;   /* scratch */
+    uint32_t *groups; /* BATCH_ROWS_MAX each: rows by partition */
     uint32_t *order;
     uint64_t *locs;
     uint64_t *hashes;
@@ -37,6 +39,14 @@ struct ice_stage_field {
     struct lake_scratch *scratch;
     struct lake_builder builder;
     struct ice_extra_cells cells;
+};
+
+/* A data file that is written when it ends: its rows are held. */
+struct ice_held_file {
+    uint32_t group;  /* of the router */
+    uint32_t number; /* of the key index */
+    uint32_t slot;   /* of the hold */
+    char *key;       /* NULL: it has ended */
 };
 
 struct ice_stage {
@@ -60,10 +70,15 @@ struct ice_stage {
     uint32_t image_count;
     struct ice_router *router;
 
-    struct key_index *index; /* NULL: keyless, and no row was deleted yet */
+    struct key_index *index; /* NULL: no row was looked for, or taken out (keyless), yet */
+    struct ice_metadata *base_metadata; /* as of `base`, until the index is made of it; NULL = the
+                                           index begins empty, or keyless */
     struct ice_old_rows *old;
     uint64_t changes;        /* of the index since it was stored */
+    uint32_t seals;          /* ... and so many */
     int64_t stored_us;       /* when */
+    int64_t stored_snapshot; /* which it is tagged with; 0 = none */
+    bool stored_sure;        /* that is committed, or there is none */
     int64_t sealed_snapshot; /* that the index describes; 0 = none, or something came since */
     uint32_t files_noted;    /* sealed since files that left were looked for */
     int64_t forget_snapshot; /* once it is committed, no file up to forget_number is to come */
@@ -76,7 +91,9 @@ struct ice_stage {
 
     /* since the last seal */
     bool touched, voids;
-    bool sealed; /* ever */
+    bool replaced;        /* a column's field, by one that live rows before do not have */
+    bool replaced_staged; /* ... nor rows staged before */
+    bool sealed;          /* ever */
     struct ice_schema *new_schemas;
     uint32_t new_schema_count;
     struct arena arena;
@@ -88,8 +105,15 @@ struct ice_stage {
     uint32_t open_cap;
     uint32_t *open_groups; /* those that are not NULL */
     uint32_t open_count;
-    size_t held;      /* by open files */
-    struct map *dead; /* file number -> struct ice_bitmap */
+    size_t held; /* by open files */
+    struct ice_hold *hold;
+    struct ice_held_file *held_files; /* numbers ascend where there is an index */
+    uint32_t held_count, held_cap;
+    uint32_t *held_of; /* by group, as `open`: 1 + index of its held file; 0 = none */
+    bool reads_back;   /* changes need rows of their own commit: theirs are held */
+    bool holds_all;    /* ... and those that are appended, until the seal */
+    bool holding;      /* the rows at hand are to be held */
+    struct map *dead;  /* file number -> struct ice_bitmap */
     struct ice_bitmap *last_dead;
     uint32_t last_dead_number;
 };
@@ -111,10 +135,24 @@ int ice_stage_write(struct ice_stage *st, const struct batch *batch, const uint3
 /* The same for st->columns, put together otherwise. */
 int ice_stage_write_columns(struct ice_stage *st, uint32_t count, uint64_t *locs, struct err *err);
 int ice_stage_finish_files(struct ice_stage *st, struct err *err);
-/* The file with that number can be read: it is ended if it is open. */
-int ice_stage_settle_file(struct ice_stage *st, uint32_t number, struct err *err);
 void ice_stage_abort_files(struct ice_stage *st);
+/* A file of the group is whole: it is one of `added`. o is freed. */
+int ice_stage_end_file(struct ice_stage *st, struct ice_outfile *o, struct err *err);
+/* The key of a file of that group, under a name nobody else has; the caller frees it. */
+char *ice_stage_new_key(struct ice_stage *st, uint32_t group);
+/* The cells of st->schema's field at places of the index, whose order is ascending: files that are
+ * held, or open and are then ended, or whole. Appended to `out`. */
+int ice_stage_read_cells(struct ice_stage *st, const uint64_t *locs, uint32_t count, uint32_t field,
+                         struct lake_builder *out, struct err *err);
 int ice_stage_mark_dead(struct ice_stage *st, uint64_t loc, struct err *err);
+
+/* ---- ice_stage_held.c: files whose rows are held until they end ---- */
+/* Rows of st->columns (picked; NULL = the first) to the group's held file. */
+int ice_stage_hold(struct ice_stage *st, uint32_t group, const struct lake_column *columns,
+                   const uint32_t *picked, uint32_t count, uint64_t *locs, struct err *err);
+const struct ice_held_file *ice_stage_held_file(const struct ice_stage *st, uint32_t number);
+int ice_stage_write_held(struct ice_stage *st, struct err *err); /* all of them end */
+void ice_stage_drop_held(struct ice_stage *st);
 
 /* ---- ice_stage_extras.c: columns besides the source's ---- */
 void ice_stage_extra_column(struct ice_stage *st, uint32_t field, const struct batch *batch,
@@ -145,6 +183,9 @@ void ice_stage_put_image(const struct ice_stage *st, const struct lake_column *c
 /* Found, followed or built, so that it describes the snapshot; metadata NULL: empty. */
 int ice_stage_open_index(struct ice_stage *st, const struct ice_metadata *metadata,
                          struct err *err);
+/* A table with a key: the index is there from here on. */
+int ice_stage_need_index(struct ice_stage *st, struct err *err);
+void ice_stage_forget_base(struct ice_stage *st); /* nothing of it counts, or the index is there */
 /* Keyless: the index as of now, what was staged included. */
 int ice_stage_open_late_index(struct ice_stage *st, struct err *err);
 int ice_stage_load_metadata(struct ice_stage *st, const char *location, struct ice_metadata *out,

@@ -475,9 +475,11 @@ int ice_stage_keyless_rows(struct ice_stage *st, struct batch *batch, struct err
     for (uint32_t r = 0; r < batch->rows; r++) {
         add_delta(d, batch, r, false);
     }
+    st->holding = st->holds_all;
     return apply(st, d, err);
 }
 
 int ice_stage_keyless_apply(struct ice_stage *st, struct err *err) {
+    st->holding = st->reads_back;
     return apply(st, st->tools->deltas, err);
 }

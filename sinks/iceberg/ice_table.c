@@ -6,11 +6,14 @@
 
 #include "sinks/iceberg/ice_object.h"
 
+enum { NAMES_MAX = 256 << 20 }; /* bytes of a folder's names: some millions */
+
 struct ice_table *ice_table_new(const char *space, const char *name) {
     struct ice_table *t = xcalloc(1, sizeof *t);
     t->space = xstrdup(space);
     t->name = xstrdup(name);
     buf_init(&t->empty, SIZE_MAX);
+    t->number = -1;
     return t;
 }
 
@@ -178,6 +181,50 @@ static void settle_committed(struct ice_table *t, const char *commit_id) {
     free(t->commit_id);
     t->uuid = xstrdup(t->metadata.uuid);
     t->commit_id = xstrdup(commit_id);
+}
+
+/* Of "00012-<uuid>.metadata.json"; -1: another name. */
+static int64_t number_of(const char *name) {
+    static const char ending[] = ".metadata.json";
+    enum { DIGITS_MAX = 9 };
+    int64_t number = 0;
+    size_t at = 0;
+    size_t len = strlen(name);
+    for (; at < DIGITS_MAX && name[at] >= '0' && name[at] <= '9'; at++) {
+        number = number * 10 + (name[at] - '0');
+    }
+    bool ours = at > 0 && name[at] == '-' && len >= sizeof ending &&
+                strcmp(name + len - (sizeof ending - 1), ending) == 0;
+    return ours ? number : -1;
+}
+
+static void note_number(struct ice_table *t, const char *name) {
+    int64_t number = number_of(name);
+    t->number = number > t->number ? number : t->number;
+}
+
+int ice_table_next_number(struct ice_table *t, struct store *store, int64_t *out, struct err *err) {
+    if (!t->numbered) {
+        struct buf names;
+        buf_init(&names, NAMES_MAX);
+        char *folder = xasprintf("%s/%s/metadata", t->space, t->name);
+        enum files_result got = store_list(store, folder, &names, err);
+        for (size_t at = 0; got == FILES_OK && at < names.len; at += strlen(names.data + at) + 1) {
+            note_number(t, names.data + at);
+        }
+        free(folder);
+        buf_release(&names);
+        if (got == FILES_FAILED) {
+            return -1;
+        }
+        t->numbered = true;
+    }
+    if (t->location) {
+        const char *slash = strrchr(t->location, '/');
+        note_number(t, slash ? slash + 1 : t->location);
+    }
+    *out = ++t->number;
+    return 0;
 }
 
 void ice_table_settle(struct ice_table *t, bool committed, const char *commit_id) {

@@ -14,8 +14,10 @@ struct ice_table {
     bool consistent;        /* as the last snapshot says */
     bool has_metadata;      /* of location, or of what was prepared */
     struct ice_metadata metadata;
-    size_t bytes;  /* of the metadata's file */
-    uint64_t used; /* number of the commit that touched it last; the owner's */
+    size_t bytes;   /* of the metadata's file */
+    uint64_t used;  /* number of the commit that touched it last; the owner's */
+    int64_t number; /* the highest that a metadata file is known to have had; -1 = none */
+    bool numbered;  /* its folder was looked through for that */
     /* What the writers may have looked at. */
     char *loaded;     /* location first seen in this run; NULL = there was no table */
     bool written;     /* a part of this run's writer was committed, which had looked at `base` */
@@ -37,6 +39,11 @@ int ice_table_look(struct ice_table *t, struct ice_catalog *catalog, struct err 
  * "table_replaced", not the one that this job's last commit to it left; "table_rolled_back", that
  * commit is no longer part of its history. */
 int ice_table_read(struct ice_table *t, struct store *store, const char *job, struct err *err);
+/* The number of the next metadata file, above that of every file which lies in the table's folder
+ * or was the table's: readers of a folder may go by the highest number, and must not find one that
+ * an unfinished commit has left, nor one that a foreign commit made before. Looks through the
+ * folder once. */
+int ice_table_next_number(struct ice_table *t, struct store *store, int64_t *out, struct err *err);
 /* Gives the metadata up: it is read again when needed. */
 void ice_table_forget(struct ice_table *t);
 
@@ -58,9 +65,10 @@ struct ice_commit_context {
 };
 /* Writes all of the table's next snapshot but the catalog's row: deletes, manifests, list,
  * metadata; t->next is its location. part NULL: nothing changed but `consistent`. COMMITTED stands
- * for "prepared"; COMMIT_CONFLICT: the part was made upon another table; COMMIT_FAILED: err,
- * "table_dropped" (FATAL) where the table that the part was made for is gone. To be settled
- * whatever comes of it. */
+ * for "prepared", or for "stays as it is" where t->next is NULL: a table whose manifests are lost,
+ * of which only its inconsistency was to be said; COMMIT_CONFLICT: the part was made upon another
+ * table; COMMIT_FAILED: err, "table_dropped" (FATAL) where the table that the part was made for is
+ * gone. To be settled whatever comes of it. */
 enum commit_outcome ice_table_prepare(struct ice_table *t, const struct ice_commit_context *context,
                                       struct ice_part_table *part, bool consistent,
                                       struct err *err);

@@ -8,6 +8,8 @@
 #include "cdc/base/clock.h"
 #include "cdc/base/map.h"
 #include "sinks/iceberg/ice_catalog.h"
+#include "sinks/iceberg/ice_object.h"
+#include "sinks/iceberg/key_index.h"
 
 enum { BUSY_PAUSE_US = 20 * 1000, BUSY_TRIES = 500 };
 
@@ -76,7 +78,7 @@ int ice_writer_open(const struct ice_writer_config *config, uint32_t number TR_U
     w->base.ops = config->ops;
     w->config = *config;
     w->tables = map_new();
-    w->tools = ice_tools_new();
+    w->tools = ice_tools_new(config->stage.index_bytes);
     if (open_catalog(w, err)) {
         ice_writer_close(&w->base);
         return -1;
@@ -103,9 +105,15 @@ void ice_writer_close(struct sink_writer *sw) {
 }
 
 /* A folder of the cache for the table's index; the name only has to be its own. */
-static char *index_dir_of(const struct ice_writer *w, const struct schema *schema) {
-    return xasprintf("%s/cache/index/%s-%016" PRIx64, w->config.env->state_dir, "t",
-                     hash_bytes(schema->label, strlen(schema->label), 0));
+static char *index_dir_of(const struct env *env, const char *label) {
+    return xasprintf("%s/cache/index/t-%016" PRIx64, env->state_dir,
+                     hash_bytes(label, strlen(label), 0));
+}
+
+void ice_writer_void_index(const struct env *env, const char *label) {
+    char *dir = index_dir_of(env, label);
+    key_index_void(env->files, dir);
+    free(dir);
 }
 
 static int open_table(struct ice_writer *w, struct schema *schema, struct writing **out,
@@ -116,7 +124,7 @@ static int open_table(struct ice_writer *w, struct schema *schema, struct writin
     }
     struct writing *x = xcalloc(1, sizeof *x);
     x->config = w->config.stage;
-    x->index_dir = index_dir_of(w, schema);
+    x->index_dir = index_dir_of(w->config.env, schema->label);
     x->config.index_dir = x->index_dir;
     x->config.tools = w->tools;
     x->config.locate = locate;
@@ -158,6 +166,40 @@ static int bound_memory(struct ice_writer *w, struct err *err) {
         }
     }
     return 0;
+}
+
+static int by_index(const void *a, const void *b) {
+    uint64_t x = ice_stage_index_bytes((*(struct writing *const *)a)->stage);
+    uint64_t y = ice_stage_index_bytes((*(struct writing *const *)b)->stage);
+    return x < y ? 1 : -(x > y);
+}
+
+/* The memory tiers of all tables' indexes hold no more than they may. When they come near that, the
+ * largest give theirs up until half of it is free; not the one at hand. */
+static int bound_indexes(struct ice_writer *w, const struct writing *now, struct err *err) {
+    uint64_t max = w->config.stage.index_bytes;
+    uint64_t mine = ice_stage_index_bytes(now->stage);
+    if (ice_tools_index_bytes(w->tools) <= max / 4 * 3 ||
+        ice_tools_index_bytes(w->tools) - mine <= max / 8) {
+        return 0;
+    }
+    struct writing **all = xcalloc(map_count(w->tables) + 1, sizeof(struct writing *));
+    size_t n = 0;
+    void *value;
+    for (size_t at = 0; map_next(w->tables, &at, NULL, NULL, &value);) {
+        if (value != now) {
+            all[n++] = value;
+        }
+    }
+    qsort(all, n, sizeof(struct writing *), by_index);
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n && ice_tools_index_bytes(w->tools) - mine > max / 16; i++) {
+        if (ice_tools_index_bytes(w->tools) > max / 2) {
+            rc = ice_stage_yield_index(all[i]->stage, err);
+        }
+    }
+    free(all);
+    return rc;
 }
 
 static int fail(struct ice_writer *w, struct err *err) {
@@ -203,11 +245,21 @@ static int take_apart(struct ice_writer *w, const struct stage_item *item, struc
     return 0;
 }
 
+/* What the table's error says besides. */
+static void tell(const struct writing *x, struct err *err) {
+    ice_cure_lost_file(ice_stage_label(x->stage), err);
+    ice_stage_void_index(&x->config, err);
+}
+
 static int stage_one(struct ice_writer *w, struct writing *x, const struct stage_item *item,
                      struct err *err) {
     int rc = ice_stage_item(x->stage, item, err);
     note_memory(w, x);
-    return rc || bound_memory(w, err) ? -1 : 0;
+    if (rc) {
+        tell(x, err);
+        return -1;
+    }
+    return bound_memory(w, err) || bound_indexes(w, x, err) ? -1 : 0;
 }
 
 static int stage_all(struct ice_writer *w, const struct stage_item *item, struct err *err) {
@@ -265,6 +317,7 @@ int ice_writer_seal(struct sink_writer *sw, uint64_t seq TR_UNUSED, struct sink_
             continue;
         }
         if (ice_stage_seal(x->stage, &part->folders, &part->tables[part->table_count], err)) {
+            tell(x, err);
             ice_part_free(part, true);
             return fail(w, err);
         }

@@ -17,3 +17,6 @@ void ice_writer_close(struct sink_writer *w);
 int ice_writer_stage(struct sink_writer *w, const struct stage_item *item, struct err *err);
 int ice_writer_seal(struct sink_writer *w, uint64_t seq, struct sink_part **out, struct err *err);
 void ice_writer_part_free(struct sink_part *part, bool committed);
+/* The commit side met what only a wrong key index can have said: the writer that is opened next
+ * does not take what is stored of it. Thread: any. */
+void ice_writer_void_index(const struct env *env, const char *label);

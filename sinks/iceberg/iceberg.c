@@ -13,7 +13,13 @@
 #include "sinks/parquet/parquet_choice.h"
 
 /* Parsed metadata is about ten times its file's bytes. */
-enum { WRITERS = 2, METADATA_SHARE = 10 * 16 };
+enum {
+    WRITERS = 2,
+    METADATA_SHARE = 10 * 16,
+    OPEN_FILE_BYTES = 2 << 20,
+    OPEN_FILES_MIN = 4,
+    OPEN_FILES_MAX = 256,
+};
 
 static const struct opt_spec iceberg_opts[] = {
     { .key = "freshness",
@@ -61,9 +67,9 @@ static const struct opt_spec iceberg_opts[] = {
     { .key = "on_type_change",
       .type = OPT_CHOICE,
       .fallback = "stop",
-      .choices = "stop|new_column",
-      .doc = "when a column's type changes as Iceberg forbids: stop, or keep the old column under "
-             "another name" },
+      .choices = "stop|new_column|resnapshot",
+      .doc = "when a column's type changes as Iceberg forbids: stop, keep the old column under "
+             "another name, or read the table again" },
     { .key = NULL },
 };
 
@@ -110,6 +116,21 @@ static int take_columns(const char *text, unsigned *extras, struct err *err) {
     return 0;
 }
 
+static enum ice_type_change type_change_of(const char *choice) {
+    return strcmp(choice, "new_column") == 0   ? ICE_TYPE_NEW_COLUMN
+           : strcmp(choice, "resnapshot") == 0 ? ICE_TYPE_RESNAPSHOT
+                                               : ICE_TYPE_STOP;
+}
+
+/* Each open file holds pages of all its columns: fewer would make row groups and pages small. Rows
+ * of partitions beyond them are held as they are. */
+static uint32_t open_files_max(uint64_t bytes) {
+    uint64_t files = bytes / OPEN_FILE_BYTES;
+    return files < OPEN_FILES_MIN   ? OPEN_FILES_MIN
+           : files > OPEN_FILES_MAX ? OPEN_FILES_MAX
+                                    : (uint32_t)files;
+}
+
 static void take_options(struct iceberg *x, const struct opts *o) {
     x->parquet = parquet_chosen(o);
     x->format_version = strcmp(opts_text(o, "format"), "v3") == 0 ? 3 : 2;
@@ -127,14 +148,14 @@ static void take_options(struct iceberg *x, const struct opts *o) {
                    .store = x->store,
                    .job = x->job,
                    .index_bytes = memory / 8 / WRITERS,
+                   .history_ms = x->history_ms,
                    .parquet = x->parquet,
                    .file_bytes = UINT64_C(512) << 20,
                    .open_bytes_max = memory / 4 / WRITERS,
-                   .open_files_max = 256,
+                   .open_files_max = open_files_max(memory / 4 / WRITERS),
                    .rules = { .text = is_text_column,
                               .arg = x,
-                              .new_column =
-                                  strcmp(opts_text(o, "on_type_change"), "new_column") == 0 },
+                              .on_type_change = type_change_of(opts_text(o, "on_type_change")) },
                    .soft_deletes = strcmp(opts_text(o, "deletes"), "soft") == 0,
                    .ignore_truncate = strcmp(opts_text(o, "truncate"), "ignore") == 0,
                    .partition = opts_text(o, "partition"),
@@ -307,6 +328,12 @@ static int iceberg_apply_schema(struct sink *s TR_UNUSED,
     return 0; /* schemas travel with the parts, and become visible with the rows */
 }
 
+static bool iceberg_needs_anew(const struct sink *s, const struct schema *before,
+                               const struct schema *after) {
+    const struct iceberg *x = (const struct iceberg *)s;
+    return ice_schema_needs_anew(before, after, &x->writer.stage.rules);
+}
+
 static int writer_open(struct sink *s, uint32_t number, struct sink_writer **out, struct err *err) {
     return ice_writer_open(&iceberg_of(s)->writer, number, out, err);
 }
@@ -326,6 +353,7 @@ const struct sink_ops iceberg_ops = {
     .peek = iceberg_peek,
     .recover = iceberg_recover,
     .apply_schema = iceberg_apply_schema,
+    .needs_anew = iceberg_needs_anew,
     .commit = iceberg_commit,
     .resolve = iceberg_resolve,
     .summary = sink_sums_up_nothing,

@@ -1,5 +1,5 @@
-/* The key index: opening and storing it, finding, putting. What it is made of:
- * key_index_internal.h.
+/* The key index: finding, putting. What it is made of: key_index_internal.h; its life and what is
+ * stored: key_index_store.c.
  *
  * A find goes through its hashes in pieces: each piece is put in order of the hashes' top bits,
  * asks the memory tier, then each run, newest first; what is answered falls out. A put or a tomb is
@@ -16,280 +16,8 @@ enum {
     ORDER_BITS = 11,
     ORDER_FROM = 256, /* fewer hashes stay in the order in which they came */
     AHEAD = 12,       /* slots asked for before they are looked at */
-    FIXED_BYTES = 6 << 20,
     DROPPED_MAX = 1024,
-    LIST_BYTES_MAX = 16 << 20,
 };
-#define MANIFEST_BYTES_MAX (UINT64_C(1) << 30)
-
-/* ---- life ---- */
-
-static struct key_index *index_new(const struct key_index_config *config) {
-    struct key_index *ix = xcalloc(1, sizeof *ix);
-    CHECK(config->files && config->dir && config->read_key);
-    ix->config = *config;
-    ix->dir = xstrdup(config->dir);
-    ix->config.dir = ix->dir;
-    uint64_t bytes = config->memory_bytes > FIXED_BYTES ? config->memory_bytes - FIXED_BYTES : 0;
-    key_table_init(&ix->table, bytes / 5 * 4);
-    ix->probes = xmalloc(KEY_FIND_PIECE * sizeof *ix->probes);
-    ix->entries = xmalloc(KEY_PUT_PIECE * sizeof *ix->entries);
-    ix->groups = map_new();
-    ix->paths = map_new();
-    ix->numbers = map_new();
-    ix->next_run = 1;
-    return ix;
-}
-
-static void forget_contents(struct key_index *ix) {
-    for (uint32_t i = 0; i < ix->run_count; i++) {
-        key_index_unload(ix, ix->runs[i]);
-    }
-    ix->run_count = 0;
-    ix->dropped_count = 0;
-    map_clear(ix->groups, key_group_free);
-    map_clear(ix->paths, free);
-    map_clear(ix->numbers, NULL);
-    key_table_clear(&ix->table);
-    free(ix->tag);
-    ix->tag = NULL;
-}
-
-void key_index_close(struct key_index *ix) {
-    if (!ix) {
-        return;
-    }
-    forget_contents(ix);
-    map_free(ix->groups, NULL);
-    map_free(ix->paths, NULL);
-    map_free(ix->numbers, NULL);
-    key_table_release(&ix->table);
-    key_numbers_release(&ix->garbage);
-    key_numbers_release(&ix->doubts);
-    key_numbers_release(&ix->asked);
-    free(ix->dropped);
-    free(ix->probes);
-    free(ix->entries);
-    free(ix->dir);
-    free(ix);
-}
-
-static char *manifest_path(const char *dir, const char *suffix) {
-    return xasprintf("%s/" KEY_MANIFEST_NAME "%s", dir, suffix);
-}
-
-/* The manifest's bytes; FILES_ABSENT also for one that cannot be read: it is a cache. */
-static enum files_result read_manifest(struct files *files, const char *dir, struct buf *out) {
-    struct err ignored = ERR_INIT;
-    struct file *file = NULL;
-    uint64_t len = 0;
-    size_t got = 0;
-    char *path = manifest_path(dir, "");
-    buf_clear(out);
-    enum files_result result = files_open_read(files, path, &file, &ignored);
-    free(path);
-    if (result != FILES_OK) {
-        return FILES_ABSENT;
-    }
-    if (file_size(file, &len, &ignored) || len > MANIFEST_BYTES_MAX || buf_reserve(out, len) ||
-        file_read_at(file, 0, out->data, len, &got, &ignored) || got != len) {
-        result = FILES_ABSENT;
-    }
-    out->len = got;
-    file_close(file);
-    return result;
-}
-
-void key_index_stored(struct files *files, const char *dir, struct buf *tag) {
-    struct buf bytes;
-    buf_init(&bytes, SIZE_MAX);
-    if (read_manifest(files, dir, &bytes) != FILES_OK ||
-        key_manifest_tag(bytes.data, bytes.len, tag)) {
-        buf_clear(tag);
-    }
-    buf_release(&bytes);
-}
-
-/* Loads what the manifest says; false: absent or damaged, and the index may hold a part of it. */
-static bool load(struct key_index *ix, const char *tag) {
-    struct key_manifest_run named[KEY_RUNS_MAX];
-    uint32_t count = 0;
-    struct buf bytes;
-    buf_init(&bytes, SIZE_MAX);
-    bool well = read_manifest(ix->config.files, ix->dir, &bytes) == FILES_OK &&
-                key_manifest_take(ix, bytes.data, bytes.len, named, &count) == 0 &&
-                strcmp(ix->tag, tag) == 0;
-    buf_release(&bytes);
-    for (uint32_t i = 0; i < count && well; i++) {
-        struct err ignored = ERR_INIT;
-        struct key_run *run;
-        well =
-            key_index_load(ix->config.files, ix->dir, named[i].number, &run, &ignored) == FILES_OK;
-        if (well) {
-            run->stored = true;
-            ix->runs[ix->run_count++] = run;
-            well = run->len == named[i].bytes && run->footer_sum == named[i].sum;
-        }
-    }
-    return well;
-}
-
-static bool is_run_name(const char *name, uint64_t *number) {
-    char again[40];
-    return sscanf(name, "run-%16" SCNx64 ".kix", number) == 1 &&
-           snprintf(again, sizeof again, "run-%016" PRIx64 ".kix", *number) == 24 &&
-           strcmp(again, name) == 0;
-}
-
-static bool is_loaded(const struct key_index *ix, uint64_t number) {
-    for (uint32_t i = 0; i < ix->run_count; i++) {
-        if (ix->runs[i]->number == number) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Removes what no manifest names; all of it (ours only) if nothing was found. */
-static int sweep(struct key_index *ix, bool found, struct err *err) {
-    struct buf names;
-    buf_init(&names, LIST_BYTES_MAX);
-    enum files_result result = files_list(ix->config.files, ix->dir, &names, err);
-    for (size_t at = 0; result == FILES_OK && at < names.len;) {
-        const char *name = names.data + at;
-        uint64_t number = 0;
-        bool is_run = is_run_name(name, &number);
-        bool goes = is_run ? !is_loaded(ix, number)
-                           : strcmp(name, KEY_MANIFEST_NAME ".new") == 0 ||
-                                 (!found && strcmp(name, KEY_MANIFEST_NAME) == 0);
-        if (is_run && number < UINT64_MAX && number >= ix->next_run) {
-            ix->next_run = number + 1;
-        }
-        if (goes) {
-            char *path = xasprintf("%s/%s", ix->dir, name);
-            result = files_unlink(ix->config.files, path, err);
-            result = result == FILES_ABSENT ? FILES_OK : result;
-            free(path);
-        }
-        at += strlen(name) + 1;
-    }
-    buf_release(&names);
-    return result == FILES_FAILED ? -1 : 0;
-}
-
-int key_index_open(const struct key_index_config *config, const char *tag, bool *found,
-                   struct key_index **out, struct err *err) {
-    struct key_index *ix = index_new(config);
-    *found = false;
-    *out = NULL;
-    if (files_mkdirs(config->files, ix->dir, 0750, err) != FILES_OK) {
-        key_index_close(ix);
-        return -1;
-    }
-    *found = tag && load(ix, tag);
-    if (!*found) {
-        forget_contents(ix);
-        ix->next_run = 1;
-        ix->next_file = 0;
-    }
-    if (sweep(ix, *found, err)) {
-        *found = false;
-        key_index_close(ix);
-        return -1;
-    }
-    *out = ix;
-    return 0;
-}
-
-int key_index_damaged(struct key_index *ix, struct err *err) {
-    struct err ignored = ERR_INIT;
-    char *path = manifest_path(ix->dir, "");
-    ix->broken = true;
-    if (files_unlink(ix->config.files, path, &ignored) == FILES_FAILED) {
-        err_clear(&ignored); /* the damage is still there to be found */
-    }
-    free(path);
-    return err_set(err, ERR_REWIND, "index_damaged",
-                   "key index \"%s\": a file of it is damaged; it will be built again", ix->dir);
-}
-
-static TR_MUST_CHECK int usable(struct key_index *ix, struct err *err) {
-    return LIKELY(!ix->broken) ? 0 : key_index_damaged(ix, err);
-}
-
-/* ---- storing ---- */
-
-static int write_manifest(struct key_index *ix, const char *tag, struct err *err) {
-    struct files *files = ix->config.files;
-    struct buf bytes;
-    struct file *file = NULL;
-    char *fresh = manifest_path(ix->dir, ".new");
-    char *path = manifest_path(ix->dir, "");
-    buf_init(&bytes, SIZE_MAX);
-    key_manifest_put(ix, tag, &bytes);
-    int result = files_unlink(files, fresh, err) == FILES_FAILED ? -1 : 0;
-    if (result == 0) {
-        enum files_result made = files_create_excl(files, fresh, &file, err);
-        result = made == FILES_OK ? file_write(file, bytes.data, bytes.len, err)
-                 : made == FILES_EXISTS
-                     ? err_set(err, ERR_FATAL, "file_error",
-                               "create \"%s\": somebody else writes there", fresh)
-                     : -1;
-        file_close(file);
-    }
-    if (result == 0) {
-        enum files_result moved = files_rename_over(files, fresh, path, err);
-        result = moved == FILES_OK       ? 0
-                 : moved == FILES_ABSENT ? err_set(err, ERR_FATAL, "file_error",
-                                                   "rename \"%s\": somebody else removed it", fresh)
-                                         : -1;
-    }
-    buf_release(&bytes);
-    free(fresh);
-    free(path);
-    return result;
-}
-
-static void collect_garbage(struct key_index *ix) {
-    for (size_t i = 0; i < ix->garbage.count; i++) {
-        struct err ignored = ERR_INIT;
-        char *path = key_index_run_path(ix->dir, ix->garbage.at[i]);
-        if (files_unlink(ix->config.files, path, &ignored) == FILES_FAILED) {
-            err_clear(&ignored); /* the next open removes it */
-        }
-        free(path);
-    }
-    ix->garbage.count = 0;
-    ix->garbage_bytes = 0;
-}
-
-int key_index_checkpoint(struct key_index *ix, const char *tag, bool whole, struct err *err) {
-    if (usable(ix, err)) {
-        return -1;
-    }
-    if (!whole && !ix->unstored) {
-        return 0;
-    }
-    if (key_index_settle_all(ix, err) ||
-        (ix->table.count && (key_index_spill(ix, err) || key_index_merge_some(ix, false, err))) ||
-        key_index_settle_all(ix, err) || (ix->table.count && key_index_spill(ix, err))) {
-        return -1; /* what merging has brought together was settled, too */
-    }
-    for (uint32_t i = 0; i < ix->run_count; i++) {
-        ix->runs[i]->stored = true; /* perhaps also when the answer to the rename is lost */
-    }
-    if (write_manifest(ix, tag, err)) {
-        return -1;
-    }
-    collect_garbage(ix);
-    ix->unstored = false;
-    free(ix->tag);
-    ix->tag = xstrdup(tag);
-    return 0;
-}
-
-const char *key_index_tag(const struct key_index *ix) { return ix->tag; }
-
 /* ---- files ---- */
 
 int key_index_file(struct key_index *ix, const char *path, uint32_t *number, struct err *err) {
@@ -387,7 +115,7 @@ static void drop_paths(struct key_index *ix, uint32_t first, uint32_t last) {
 
 static void drop_table(struct key_index *ix) {
     struct key_table *t = &ix->table;
-    for (uint64_t i = 0; i < t->room;) {
+    for (uint64_t i = 0; t->count && i < t->room;) {
         struct key_entry *s = &t->slots[i];
         uint64_t value = key_index_alive(ix, s->value);
         if (s->value && !value) {
@@ -401,7 +129,7 @@ static void drop_table(struct key_index *ix) {
 
 int key_index_drop(struct key_index *ix, uint32_t first, uint32_t last, struct err *err) {
     CHECK(first <= last && last <= KEY_FILE_MAX);
-    if (usable(ix, err)) {
+    if (key_index_usable(ix, err)) {
         return -1;
     }
     add_dropped(ix, (struct key_range){ first, last });
@@ -417,7 +145,7 @@ int key_index_drop(struct key_index *ix, uint32_t first, uint32_t last, struct e
 }
 
 int key_index_clear(struct key_index *ix, struct err *err) {
-    if (usable(ix, err)) {
+    if (key_index_usable(ix, err)) {
         return -1;
     }
     for (uint32_t i = 0; i < ix->run_count; i++) {
@@ -434,8 +162,21 @@ int key_index_clear(struct key_index *ix, struct err *err) {
     return 0;
 }
 
+uint64_t key_index_tier_bytes(const struct key_index *ix) {
+    return ix->table.homes ? ix->table.room * sizeof *ix->table.slots : 0;
+}
+
+int key_index_yield(struct key_index *ix, struct err *err) {
+    if (key_index_usable(ix, err) ||
+        (ix->table.count && (key_index_spill(ix, err) || key_index_merge_some(ix, false, err)))) {
+        return -1;
+    }
+    key_table_shrink(&ix->table);
+    return 0;
+}
+
 int key_index_merge(struct key_index *ix, struct err *err) {
-    if (usable(ix, err) || (ix->table.count && key_index_spill(ix, err))) {
+    if (key_index_usable(ix, err) || (ix->table.count && key_index_spill(ix, err))) {
         return -1;
     }
     bool needed = ix->run_count > 1 || (ix->run_count == 1 && ix->dropped_count);
@@ -445,10 +186,12 @@ int key_index_merge(struct key_index *ix, struct err *err) {
 void key_index_size(const struct key_index *ix, struct key_index_size *out) {
     *out = (struct key_index_size){
         .keys = ix->table.count,
-        .memory_bytes = ix->table.room * sizeof *ix->table.slots + map_bytes(ix->groups) +
-                        map_bytes(ix->paths) + map_bytes(ix->numbers) +
-                        KEY_FIND_PIECE * sizeof *ix->probes + KEY_PUT_PIECE * sizeof *ix->entries +
-                        (ix->doubts.cap + ix->asked.cap + ix->garbage.cap) * sizeof(uint64_t),
+        .memory_bytes =
+            key_index_tier_bytes(ix) + map_bytes(ix->groups) + map_bytes(ix->paths) +
+            map_bytes(ix->numbers) + KEY_FIND_PIECE * sizeof *ix->probes +
+            KEY_PUT_PIECE * sizeof *ix->entries +
+            (ix->doubts.cap + ix->asked.cap + ix->last.cap + ix->before.cap) * sizeof(uint64_t) +
+            ix->garbage_cap * sizeof *ix->garbage,
         .collisions = map_count(ix->groups),
         .runs = ix->run_count,
     };
@@ -457,7 +200,10 @@ void key_index_size(const struct key_index *ix, struct key_index_size *out) {
         out->mapped_bytes += ix->runs[i]->len;
         out->memory_bytes += (ix->runs[i]->pages / 64 + 1) * sizeof(uint64_t);
     }
-    out->disk_bytes = out->mapped_bytes + ix->garbage_bytes;
+    out->disk_bytes = out->mapped_bytes;
+    for (size_t i = 0; i < ix->garbage_count; i++) {
+        out->disk_bytes += ix->garbage[i].bytes;
+    }
 }
 
 /* ---- finding ---- */
@@ -617,7 +363,7 @@ static int find_piece(struct key_index *ix, const uint64_t *hashes, uint32_t cou
 
 int key_index_find(struct key_index *ix, const uint64_t *hashes, uint32_t count, uint64_t *locs,
                    struct err *err) {
-    if (usable(ix, err)) {
+    if (key_index_usable(ix, err)) {
         return -1;
     }
     ix->finding = true;
@@ -688,7 +434,7 @@ static inline int put_one(struct key_index *ix, uint64_t hash, uint64_t value, b
 
 static int put_all(struct key_index *ix, const uint64_t *hashes, const uint64_t *locs,
                    uint32_t count, bool appended, struct err *err) {
-    if (usable(ix, err)) {
+    if (key_index_usable(ix, err)) {
         return -1;
     }
     if (count < ORDER_FROM) {
@@ -728,7 +474,7 @@ int key_index_append(struct key_index *ix, const uint64_t *hashes, const uint64_
 
 int key_index_remove(struct key_index *ix, const uint64_t *hashes, uint32_t count,
                      struct err *err) {
-    if (usable(ix, err)) {
+    if (key_index_usable(ix, err)) {
         return -1;
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -752,7 +498,7 @@ int key_index_put_key(struct key_index *ix, uint64_t hash, const void *key, size
                       uint64_t loc, struct err *err) {
     CHECK(loc < KEY_LOC_END);
     struct key_group *g = key_index_group(ix, hash);
-    if (usable(ix, err) || (g && key_index_settle(ix, &g, err))) {
+    if (key_index_usable(ix, err) || (g && key_index_settle(ix, &g, err))) {
         return -1;
     }
     if (!g) {
@@ -765,7 +511,7 @@ int key_index_put_key(struct key_index *ix, uint64_t hash, const void *key, size
 int key_index_remove_key(struct key_index *ix, uint64_t hash, const void *key, size_t len,
                          struct err *err) {
     struct key_group *g = key_index_group(ix, hash);
-    if (usable(ix, err) || (g && key_index_settle(ix, &g, err))) {
+    if (key_index_usable(ix, err) || (g && key_index_settle(ix, &g, err))) {
         return -1;
     }
     if (!g) {
@@ -780,7 +526,7 @@ int key_index_collide(struct key_index *ix, uint64_t hash, const void *key_a, si
                       struct err *err) {
     CHECK(loc_a < KEY_LOC_END && loc_b < KEY_LOC_END);
     CHECK(a_len != b_len || memcmp(key_a, key_b, a_len) != 0);
-    if (usable(ix, err)) {
+    if (key_index_usable(ix, err)) {
         return -1;
     }
     struct key_group *g = key_index_group(ix, hash);

@@ -15,11 +15,13 @@
  * rows' keys are read. One key: the later one lives. Two: both are kept with their full keys.
  *
  * Durability: none needed. Nothing uncommitted survives: what came after the last whole
- * key_index_checkpoint is no part of what open finds. Nothing is synced: directories, tables and
+ * key_index_checkpoint is no part of what open finds. Two checkpoints are there to be found, the
+ * last and the one before it: so a caller that makes the next one only when it knows that the last
+ * one's snapshot is committed always finds one that is. Nothing is synced: directories, tables and
  * the manifest are checked when the index is opened, the pages of runs when they are first touched
- * (a checksum of 8 KiB each, once). A damaged or missing file at open = not there (`*found` false);
- * damage met later is ERR_REWIND "index_damaged", after which open finds nothing. Either way the
- * caller rebuilds. What the disk refuses to give to a mapping is the kernel's SIGBUS.
+ * (a checksum of 8 KiB each, once). A damaged or missing file at open = not there; damage met later
+ * is ERR_REWIND "index_damaged", after which open finds nothing. Either way the caller rebuilds.
+ * What the disk refuses to give to a mapping is the kernel's SIGBUS.
  *
  * Errors of files pass through. After any error a call may be made again with the same arguments.
  * Thread: its owner. Locks: none. */
@@ -37,12 +39,21 @@ static inline uint64_t key_loc(uint32_t file, uint64_t pos) {
     return (uint64_t)file << KEY_LOC_POS_BITS | pos;
 }
 
+/* What the indexes of one thread share: scratch, and the memory of their memory tiers. A tier that
+ * may not grow is written out as a run, and the caller has others give theirs up (key_index_yield)
+ * before that happens often. */
+struct key_shared;
+struct key_shared *key_shared_new(uint64_t tier_bytes); /* of all of them */
+void key_shared_free(struct key_shared *shared);        /* after all of them; NULL allowed */
+uint64_t key_shared_held(const struct key_shared *shared);
+
 struct key_index;
 struct key_index_config {
     struct files *files;
-    const char *dir;       /* the table's own folder of the cache; made if absent */
-    uint64_t memory_bytes; /* anonymous memory of all tiers, merging and rebuilding included,
-                              besides file names and collisions; some 6 MiB are the least */
+    const char *dir;           /* the table's own folder of the cache; made if absent */
+    struct key_shared *shared; /* NULL = its own */
+    uint64_t memory_bytes;     /* anonymous memory of all tiers, merging and rebuilding included,
+                                  besides file names and collisions; some 6 MiB are the least */
     /* Puts the encoded key of the row at loc; out is empty. Called from any function below that
      * takes an err, but only for rows whose hashes are equal, so next to never. A row that cannot
      * be read yet (its file is still open): end that file first, or fail: the failed call may be
@@ -50,12 +61,20 @@ struct key_index_config {
     int (*read_key)(void *arg, uint64_t loc, struct buf *out, struct err *err);
     void *read_key_arg;
 };
-/* Which tag the folder's last whole checkpoint has; empty if none can be read. */
-void key_index_stored(struct files *files, const char *dir, struct buf *tag);
-/* tag: what the index must describe, e.g. "<table uuid>/<snapshot id>"; NULL = begin empty. Where
- * it is not found the index begins empty too, and what lay in the folder is removed. */
+/* Which tag the folder's last whole checkpoint has, or the one before it; empty if it cannot be
+ * read. */
+void key_index_stored(struct files *files, const char *dir, bool before, struct buf *tag);
+/* tags: what the index may describe, e.g. "<table uuid>/<snapshot id>", the best first. *found =
+ * which of them it is. Where it is none (*found == count) it begins empty. What else lay in the
+ * folder is removed. */
+int key_index_open_any(const struct key_index_config *config, const char *const *tags,
+                       uint32_t count, uint32_t *found, struct key_index **out, struct err *err);
+/* The same for one tag; NULL = begin empty. */
 int key_index_open(const struct key_index_config *config, const char *tag, bool *found,
                    struct key_index **out, struct err *err);
+/* What is stored in the folder is not found any more, whoever has it open: it is wrong. Nothing
+ * that its owner stores meanwhile under the tag of a commit that fails is found, either. */
+void key_index_void(struct files *files, const char *dir);
 /* NULL allowed; what was not checkpointed is gone. */
 void key_index_close(struct key_index *ix);
 
@@ -103,13 +122,17 @@ int key_index_collide(struct key_index *ix, uint64_t hash, const void *key_a, si
 int key_index_drop(struct key_index *ix, uint32_t first, uint32_t last, struct err *err);
 /* All rows of all files are void (truncate, a new generation). */
 int key_index_clear(struct key_index *ix, struct err *err);
+uint64_t key_index_tier_bytes(const struct key_index *ix); /* of the memory tier */
+/* Gives the memory tier up: what it holds is written as a run. */
+int key_index_yield(struct key_index *ix, struct err *err);
 /* Merges everything into one run: worth its time once, when a bulk load has ended. */
 int key_index_merge(struct key_index *ix, struct err *err);
 
-/* From now on the index, as it is, is what open finds under tag. Without `whole` this is free, and
- * what is stored stays at the last whole tag, from which the caller follows the table, unless runs
- * were written since: then it is whole anyhow. */
+/* From now on the index, as it is, is what open finds under tag; what was stored last is found
+ * under its own, and nothing older. Without `whole` this is free, and what is stored stays, from
+ * which the caller follows the table, unless runs were written since: then it is whole anyhow. */
 int key_index_checkpoint(struct key_index *ix, const char *tag, bool whole, struct err *err);
+bool key_index_unstored(const struct key_index *ix); /* runs were written since */
 /* Of the last whole checkpoint, or what was found; NULL = none. */
 const char *key_index_tag(const struct key_index *ix);
 
@@ -117,7 +140,7 @@ struct key_index_size {
     uint64_t keys;         /* entries, replaced ones of unmerged runs counted */
     uint64_t memory_bytes; /* anonymous */
     uint64_t mapped_bytes; /* of run files */
-    uint64_t disk_bytes;   /* of run files, with those that the last whole checkpoint still needs */
+    uint64_t disk_bytes;   /* of run files, with those that only a checkpoint needs */
     uint64_t collisions;   /* hashes of which more than one key lives */
     uint32_t runs;
 };

@@ -35,8 +35,13 @@ void key_numbers_add(struct key_numbers *n, uint64_t number);
 void key_numbers_release(struct key_numbers *n);
 
 /* ---- the memory tier (key_index_memory.c) ---- */
+struct key_budget {
+    uint64_t max, held;
+};
 struct key_table {
-    struct key_entry *slots; /* homes + slack; the last one is always empty */
+    struct key_budget *budget;
+    struct key_entry *slots; /* homes + slack; the last one is always empty. homes 0: no memory, and
+                                nothing may be written to it */
     uint64_t homes, room;
     uint64_t homes_max;
     unsigned shift; /* homes = homes_max >> shift: it grows four times at a time */
@@ -45,8 +50,10 @@ struct key_table {
     /* Of all locations that were put since it was clear. */
     uint64_t loc_low, loc_high, loc_or;
 };
-/* While it grows it takes a quarter more than bytes_max. */
-void key_table_init(struct key_table *t, uint64_t bytes_max);
+/* While it grows it takes a quarter more than bytes_max. It has no memory before its first entry,
+ * gets its first in any case, and more as the budget allows. */
+void key_table_init(struct key_table *t, uint64_t bytes_max, struct key_budget *budget);
+void key_table_shrink(struct key_table *t); /* empty, and without memory */
 void key_table_release(struct key_table *t);
 static inline void key_table_prefetch(const struct key_table *t, uint64_t hash) {
     const struct key_entry *home = &t->slots[key_scale(hash, t->homes)];
@@ -173,10 +180,13 @@ int key_writer_finish(struct key_writer *w, uint64_t *bytes, struct err *err);
 uint64_t key_writer_entries(const struct key_writer *w);
 void key_writer_free(struct key_writer *w); /* NULL allowed; the file is the caller's */
 
-/* ---- the index (key_index.c) ---- */
+/* ---- the index (key_index.c, its life: key_index_store.c) ---- */
 enum { KEY_RUNS_MAX = 64, KEY_DOUBTS_MAX = 4096 };
 struct key_range {
     uint32_t first, last;
+};
+struct key_garbage {
+    uint64_t number, bytes;
 };
 struct key_member {
     char *key; /* NULL: its row was not read yet */
@@ -188,6 +198,11 @@ struct key_group {
     struct key_member *at; /* oldest first */
     size_t count, cap;
 };
+struct key_shared {
+    struct key_budget budget;
+    struct key_probe *probes;
+    struct key_entry *entries;
+};
 struct key_index {
     struct key_index_config config;
     char *dir;
@@ -195,12 +210,14 @@ struct key_index {
     struct key_run *runs[KEY_RUNS_MAX]; /* newest first */
     uint32_t run_count;
     uint64_t next_run;
-    bool unstored;              /* the runs are not what the manifest on disk says */
-    bool broken;                /* damage was met */
-    bool finding;               /* somebody asked since the memory tier was last written out */
-    bool piled;                 /* runs were left unmerged because nobody asked */
-    struct key_numbers garbage; /* files of runs that only the manifest on disk still names */
-    uint64_t garbage_bytes;
+    bool unstored; /* the runs are not what the manifest on disk says */
+    bool moved;    /* the manifest on disk is the older one's already: storing failed in between */
+    bool broken;   /* damage was met */
+    bool finding;  /* somebody asked since the memory tier was last written out */
+    bool piled;    /* runs were left unmerged because nobody asked */
+    struct key_numbers last, before; /* runs that the two manifests on disk name */
+    struct key_garbage *garbage;     /* files of runs that only those still name */
+    size_t garbage_count, garbage_cap;
     struct key_numbers doubts; /* hashes that have several entries, met when merging */
     struct key_range *dropped; /* files, ascending and apart */
     size_t dropped_count, dropped_cap;
@@ -209,7 +226,8 @@ struct key_index {
     struct map *numbers; /* path -> number + 1 */
     uint32_t next_file;
     char *tag;
-    struct key_probe *probes;  /* of one piece of a find */
+    struct key_shared *shared, *own;
+    struct key_probe *probes;  /* of one piece of a find: the shared ones */
     struct key_entry *entries; /* of one piece of a put */
     struct key_numbers asked;  /* of one piece: those of which more than one may live */
 };
@@ -219,6 +237,9 @@ int key_index_set(struct key_index *ix, uint64_t hash, uint64_t value, struct er
 /* The table is full. appended: by an append. */
 int key_index_make_room(struct key_index *ix, bool appended, struct err *err);
 int key_index_damaged(struct key_index *ix, struct err *err); /* -1 */
+static inline TR_MUST_CHECK int key_index_usable(struct key_index *ix, struct err *err) {
+    return LIKELY(!ix->broken) ? 0 : key_index_damaged(ix, err);
+}
 bool key_index_is_dropped(const struct key_index *ix, uint32_t file);
 /* The value less what was dropped: an appended one is then nothing, a put one a tomb. */
 static inline uint64_t key_index_alive(const struct key_index *ix, uint64_t value) {
@@ -262,6 +283,7 @@ int key_index_drop_members(struct key_index *ix, struct err *err); /* those that
 
 /* ---- the manifest (key_index_manifest.c) ---- */
 #define KEY_MANIFEST_NAME "manifest"
+#define KEY_MANIFEST_BEFORE KEY_MANIFEST_NAME ".before"
 struct key_manifest_run {
     uint64_t number, bytes;
     uint32_t sum;

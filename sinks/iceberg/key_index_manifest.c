@@ -1,6 +1,6 @@
 /* The manifest of the key index: what its folder holds and what it describes. Written anew by each
- * whole checkpoint and moved over the old one. Big-endian; a text is its length (4 bytes) and its
- * bytes:
+ * whole checkpoint; the one before it is kept as "manifest.before". Big-endian; a text is its
+ * length (4 bytes) and its bytes:
  *
  *   "TKXMAN01"
  *   text tag

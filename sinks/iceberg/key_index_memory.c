@@ -11,7 +11,7 @@
 #include "sinks/iceberg/key_index_internal.h"
 
 enum { HUGE_BYTES = 2 << 20, HUGE_FROM = 2 * HUGE_BYTES };
-enum { HOMES_FIRST = 1024, SLACK = 1024, GROW_SHIFT = 2 };
+enum { HOMES_FIRST = 256, HOMES_LEAST = 1024, SLACK = 1024, GROW_SHIFT = 2 };
 
 void key_numbers_add(struct key_numbers *n, uint64_t number) {
     if (n->count == n->cap) {
@@ -26,10 +26,23 @@ void key_numbers_release(struct key_numbers *n) {
     *n = (struct key_numbers){ 0 };
 }
 
+/* What stands for the slots of a table without memory: read only. */
+static struct key_entry none[2];
+
+static uint64_t room_of(uint64_t homes) { return homes + (homes < SLACK ? homes : SLACK); }
+
+static void table_free(struct key_table *t) {
+    if (t->homes) {
+        t->budget->held -= t->room * sizeof *t->slots;
+        free(t->slots);
+    }
+}
+
 static void table_alloc(struct key_table *t, uint64_t homes) {
     t->homes = homes;
-    t->room = homes + SLACK;
+    t->room = room_of(homes);
     size_t bytes = t->room * sizeof *t->slots;
+    t->budget->held += bytes;
     if (bytes < HUGE_FROM) {
         t->slots = xcalloc(t->room, sizeof *t->slots);
         return;
@@ -42,24 +55,39 @@ static void table_alloc(struct key_table *t, uint64_t homes) {
     memset(t->slots, 0, bytes);
 }
 
-void key_table_init(struct key_table *t, uint64_t bytes_max) {
-    uint64_t most = bytes_max / sizeof *t->slots;
-    *t = (struct key_table){ 0 };
-    t->homes_max = most < HOMES_FIRST + SLACK ? HOMES_FIRST : most - SLACK;
-    while (t->homes_max >> (t->shift + GROW_SHIFT) >= HOMES_FIRST) {
+static void no_memory(struct key_table *t) {
+    t->slots = none;
+    t->homes = 0;
+    t->room = 1;
+    t->shift = GROW_SHIFT;
+    while (t->homes_max >> t->shift >= HOMES_FIRST) {
         t->shift += GROW_SHIFT;
     }
-    table_alloc(t, t->homes_max >> t->shift);
+}
+
+void key_table_init(struct key_table *t, uint64_t bytes_max, struct key_budget *budget) {
+    uint64_t most = bytes_max / sizeof *t->slots;
+    *t = (struct key_table){ .budget = budget };
+    t->homes_max = most < HOMES_LEAST + SLACK ? HOMES_LEAST : most - SLACK;
+    no_memory(t);
     t->loc_low = UINT64_MAX;
 }
 
 void key_table_release(struct key_table *t) {
-    free(t->slots);
+    table_free(t);
     *t = (struct key_table){ 0 };
 }
 
+void key_table_shrink(struct key_table *t) {
+    CHECK(t->count == 0);
+    table_free(t);
+    no_memory(t);
+}
+
 void key_table_clear(struct key_table *t) {
-    memset(t->slots, 0, t->room * sizeof *t->slots);
+    if (t->homes) {
+        memset(t->slots, 0, t->room * sizeof *t->slots);
+    }
     t->count = 0;
     t->twins = 0;
     t->loc_low = UINT64_MAX;
@@ -86,11 +114,16 @@ uint64_t key_table_newest(const struct key_table *t, uint64_t hash) {
     return s->value;
 }
 
-/* False when the entries do not fit the slack of the larger table. */
+/* False when the entries do not fit the slack of the larger table, or the budget is used up. */
 static bool grow(struct key_table *t) {
     struct key_table bigger = *t;
     bigger.shift -= GROW_SHIFT;
-    table_alloc(&bigger, t->homes_max >> bigger.shift);
+    uint64_t homes = t->homes_max >> bigger.shift;
+    uint64_t more = (room_of(homes) - t->room) * sizeof *t->slots;
+    if (t->homes && t->budget->held + more > t->budget->max) {
+        return false;
+    }
+    table_alloc(&bigger, homes);
     uint64_t free_at = 0;
     for (uint64_t i = 0; i < t->room; i++) {
         if (!t->slots[i].value) {
@@ -99,13 +132,13 @@ static bool grow(struct key_table *t) {
         uint64_t home = key_scale(t->slots[i].hash, bigger.homes);
         uint64_t at = home > free_at ? home : free_at;
         if (at + 1 >= bigger.room) {
-            free(bigger.slots);
+            table_free(&bigger);
             return false;
         }
         bigger.slots[at] = t->slots[i];
         free_at = at + 1;
     }
-    free(t->slots);
+    table_free(t);
     *t = bigger;
     return true;
 }

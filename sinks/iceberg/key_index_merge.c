@@ -131,8 +131,11 @@ static void unlink_run(struct key_index *ix, uint64_t number) {
 void key_index_discard(struct key_index *ix, struct key_run *run) {
     uint64_t number = run->number;
     if (run->stored) {
-        key_numbers_add(&ix->garbage, number);
-        ix->garbage_bytes += run->len;
+        if (ix->garbage_count == ix->garbage_cap) {
+            ix->garbage_cap = ix->garbage_cap ? 2 * ix->garbage_cap : 16;
+            ix->garbage = xrealloc(ix->garbage, ix->garbage_cap * sizeof *ix->garbage);
+        }
+        ix->garbage[ix->garbage_count++] = (struct key_garbage){ number, run->len };
     } else {
         unlink_run(ix, number);
     }

@@ -9,7 +9,8 @@
 #pragma once
 #include "cdc/base/env.h"
 
-/* The cure where a file of a lake is lost or damaged. */
+/* The cure where a file is lost or damaged and no table can be read again by itself (a table's
+ * metadata, a changelog). Where one can: ice_cure_lost_file. */
 #define STORE_CURE_LOST                                                                            \
     "bring the file back from a backup; without one: tailrace drop JOB --yes, then the job into "  \
     "an empty folder"

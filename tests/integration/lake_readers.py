@@ -1,16 +1,21 @@
 """Independent readers of the lake's tables: PyIceberg, DuckDB and Iceberg's own Java library, each behind one process that
 serves all cases. One function a reader gives the rows of a table at a snapshot as [{column: text or None}], in the forms
 of lake.py. tests/servers/lake_readers.sh installs them; what this machine cannot have is missing in `readers()` and is
-skipped loudly. TAILRACE_LAKE_READERS names their folder. Thread: main."""
+skipped loudly. TAILRACE_LAKE_READERS names their folder. With TAILRACE_LAKE_MORE=1 those of ../lake/readers.py's more() judge
+too: ClickHouse, Spark, Polars and others, which `lake_readers.sh --more` installs. Thread: main."""
 
 import atexit
 import json
 import os
 import re
 import subprocess
+import sys
 
 from harness import HarnessError, processes
 from harness.tailrace import ROOT
+
+sys.path.insert(1, os.path.join(ROOT, "tests", "lake"))
+from readers import kinds_of, more, transforms_of  # noqa: E402
 
 INSTALL = os.path.join(ROOT, "tests", "servers", "lake_readers.sh")
 INSTALL_SECONDS = 900
@@ -65,11 +70,12 @@ class Process:
 
 
 class Readers:
-    """Those that are installed. `names`: of them; `missing`: {name: why}."""
+    """Those that are installed. `names`: of those that judge always; `more`: {name: reader} of the others; `missing`: {name:
+    why}."""
 
     def __init__(self, folder):
         self.worker = Process([os.path.join(folder, "venv", "bin", "python"), WORKER])
-        self.names, self.missing, self.java = ["PyIceberg", "DuckDB"], {}, None
+        self.names, self.missing, self.java, self.more = ["PyIceberg", "DuckDB"], {}, None, {}
         java = os.path.join(folder, "java")
         if os.path.exists(os.path.join(java, "cp.txt")):
             with open(os.path.join(java, "cp.txt"), encoding="utf-8") as file:
@@ -78,6 +84,10 @@ class Readers:
             self.names.append("Java")
         else:
             self.missing["Java"] = "Iceberg's Java library is not installed (tests/servers/lake_readers.sh says why)"
+        if os.environ.get("TAILRACE_LAKE_MORE"):
+            found, missing = more(folder)
+            self.more = {reader.name: reader for reader in found}
+            self.missing.update(missing)
 
     def ask(self, **request):
         self.worker.send(json.dumps(request))
@@ -88,7 +98,22 @@ class Readers:
 
     def rows(self, reader, metadata, snapshot=None):
         """The rows that `reader` finds in the table of that metadata URL: [{column: text or None}]."""
+        if reader in self.more:
+            try:
+                found = self.more[reader].rows(metadata, snapshot)
+            except RuntimeError as error:
+                raise ReaderError(str(error)) from error
+            return [{name: self._cell(text) for name, text in row.items()} for row in found]
         return {"PyIceberg": self.pyiceberg, "DuckDB": self.duckdb, "Java": self.iceberg_java}[reader](metadata, snapshot)
+
+    def filtered(self, reader, metadata, where):
+        """Those of them under a filter in the reader's own words."""
+        if reader not in self.more:
+            return self.ask(do="rows", reader=reader, metadata=metadata, snapshot=None, where=where)
+        try:
+            return self.more[reader].rows(metadata, None, where)
+        except RuntimeError as error:
+            raise ReaderError(str(error)) from error
 
     def pyiceberg(self, metadata, snapshot=None):
         return self.ask(do="rows", reader="PyIceberg", metadata=metadata, snapshot=snapshot)
@@ -105,19 +130,33 @@ class Readers:
                 return rows
             if line.startswith("! "):
                 raise ReaderError(line[2:])
-            rows.append(
-                {
-                    name: None if text == "null" else self._days(text)
-                    for name, text in (cell.split("=", 1) for cell in line.split("\t"))
-                }
-            )
+            rows.append({name: self._cell(text) for name, text in (cell.split("=", 1) for cell in line.split("\t"))})
 
     @staticmethod
-    def _days(text):
-        """Dates as days, alone and in lists."""
+    def _cell(text):
+        """As lake.py has it: None for null; dates as days, alone and in lists."""
+        if text == "null":
+            return None
         if text.startswith("["):
             return "[%s]" % ",".join(days_of(part) for part in text[1:-1].split(","))
         return days_of(text)
+
+
+def refusal(reader, metadata):
+    """Why a reader of `more` cannot have the table of that parsed metadata file; None."""
+    return reader.refuses(metadata["format-version"], kinds_of(metadata), transforms_of(metadata))
+
+
+def told(reader, metadata, names, rows):
+    """Rows that are wanted, [(text or None)], as far as that reader of `more` can say them."""
+    kinds = kinds_of(metadata)
+    kinds = [kinds.get(name, "string") for name in names]
+
+    def cell(kind, text):
+        text = reader.said(kind, "null" if text is None else text)
+        return None if text == "null" else text
+
+    return sorted((tuple(map(cell, kinds, row)) for row in rows), key=repr)
 
 
 def readers():

@@ -11,7 +11,7 @@ import threading
 import time
 
 from harness import fill_disk, give_away, processes, small_disk, wait_until
-from lake import LakeFlow, have_readers
+from lake import LakeFlow, have_readers, path_of
 from lake_readers import readers
 
 FAST = False
@@ -126,6 +126,98 @@ def case_index_nonsense(t):
 
 def case_index_files_gone(t):
     damaged(t, "LX5", "some index files gone", gone)
+
+
+READ_AGAIN = re.compile("run the job once with the line `([^`]+): skip`, then without it")
+
+
+def live_files(flow, table, content):
+    """Paths of the present snapshot's files: 0 data, 1 deletes."""
+    found = readers().ask(do="files", metadata=flow.lake.tables()[table])
+    live = found[str(flow.lake.metadata(table)["current-snapshot-id"])]["live"]
+    return [path_of(path) for path, _size, kind in live if kind == content]
+
+
+def once_with(flow, line, what, **keys):
+    """`once` by a job file of the flow's own job with that line more."""
+    source, sink = flow.words()
+    job = os.path.join(flow.t.temp(), "job")
+    with open(job, "w", encoding="utf-8") as file:
+        file.write("%s -> %s\n%s" % (source, sink, line))
+    result = flow.t.tailrace("once", job, state=flow.state).run(120)
+    flow.check(what, result.code == 0, "exit %s: %s" % (result.code, result.stderr[-900:]))
+    return result
+
+
+def file_lost(t, number, options, lose):
+    """`lose(flow)` takes a file of public.t away; the job stops, and does what the message says."""
+    flow = LakeFlow(t, number, MAKE, options)
+    flow.once("snapshot is read")
+    for k in range(1, 4):
+        flow.sql(change(k))
+        flow.once("changes %d" % k)
+    lose(flow)
+    shutil.rmtree(find_index(flow))
+    flow.sql(change(4))
+    result = t.tailrace("once", *flow.words(), state=flow.state).run(120)
+    said = READ_AGAIN.search(result.stderr)
+    flow.check("stops and says what helps", result.code != 0 and said, "exit %s: %s" % (result.code, result.stderr[-900:]))
+    if not said:
+        return
+    flow.equal("of which table", said.group(1), "public.t")
+    once_with(flow, said.group(1) + ": skip\n", "without the table")
+    flow.sql(change(5))
+    once_with(flow, "", "with it again")
+    flow.same("read again", "t", "u")
+    for k in range(6, 9):
+        flow.sql(change(k))
+        flow.once("changes %d" % k)
+    flow.same("after it was read again", "t", "u")
+
+
+def lose_data(flow):
+    os.unlink(sorted(live_files(flow, "public.t", 0), key=os.path.getsize)[-1])
+
+
+def lose_deletes(flow):
+    os.unlink(live_files(flow, "public.t", 1)[0])
+
+
+def damage_data(flow):
+    path = sorted(live_files(flow, "public.t", 0), key=os.path.getsize)[-1]
+    os.truncate(path, os.path.getsize(path) // 2)
+
+
+def lose_list(flow):
+    snapshot = flow.lake.snapshots("public.t")[-1]
+    os.unlink(path_of(snapshot["manifest-list"]))
+
+
+def lose_manifest(flow):
+    found = readers().ask(do="files", metadata=flow.lake.tables()["public.t"])
+    os.unlink(path_of(found[str(flow.lake.metadata("public.t")["current-snapshot-id"])]["manifests"][0]))
+
+
+def case_data_file_lost(t):
+    if have_readers(t):
+        file_lost(t, "LX30", "format=v2", lose_data)
+
+
+def case_data_file_cut(t):
+    if have_readers(t):
+        file_lost(t, "LX31", "format=v3&partition=bucket(4,id)", damage_data)
+
+
+def case_delete_file_lost(t):
+    if have_readers(t):
+        file_lost(t, "LX32", "format=v2", lose_deletes)
+        file_lost(t, "LX32 v3", "format=v3", lose_deletes)
+
+
+def case_manifest_lost(t):
+    if have_readers(t):
+        file_lost(t, "LX33", "format=v2", lose_manifest)
+        file_lost(t, "LX33 list", "format=v3", lose_list)
 
 
 def case_index_stale(t):

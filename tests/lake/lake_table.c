@@ -1,9 +1,11 @@
 /* Writes small Iceberg tables with tailrace's own writers, without a source and without an engine,
- * for independent readers to judge: lake_table make FOLDER makes FOLDER/catalog.db and, in
- * namespace "shop", the tables plain, parted and dated, each of them in format 2 and 3 (plain_v2,
- * ...). Each has three commits: rows 0..499; a schema change (int widened, a column added, one
- * dropped) and rows 500..999; deletes of every row whose id ends in 3. What the rows are is written
- * down once more, in Python, in judge.py. */
+ * for independent readers to judge: lake_table make FOLDER [LEFT_OUT] makes FOLDER/catalog.db and,
+ * in namespace "shop", the tables plain, parted and dated, each of them in format 2 and 3
+ * (plain_v2,
+ * ...), without the column LEFT_OUT for a reader that cannot have it. Each has three commits: rows
+ * 0..499; a schema change (int widened, a column added, one dropped) and rows 500..999; deletes of
+ * every row whose id ends in 3. What the rows are is written down once more, in Python, in
+ * judge.py. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,11 +56,15 @@ static const struct sketch before[] = {
 };
 #define COLUMNS ARRAY_COUNT(before)
 
+static const char *left_out = ""; /* a column that the tables do not have */
+
 static struct schema *draw(bool later) {
-    struct schema *s = schema_new(7, "shop", "t", (uint16_t)(COLUMNS));
+    uint16_t count = (uint16_t)(COLUMNS - (*left_out != '\0'));
+    struct schema *s = schema_new(7, "shop", "t", count);
     uint16_t n = 0;
     for (size_t i = 0; i < COLUMNS; i++) {
-        if (later && strcmp(before[i].name, "big") == 0) {
+        if ((later && strcmp(before[i].name, "big") == 0) ||
+            strcmp(before[i].name, left_out) == 0) {
             continue;
         }
         s->columns[n] = (struct column_def){ .name = arena_strdup(&s->arena, before[i].name),
@@ -79,7 +85,7 @@ static struct schema *draw(bool later) {
                                              .key_pos = -1 };
         n++;
     }
-    CHECK(n == COLUMNS);
+    CHECK(n == count);
     schema_finish(s);
     return s;
 }
@@ -470,6 +476,18 @@ static void add_position_deletes(struct table *t, uint32_t i, struct ice_bitmap 
     e->file.format = ICE_PARQUET;
     e->file.path = url_of(t, key);
     e->file.bytes = (int64_t)info.bytes;
+    uint32_t len = (uint32_t)strlen(e->file.referenced);
+    struct ice_metric metric = { .field_id = ICE_FIELD_FILE_PATH,
+                                 .bytes = -1,
+                                 .values = -1,
+                                 .nulls = -1,
+                                 .nans = -1,
+                                 .lower = (const uint8_t *)e->file.referenced,
+                                 .upper = (const uint8_t *)e->file.referenced,
+                                 .lower_len = len,
+                                 .upper_len = len };
+    e->file.metrics = arena_copy(&t->arena, &metric, sizeof metric);
+    e->file.metric_count = 1; /* as ice_prepare_deletes.c has it: some readers look only here */
     parquet_info_release(&info);
 }
 
@@ -649,12 +667,13 @@ static void show(struct store *store, const char *url) {
 }
 
 int main(int argc, char **argv) {
-    bool make = argc == 3 && strcmp(argv[1], "make") == 0;
+    bool make = (argc == 3 || argc == 4) && strcmp(argv[1], "make") == 0;
     if (!make && (argc != 4 || strcmp(argv[1], "show") != 0)) {
-        fprintf(stderr, "usage: lake_table make FOLDER | show FOLDER METADATA_URL (FOLDER: "
-                        "absolute, existing)\n");
+        fprintf(stderr, "usage: lake_table make FOLDER [LEFT_OUT] | show FOLDER METADATA_URL "
+                        "(FOLDER: absolute, existing)\n");
         return 2;
     }
+    left_out = make && argc == 4 ? argv[3] : "";
     struct store *store = store_of_folder(files_os(), argv[2]);
     if (!make) {
         show(store, argv[3]);

@@ -3,12 +3,17 @@
     reader.rows(metadata_url, snapshot=None, where=None) -> list of {column: text}
 
 Run with the interpreter of the folder that tests/servers/lake_readers.sh prints. Java is missing where that script could
-not install it: `java(folder)` then gives None, and whoever asks says so loudly."""
+not install it: `java(folder)` then gives None, and whoever asks says so loudly. `more(folder)` are those of its --more, each
+in a process of its own (reader_worker.py); importing this file needs the standard library only. All are at their own
+default settings."""
 
+import atexit
 import datetime
 import decimal
 import glob
+import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -130,6 +135,165 @@ class Java:
     def close(self):
         self.process.stdin.close()
         self.process.wait(30)
+
+
+class Worker:
+    """A reader_worker.py of one program, started when first asked; several readers may share it."""
+
+    def __init__(self, folder, venv, program):
+        self.python, self.program, self.process = os.path.join(folder, venv, "bin", "python"), program, None
+
+    def ask(self, **request):
+        if self.process is None or self.process.poll() is not None:
+            script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "reader_worker.py")
+            self.process = subprocess.Popen([self.python, script, self.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                            stderr=subprocess.DEVNULL, text=True, encoding="utf-8")
+            atexit.register(self.close)
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError("%s ended with %s" % (self.program, self.process.wait()))
+        answer = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer["rows"]
+
+    def close(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.stdin.close()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+class More:
+    """A reader in a process of its own.
+
+    how       which way it finds a table (reader_worker.py); hint: by version-hint.text in its folder
+    formats   the formats it can read; refusal: a part of what it says to others
+    without   {column of judge.py's tables: why it cannot have that}
+    filters   it takes SQL's filters; unheld: a word in those that it does not keep, beside the reason
+    said()    a cell's text as far as it can say it; each limit stands beside its reason"""
+
+    name, how, hint, formats, refusal, without, filters, unheld = "", "metadata", False, (2, 3), "", None, True, None
+
+    def __init__(self, worker):
+        self.worker = worker
+
+    def rows(self, metadata_url, snapshot=None, where=None):
+        return self.worker.ask(metadata=metadata_url, how=self.how, snapshot=snapshot, where=where)
+
+    def refuses(self, version, kinds, transforms=()):
+        """Why it cannot read a table of that format, those columns ({name: type}, lists as "list<type>") and that partition
+        ((transform, type) each), or None."""
+        return None if version in self.formats else "%s has no format v%d: %s" % (self.name, version, self.refusal)
+
+    def said(self, kind, text):
+        return text
+
+    def holds(self, where):
+        """Whether it can be asked for rows under that filter."""
+        return self.filters and not (self.unheld and self.unheld in where)
+
+    def close(self):
+        self.worker.close()
+
+
+class ClickHouse(More):
+    """Embedded (chdb). By folder: of the metadata files that lie there, it takes the one with the highest number."""
+
+    name, how, formats, refusal = "ClickHouse", "folder", (2,), "Position deletes are supported only for parquet format"
+
+    def refuses(self, version, kinds, transforms=()):
+        if any(transform.startswith("truncate") and kind.startswith("decimal(38") for transform, kind in transforms):
+            return "Second argument must be of native integer type"  # icebergTruncate() has no decimals of 38 digits
+        return super().refuses(version, kinds, transforms)
+
+    def said(self, kind, text):
+        if kind.startswith("list<") and text == "null":
+            return "[]"  # its Array cannot be Nullable
+        if kind in ("time", "list<time>"):
+            # It reads Parquet's time as DateTime64(6) and casts that to Int64, which leaves whole seconds (26.9.2.1; a table
+            # that PyIceberg wrote is read the same).
+            return re.sub(r"t:(\d+)", lambda found: "t:%d" % (int(found.group(1)) // 1000000), text)
+        return text
+
+
+class Spark(More):
+    name, why = "Spark", "Spark does not support time fields"
+    without = {"tm": why}
+
+    def refuses(self, version, kinds, transforms=()):
+        if {"time", "list<time>"} & set(kinds.values()):
+            return self.why
+        return super().refuses(version, kinds, transforms)
+
+
+class SparkCatalog(Spark):
+    """Through catalog.db, by the table's name."""
+
+    name, how = "Spark catalog", "catalog"
+
+
+class Polars(More):
+    """As it is with the package polars-iceberg beside it: its own planner and reader."""
+
+    name, filters = "Polars", False
+
+
+class PolarsOverPyIceberg(Polars):
+    """As it is without that package."""
+
+    name, how = "Polars over PyIceberg", "pyiceberg"
+
+
+class PolarsNative(Polars):
+    name, how = "Polars over PyIceberg, native", "native"
+
+
+class DuckDBFolder(More):
+    name, how, hint = "DuckDB folder", "folder", True
+
+
+class DuckDB144(More):
+    """The last of the series before."""
+
+    name = "DuckDB 1.4.4"
+    # Under such a filter it applies no deletes (seen with a table that Spark wrote: 116 rows of 87) and leaves out files from
+    # before the column was added (one that PyIceberg wrote: 2 rows of 12); 1.5.5 is right.
+    unheld = "is null"
+
+
+MORE = ((ClickHouse, "venv-clickhouse", "clickhouse"), (Spark, "venv-spark", "spark"), (SparkCatalog, "venv-spark", "spark"),
+        (Polars, "venv-polars", "polars"), (PolarsOverPyIceberg, "venv-polars", "polars"),
+        (PolarsNative, "venv-polars", "polars"), (DuckDBFolder, "venv", "duckdb"), (DuckDB144, "venv-duckdb144", "duckdb"))
+
+
+def more(folder):
+    """([reader], {name: why it is missing}) of lake_readers.sh --more."""
+    workers, found, missing = {}, [], {}
+    for reader, venv, program in MORE:
+        if not os.path.exists(os.path.join(folder, venv, "requirements.txt")):
+            missing[reader.name] = "it is not installed (tests/servers/lake_readers.sh --more says why)"
+            continue
+        found.append(reader(workers.setdefault(venv, Worker(folder, venv, program))))
+    return found, missing
+
+
+def kinds_of(metadata):
+    """{column: type} of a parsed metadata file's present schema, lists as "list<type>"."""
+    schema = next(s for s in metadata["schemas"] if s["schema-id"] == metadata["current-schema-id"])
+    return {f["name"]: f["type"] if isinstance(f["type"], str) else "list<%s>" % f["type"]["element"] for f in schema["fields"]}
+
+
+def transforms_of(metadata):
+    """[(transform, type of its column)] of a parsed metadata file's present partition."""
+    spec = next(s for s in metadata["partition-specs"] if s["spec-id"] == metadata["default-spec-id"])
+    kinds = {f["id"]: str(f["type"]) for schema in metadata["schemas"] for f in schema["fields"]}
+    return [(field["transform"], kinds.get(field["source-id"], "")) for field in spec["fields"]]
 
 
 def java(folder):

@@ -221,6 +221,7 @@ static bool fill_ddl(struct db *db, struct db_op *op, const struct db_tx *tx) {
         break;
     case OP_REWRITE:
         op->new.v[1] = 1000;
+        op->columns ^= (uint8_t)(db->retypes ? DB_A_IS_TEXT : 0);
         op->storage++;
         break;
     default:
@@ -464,13 +465,15 @@ struct schema *db_schema(const struct db *db, unsigned table, uint8_t columns, u
                          bool log) {
     static const char *const names[DB_COLUMNS] = { "k", "a", "t", "b1", "b2", "b3", "b4" };
     const struct db_table *t = &db->tables[table];
-    struct schema *s = schema_new(t->id, "public", t->name, (uint16_t)__builtin_popcount(columns));
+    struct schema *s =
+        schema_new(t->id, "public", t->name, (uint16_t)__builtin_popcount(columns & ~DB_A_IS_TEXT));
     uint16_t at = 0;
     for (unsigned c = 0; c < DB_COLUMNS; c++) {
         if (!((columns >> c) & 1)) {
             continue;
         }
-        bool text = c == 2 || (c == 0 && (t->kind == DB_WHOLE || t->long_keys));
+        bool text = c == 2 || (c == 1 && columns & DB_A_IS_TEXT) ||
+                    (c == 0 && (t->kind == DB_WHOLE || t->long_keys));
         s->columns[at++] =
             (struct column_def){ .name = names[c],
                                  .type = { .kind = text ? TYPE_TEXT : TYPE_INT32 },

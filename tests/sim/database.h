@@ -14,8 +14,9 @@
 #include "cdc/schema.h"
 
 #define DB_TABLES 24u
-#define DB_KEYS 160u  /* room; db->keys are in use */
-#define DB_COLUMNS 7u /* k a t b1..b4 */
+#define DB_KEYS 160u      /* room; db->keys are in use */
+#define DB_COLUMNS 7u     /* k a t b1..b4 */
+#define DB_A_IS_TEXT 128u /* among the bits of columns: the type of a */
 #define DB_OPS 90u
 #define DB_TXS 400u
 
@@ -91,7 +92,8 @@ struct db {
     unsigned readers[DB_TABLES];           /* lanes that hold the lock of a SELECT */
     int32_t serial;
     unsigned keys;
-    size_t fat; /* bytes of a long text; 0 = there are none */
+    size_t fat;   /* bytes of a long text; 0 = there are none */
+    bool retypes; /* a rewrite makes a text of integers in column a, or integers of text */
 };
 
 void db_init(struct db *db, enum db_flavour flavour, unsigned keys);

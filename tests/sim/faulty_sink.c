@@ -199,6 +199,11 @@ static void faulty_part_free(struct sink_part *part, bool committed) {
     of->part_free(part, committed);
 }
 
+static bool faulty_needs_anew(const struct sink *s, const struct schema *before,
+                              const struct schema *after) {
+    return of->needs_anew && of->needs_anew(((const struct faulty_sink *)s)->inner, before, after);
+}
+
 const struct sink_ops *faulty_sink_ops(enum sink_kind kind) {
     of = sim_sink_ops(kind);
     made = (struct sink_ops){ .name = of->name,
@@ -212,6 +217,7 @@ const struct sink_ops *faulty_sink_ops(enum sink_kind kind) {
                               .peek = faulty_peek,
                               .recover = faulty_recover,
                               .apply_schema = faulty_apply_schema,
+                              .needs_anew = faulty_needs_anew,
                               .commit = faulty_commit,
                               .resolve = faulty_resolve,
                               .summary = faulty_summary,

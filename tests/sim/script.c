@@ -55,6 +55,7 @@ static void draw_lake(struct script *s) {
     s->zombies += s->keys < 60 && draw(3) == 0; /* an older instance that goes on is fenced */
     s->never = 0; /* an update of a row that was never read leaves cells open */
     s->long_keys = s->ddl ? 0 : s->long_keys; /* a table made again may have another type of key */
+    s->lake |= s->ddl && draw(2) ? LAKE_RETYPES : 0;
 }
 
 void script_draw(struct script *s, uint64_t seed) {

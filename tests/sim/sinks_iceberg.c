@@ -55,6 +55,7 @@ static int wrapped_open(const struct sink_address *a, struct env *env, struct si
     if (it.options & LAKE_PARTITIONED) {
         set(opts, "partition", "bucket(3,k)");
     }
+    set(opts, "on_type_change", it.options & LAKE_RETYPES ? "resnapshot" : "stop");
     address.path = SIM_LAKE_DIR;
     address.opts = opts;
     struct wrapped *w = xcalloc(1, sizeof *w);
@@ -251,6 +252,10 @@ static void wrapped_part_free(struct sink_part *part, bool committed) {
     events_clear(&part->events);
     free(part);
 }
+static bool wrapped_needs_anew(const struct sink *s, const struct schema *before,
+                               const struct schema *after) {
+    return iceberg_ops.needs_anew(((const struct wrapped *)s)->inner, before, after);
+}
 static int wrapped_summary(struct sink *s, struct buf *out, struct err *err) {
     return iceberg_ops.summary(inner(s), out, err);
 }
@@ -267,6 +272,7 @@ const struct sink_ops sim_iceberg_ops = {
     .peek = wrapped_peek,
     .recover = wrapped_recover,
     .apply_schema = wrapped_apply_schema,
+    .needs_anew = wrapped_needs_anew,
     .commit = wrapped_commit,
     .resolve = wrapped_resolve,
     .writer_open = wrapped_writer_open,

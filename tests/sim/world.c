@@ -558,6 +558,7 @@ static void build(void) {
     const struct script *s = w.s;
     struct db *db = w.db = xcalloc(1, sizeof *db);
     db_init(db, (enum db_flavour)s->flavour, s->keys);
+    db->retypes = s->sink == SINK_ICEBERG && s->lake & LAKE_RETYPES;
     db->fat = s->fat == 2 ? MIDDLING_TEXT : s->fat ? DB_TEXT_MAX : 0;
     db_add_table(db, "r1", DB_RANGE, false, false);
     db->tables[0].long_keys = s->long_keys;

@@ -613,6 +613,76 @@ TEST(hybrid_on_rewrite_stop_stops_for_a_rewrite_that_a_lane_meets) {
     schema_unref(rewritten);
 }
 
+/* As a target that cannot make a text of integers. */
+static bool no_texts(const struct sink *s, const struct schema *before,
+                     const struct schema *after) {
+    (void)s;
+    return !type_equal(&before->columns[1].type, &after->columns[1].type);
+}
+static const struct sink_ops stiff_ops = { .name = "stiff", .needs_anew = no_texts };
+static const struct sink stiff = { .ops = &stiff_ops };
+
+static struct schema *retyped_schema(void) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    s->columns[1].type.kind = TYPE_TEXT;
+    return s;
+}
+
+TEST(hybrid_a_table_begins_anew_where_the_target_cannot_follow_the_log) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct schema *retyped = retyped_schema();
+    struct rig *g = rig_new(s, 1, 1);
+    struct chunk_order o;
+    g->h->config.sink = &stiff;
+    join_some(g, s);
+    g->out_count = 0;
+    struct batch *b = log_rows(g, retyped, 2);
+    put(b, 3, true, ROW_INSERT, 0);
+    log_give(g, b, true);
+    const struct table *t = table_find(g->h, 77);
+    EXPECT_EQ_INT(t->generation, 2);
+    EXPECT_TRUE(!t->begun && !t->complete && t->joined.count == 0);
+    EXPECT_EQ_INT(g->out_count, 0); /* what the target has stays as it was */
+    EXPECT_TRUE(hybrid_wants_catalogue(g->h, true));
+    /* The new generation goes out with the new shape, once; its later rows begin nothing. */
+    rig_catalogue(g, &retyped, 1, 1);
+    EXPECT_TRUE(hybrid_next(g->h, &o));
+    EXPECT_EQ_INT(view(g, &o, retyped, 0, g->at + 1), CHUNK_GO);
+    give_rows(g, &o, retyped, 1, 11, true);
+    chunk_order_release(&o);
+    EXPECT_EQ_INT(t->generation, 2);
+    EXPECT_TRUE(t->begun && t->complete);
+    b = log_rows(g, retyped, 2);
+    put(b, 30, true, ROW_INSERT, 0);
+    log_give(g, b, true);
+    EXPECT_EQ_INT(t->generation, 2);
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(retyped);
+}
+
+TEST(hybrid_on_rewrite_stop_stops_where_the_target_cannot_follow_the_log) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct schema *retyped = retyped_schema();
+    struct rig *g = rig_new(s, 1, 1);
+    struct err err = ERR_INIT;
+    g->h->config.sink = &stiff;
+    g->h->config.rewrite_stops = true;
+    join_some(g, s);
+    struct batch *b = log_rows(g, retyped, 2);
+    put(b, 3, true, ROW_INSERT, 0);
+    struct segment *seg = segment_new();
+    seg->txs = txlist_ref(b->txs);
+    segment_add(seg, b);
+    seg->to = seg->resume = (struct logpos){ 0, g->at };
+    seg->at_border = true;
+    EXPECT_EQ_INT(hybrid_segment(g->h, seg, &err), -1);
+    EXPECT_EQ_STR(err.code, "table_rewritten");
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(retyped);
+}
+
 TEST(hybrid_a_catalogue_older_than_what_a_lane_saw_changes_nothing) {
     static const struct source_ops source = { .name = "moves", .rewritten = moved };
     struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);

@@ -1,6 +1,7 @@
 /* The iceberg sink through its door: crashes and failures at every file call and failpoint of a
  * commit, outcomes in doubt, older instances, and tables that somebody else has changed. */
 #include "tests/unit/u_ice_commit.h"
+#include "sinks/iceberg/key_index.h"
 
 static const char *lake_dir(void) { return lake_text("%s/lake", kit_temp_dir()); }
 /* Each case of a matrix has a lake of its own. */
@@ -199,6 +200,51 @@ TEST(ice_commit_an_older_instance_is_fenced) {
 }
 
 /* Somebody else's metadata (a property) between two commits. */
+/* A tag that is stored for the only table; empty = none. */
+static const char *stored_tag(const struct life *x, bool before) {
+    struct err err = ERR_INIT;
+    struct buf names, tag;
+    const char *root = lake_text("%s/cache/index", x->env.state_dir);
+    buf_init(&names, SIZE_MAX);
+    buf_init(&tag, SIZE_MAX);
+    CHECK(files_list(files_os(), root, &names, &err) == FILES_OK);
+    key_index_stored(files_os(), lake_text("%s/%s", root, names.data), before, &tag);
+    const char *text = lake_text("%s", buf_cstr(&tag));
+    buf_release(&names);
+    buf_release(&tag);
+    return text;
+}
+
+/* What the commit side cannot have from a right index: the stored one is not taken again. */
+TEST(ice_commit_voids_an_index_that_is_wrong) {
+    const char *dir = lake_dir();
+    struct life a;
+    struct err err = ERR_INIT;
+    if (!life_begin(&a, dir, "") || !life_do(&a, 1, "+1 +2 +4")) {
+        return;
+    }
+    EXPECT_EQ_INT(life_start(&a, &err), 0); /* the end of the run before has stored it */
+    const char *first = stored_tag(&a, false);
+    EXPECT_TRUE(first[0] != '\0');
+    EXPECT_EQ_INT(life_stage(&a, "=2", &err), 0);
+    EXPECT_EQ_INT(life_request(&a, 2, &err), 0);
+    struct ice_part *part = (struct ice_part *)a.part;
+    if (EXPECT_EQ_INT(part->tables[0].dead_count, 1)) {
+        free(part->tables[0].dead[0].data_file);
+        part->tables[0].dead[0].data_file = xstrdup("file:///nowhere.parquet");
+        EXPECT_EQ_INT(life_try(&a, &err), COMMIT_FAILED);
+        EXPECT_EQ_STR(err.code, "index_damaged");
+        EXPECT_EQ_INT(err.kind, ERR_REWIND);
+        err_clear(&err);
+        EXPECT_EQ_INT(life_start(&a, &err), 0);
+        EXPECT_TRUE(strcmp(stored_tag(&a, false), first) != 0);
+        EXPECT_EQ_STR(stored_tag(&a, true), "");
+        EXPECT_TRUE(life_do(&a, 2, "=2 -4"));
+        EXPECT_EQ_STR(lake_rows(dir), "1old 2new ");
+    }
+    life_release(&a);
+}
+
 TEST(ice_commit_follows_a_foreign_commit) {
     const char *dir = lake_dir();
     struct life a;
@@ -317,6 +363,39 @@ TEST(ice_commit_says_when_a_table_is_consistent) {
     EXPECT_EQ_INT(life_start(&a, &err), 0);
     EXPECT_TRUE(life_do(&a, 7, ""));
     EXPECT_EQ_STR(lake_location(dir), idle); /* not after a restart either */
+    life_release(&a);
+}
+
+static void retype(struct life *a) {
+    schema_unref(a->schema);
+    a->schema = rows_schema(7, "t", 2, "id:int64:k;body:bytes");
+}
+
+TEST(ice_commit_no_table_is_consistent_whose_column_lacks_the_values_of_old_rows) {
+    struct life a;
+    struct err err = ERR_INIT;
+    const char *dir = lake_dir();
+    if (!life_begin(&a, dir, "on_type_change=resnapshot") || !life_do(&a, 1, "+1 +2")) {
+        return;
+    }
+    retype(&a); /* and nobody reads the table again */
+    EXPECT_EQ_INT(life_commit(&a, 2, "=1", &err), COMMIT_FAILED);
+    EXPECT_EQ_STR(err.code, "type_change");
+    err = ERR_INIT;
+    a.inconsistent = "public.t";
+    EXPECT_EQ_INT(life_start(&a, &err), 0);
+    EXPECT_TRUE(life_do(&a, 2, "=1"));
+    expect_said(dir, "tailrace.consistent", "false");
+    a.inconsistent = NULL;
+    EXPECT_EQ_INT(life_start(&a, &err), 0); /* it is kept in mind */
+    EXPECT_EQ_INT(life_commit(&a, 3, "+3", &err), COMMIT_FAILED);
+    EXPECT_EQ_STR(err.code, "type_change");
+    err = ERR_INIT;
+    EXPECT_EQ_INT(life_start(&a, &err), 0);
+    EXPECT_TRUE(life_do(&a, 3, "! +1 +2 +3"));
+    expect_said(dir, "tailrace.consistent", "true");
+    EXPECT_TRUE(life_do(&a, 4, "-3"));
+    expect_said(dir, "tailrace.consistent", "true");
     life_release(&a);
 }
 

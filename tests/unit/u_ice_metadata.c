@@ -230,6 +230,53 @@ TEST(ice_metadata_keeps_a_dropped_column_that_it_is_partitioned_by) {
     ice_metadata_release(&m);
 }
 
+/* Others give a table a sort order: it stays until a column of it goes. */
+static const char sorted[] =
+    "{\"format-version\":2,\"table-uuid\":\"u\",\"location\":\"file:/w/t\","
+    "\"last-sequence-number\":0,\"last-updated-ms\":5,\"last-column-id\":2,"
+    "\"current-schema-id\":0,\"schemas\":[{\"type\":\"struct\",\"schema-id\":0,"
+    "\"identifier-field-ids\":[1],\"fields\":["
+    "{\"id\":1,\"name\":\"id\",\"required\":true,\"type\":\"long\"},"
+    "{\"id\":2,\"name\":\"n\",\"required\":false,\"type\":\"string\"}]}],"
+    "\"default-spec-id\":0,\"partition-specs\":[{\"spec-id\":0,\"fields\":[]}],"
+    "\"last-partition-id\":999,\"default-sort-order-id\":3,\"sort-orders\":[{\"order-id\":3,"
+    "\"fields\":[{\"transform\":\"identity\",\"source-id\":1,\"direction\":\"asc\","
+    "\"null-order\":\"nulls-first\"},{\"transform\":\"truncate[4]\",\"source-id\":2,"
+    "\"direction\":\"desc\",\"null-order\":\"nulls-last\"}]}],\"properties\":{},"
+    "\"current-snapshot-id\":-1,\"refs\":{},\"snapshots\":[],\"snapshot-log\":[],"
+    "\"metadata-log\":[]}";
+
+static void follow(struct ice_metadata *m, const char *columns) {
+    struct err err = ERR_INIT;
+    struct ice_schema next;
+    struct schema *source = rows_schema(1, "t", 2, columns);
+    const struct ice_schema *now = ice_metadata_schema(m, m->current_schema_id);
+    EXPECT_EQ_INT(ice_schema_follow(now, source, &plain, &m->last_column_id, &next, &err),
+                  ICE_EVOLVED);
+    ice_metadata_add_schema(m, &next);
+    schema_unref(source);
+}
+
+TEST(ice_metadata_keeps_a_sort_order_until_its_column_goes) {
+    struct ice_metadata m;
+    struct err err;
+    if (!EXPECT_EQ_INT(parse(sorted, &m, &err), 0)) {
+        return;
+    }
+    EXPECT_EQ_STR(text_of(&m), sorted);
+    add(&m, 10, 6, 3);
+    follow(&m, "id:int64:k;n:text;more:int32");
+    EXPECT_EQ_INT(m.default_sort_order_id, 3);
+    EXPECT_EQ_INT(json_array_size(m.sort_orders), 1);
+    follow(&m, "id:int64:k;more:int32");
+    EXPECT_EQ_INT(m.default_sort_order_id, 0);
+    EXPECT_EQ_INT(json_array_size(m.sort_orders), 2);
+    EXPECT_TRUE(strstr(text_of(&m), ",{\"order-id\":0,\"fields\":[]}]") != NULL);
+    follow(&m, "id:int64:k");
+    EXPECT_EQ_INT(json_array_size(m.sort_orders), 2);
+    ice_metadata_release(&m);
+}
+
 TEST(ice_metadata_times_never_fall) {
     struct ice_metadata m;
     make(&m, 2, "id:int64:k", "");

@@ -154,7 +154,7 @@ TEST(ice_schema_stops_at_changes_that_iceberg_forbids_and_says_which) {
 TEST(ice_schema_keeps_the_old_field_beside_a_new_column) {
     struct ice_schema s;
     struct err err;
-    struct ice_schema_rules rules = { .new_column = true };
+    struct ice_schema_rules rules = { .on_type_change = ICE_TYPE_NEW_COLUMN };
     int32_t last = begin(&s, "id:int64:k;a:int64;z:text", &rules);
     EXPECT_EQ_INT(follow(&s, "id:int64:k;a:text;z:text", &rules, &last, &err), ICE_EVOLVED);
     EXPECT_EQ_STR(sketch_of(&s), "1:id:long!;4:a:string;3:z:string;2:a_v1:long");
@@ -173,6 +173,51 @@ TEST(ice_schema_keeps_the_old_field_beside_a_new_column) {
     EXPECT_EQ_INT(columns[4], UINT16_MAX);
     schema_unref(source);
     ice_schema_release(&s);
+}
+
+TEST(ice_schema_gives_a_changed_column_a_new_field_where_all_rows_come_anew) {
+    struct ice_schema s, before;
+    struct err err;
+    struct ice_schema_rules rules = { .on_type_change = ICE_TYPE_RESNAPSHOT };
+    int32_t last = begin(&s, "id:int64:k;a:int64;z:array<int32>", &rules);
+    ice_schema_copy(&before, &s);
+    EXPECT_EQ_INT(follow(&s, "id:int64:k;a:text;z:array<text>", &rules, &last, &err), ICE_EVOLVED);
+    EXPECT_EQ_STR(sketch_of(&s), "1:id:long!;5:a:string;6:z:list/7");
+    EXPECT_EQ_INT(ice_schema_replaced(&before, &s), 1);
+    EXPECT_EQ_INT(ice_schema_replaced(&s, &s), -1);
+    EXPECT_EQ_INT(follow(&s, "id:int64:k;a:text;z:array<text>", &rules, &last, &err), ICE_SAME);
+    ice_schema_release(&before);
+    /* The key itself: no field of it is required then, so rows have no identifiers. */
+    EXPECT_EQ_INT(follow(&s, "id:text:k;a:text", &rules, &last, &err), ICE_EVOLVED);
+    EXPECT_EQ_STR(sketch_of(&s), "8:id:string;5:a:string");
+    EXPECT_EQ_INT(s.identifier_count, 0);
+    EXPECT_EQ_INT(last, 8);
+    ice_schema_release(&s);
+}
+
+static bool needs_anew(const char *from, const char *to, enum ice_type_change how) {
+    struct ice_schema_rules rules = { .on_type_change = how };
+    struct schema *before = rows_schema(1, "t", 1, from);
+    struct schema *after = rows_schema(1, "t", 2, to);
+    bool needs = ice_schema_needs_anew(before, after, &rules);
+    schema_unref(before);
+    schema_unref(after);
+    return needs;
+}
+
+TEST(ice_schema_needs_rows_anew_where_iceberg_forbids_the_change) {
+    enum ice_type_change how = ICE_TYPE_RESNAPSHOT;
+    EXPECT_TRUE(needs_anew("a:int32", "b:text;a:text", how));
+    EXPECT_TRUE(needs_anew("a:int64", "a:int32", how));
+    EXPECT_TRUE(needs_anew("a:decimal(38,2)", "a:decimal(40,2)", how)); /* a string from here on */
+    EXPECT_TRUE(needs_anew("a:decimal(9,2)", "a:decimal(9,3)", how));
+    EXPECT_TRUE(needs_anew("a:array<int32>", "a:array<text>", how));
+    EXPECT_TRUE(!needs_anew("a:int32", "a:int64;b:text", how));
+    EXPECT_TRUE(!needs_anew("a:decimal(9,2)", "a:decimal(12,2)", how));
+    EXPECT_TRUE(!needs_anew("a:int16", "a:int32", how)); /* both int */
+    EXPECT_TRUE(!needs_anew("a:int32;b:text", "b:text", how));
+    EXPECT_TRUE(!needs_anew("a:int32", "a:text", ICE_TYPE_NEW_COLUMN));
+    EXPECT_TRUE(!needs_anew("a:int32", "a:text", ICE_TYPE_STOP));
 }
 
 static bool only_a(void *arg, const char *table, const char *column) {

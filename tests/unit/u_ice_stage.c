@@ -267,11 +267,14 @@ static bool step(struct lake *l, unsigned *version, bool *appended) {
     return true;
 }
 
-static void history(uint64_t seed, const char *partition, uint64_t hash_mask, int format) {
+/* open_bytes 0: as lake_init has it. */
+static void history(uint64_t seed, const char *partition, uint64_t hash_mask, int format,
+                    uint64_t open_bytes) {
     struct lake l;
     unsigned version = 0, committed_version = 0;
     bool appended = false, committed_appended = false;
     begin(&l, seed);
+    l.config.open_bytes_max = open_bytes ? open_bytes : l.config.open_bytes_max;
     l.config.partition = partition;
     l.config.hash_mask = hash_mask;
     l.config.format_version = format;
@@ -302,16 +305,68 @@ static void history(uint64_t seed, const char *partition, uint64_t hash_mask, in
 
 TEST(ice_stage_random_histories_end_at_the_models_rows) {
     for (uint64_t seed = 1; seed <= 12; seed++) {
-        history(seed, NULL, 0, seed % 2 ? 2 : 3);
+        history(seed, NULL, 0, seed % 2 ? 2 : 3, 0);
     }
 }
 TEST(ice_stage_rows_move_between_partitions) {
     for (uint64_t seed = 101; seed <= 108; seed++) {
-        history(seed, "grp", 0, 2);
+        history(seed, "grp", 0, 2, 0);
     }
 }
 TEST(ice_stage_keys_of_one_hash_are_told_apart) {
     for (uint64_t seed = 201; seed <= 208; seed++) {
-        history(seed, NULL, seed % 2 ? 0x3f : 0x3, 2);
+        history(seed, NULL, seed % 2 ? 0x3f : 0x3, 2, 0);
     }
+}
+TEST(ice_stage_rows_of_many_partitions_are_held_and_spilled) {
+    for (uint64_t seed = 301; seed <= 308; seed++) {
+        history(seed, "bucket(40,id)", seed % 2 ? 0 : 0x3f, 2, 1 << 12);
+    }
+}
+
+/* Data files that the committed table has. */
+static uint32_t count_files(struct lake *l) {
+    struct err err = ERR_INIT;
+    struct ice_table *t = lake_table(l);
+    struct ice_live live;
+    ice_live_init(&live);
+    int failed =
+        ice_live_load(&live, l->store, &t->metadata,
+                      ice_metadata_snapshot(&t->metadata, t->metadata.current_snapshot_id), &err);
+    CHECK(!failed);
+    uint32_t count = (uint32_t)map_count(live.files);
+    ice_live_release(&live);
+    ice_table_free(t);
+    return count;
+}
+
+/* One commit of many items, whose updates leave out cells of rows of the same commit. */
+static void one_long_commit(const char *partition, uint64_t open_bytes, uint32_t files_max) {
+    struct lake l;
+    begin(&l, 7);
+    l.config.partition = partition;
+    l.config.open_bytes_max = open_bytes;
+    bool held = lake_start(&l) && append(&l) && lake_commit(&l);
+    uint32_t before = held ? count_files(&l) : 0;
+    for (int i = 0; held && i < 60; i++) {
+        held = changes(&l, 40, 0);
+    }
+    if (held && lake_commit(&l) && lake_check(&l) && lake_check_index(&l)) {
+        EXPECT_TRUE(count_files(&l) - before <= files_max);
+        struct err err = ERR_INIT; /* what was spilled is gone */
+        struct file *file = NULL;
+        EXPECT_EQ_INT(
+            files_open_read(l.env.files, kit_text("%s.rows", l.config.index_dir), &file, &err),
+            FILES_ABSENT);
+    }
+    lake_release(&l);
+}
+
+TEST(ice_stage_cells_left_out_of_rows_of_one_commit_end_one_file_at_most) {
+    one_long_commit(NULL, 1 << 20, 2);
+    one_long_commit(NULL, 1 << 12, 2);
+}
+TEST(ice_stage_a_commit_makes_few_files_a_partition) {
+    one_long_commit("bucket(40,id)", 1 << 20, 40 + 3);
+    one_long_commit("bucket(40,id)", 1 << 12, 40 + 3);
 }

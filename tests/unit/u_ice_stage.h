@@ -70,7 +70,7 @@ static inline void lake_init(struct lake *l, const char *spec, uint64_t seed) {
     l->folder = lake_folder();
     l->env = (struct env){ .files = files_os() };
     l->store = store_of_folder(l->env.files, kit_text("%s/lake", l->folder));
-    l->tools = ice_tools_new();
+    l->tools = ice_tools_new(8 << 20);
     l->seed = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
     buf_init(&l->garbage, SIZE_MAX);
     l->schema = rows_schema(7, "t", 1, spec);
@@ -113,7 +113,7 @@ static inline struct ice_table *lake_table(struct lake *l) {
 }
 
 /* A run begins: whatever was staged and not committed is gone. */
-static inline bool lake_start(struct lake *l) {
+static inline bool lake_open(struct lake *l) {
     struct err err = ERR_INIT;
     ice_stage_close(l->stage);
     l->stage = NULL;
@@ -125,6 +125,15 @@ static inline bool lake_start(struct lake *l) {
         return EXPECT_EQ_STR(err.text, "");
     }
     return true;
+}
+/* ... and its index is there. */
+static inline bool lake_start(struct lake *l) {
+    struct err err = ERR_INIT;
+    if (!lake_open(l)) {
+        return false;
+    }
+    int failed = l->stage->key_count > 0 ? ice_stage_need_index(l->stage, &err) : 0;
+    return EXPECT_EQ_STR(failed ? err.text : "", "");
 }
 
 static inline void lake_release(struct lake *l) {

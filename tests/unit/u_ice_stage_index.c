@@ -74,6 +74,54 @@ TEST(ice_stage_index_of_a_commit_that_never_was_is_built_again) {
     lake_release(&l);
 }
 
+/* What a state that was stored costs nobody a rebuild, whether its commit came about or not. */
+TEST(ice_stage_index_before_a_commit_that_never_was_is_followed) {
+    struct lake l;
+    begin(&l, 19, 0);
+    if (fill(&l) && lake_start(&l) && put_keys(&l, 0, 40, true, false) && lake_commit(&l) &&
+        put_keys(&l, 40, 45, true, false) && lake_seal(&l, true) && lake_start(&l)) {
+        EXPECT_EQ_U64(l.stage->changes, 40);
+        check(&l);
+    }
+    lake_release(&l);
+}
+
+/* kill -9: nothing is stored when the stage goes. */
+static bool kill_and_start(struct lake *l) {
+    l->stage->sealed_snapshot = 0;
+    return lake_start(l);
+}
+
+static bool seal_stored(struct lake *l, bool lost, bool stored) {
+    l->stage->changes += stored ? 1 << 20 : 0;
+    return lake_seal(l, lost);
+}
+
+TEST(ice_stage_index_is_never_built_again_whenever_the_process_is_killed) {
+    struct lake l;
+    uint64_t most = 0;
+    begin(&l, 20, 0);
+    bool held = fill(&l) && lake_start(&l);
+    for (int round = 0; round < 80 && held; round++) {
+        for (uint64_t commits = lake_draw(&l, 4); commits > 0 && held; commits--) {
+            uint32_t k = (uint32_t)lake_draw(&l, 60);
+            held = put_keys(&l, k, k + 3, true, false) &&
+                   seal_stored(&l, false, lake_draw(&l, 2) == 0);
+        }
+        /* Seals whose commits have not come about: also when one is stored, and more follow. */
+        uint32_t lost = (uint32_t)lake_draw(&l, 4);
+        for (uint32_t i = 0; i < lost && held; i++) {
+            held = put_keys(&l, 100 + 3 * i, 103 + 3 * i, true, false) &&
+                   seal_stored(&l, true, lake_draw(&l, 2) == 0);
+        }
+        held = held && kill_and_start(&l);
+        most = held && l.stage->changes > most ? l.stage->changes : most;
+        held = held && check(&l);
+    }
+    EXPECT_TRUE(held && most < 60); /* of 180 rows, three a commit */
+    lake_release(&l);
+}
+
 TEST(ice_stage_index_with_unsealed_changes_is_not_stored) {
     struct lake l;
     begin(&l, 3, 0);
@@ -129,6 +177,55 @@ TEST(ice_stage_index_of_equal_hashes_follows_later_commits) {
 }
 TEST(ice_stage_index_follows_a_new_generation) { followed(6, 0, work_void, 10); }
 
+/* Every data file of the table, and its index, are lost. */
+static bool lose_files(struct lake *l) {
+    struct err err = ERR_INIT;
+    struct ice_live live;
+    void *value;
+    ice_live_init(&live);
+    int failed = ice_live_load(
+        &live, l->store, &l->table->metadata,
+        ice_metadata_snapshot(&l->table->metadata, l->table->metadata.current_snapshot_id), &err);
+    for (size_t at = 0; !failed && map_next(live.files, &at, NULL, NULL, &value);) {
+        const struct ice_live_file *f = value;
+        failed = store_remove(l->store, store_key_of(l->store, f->path), &err);
+    }
+    ice_live_release(&live);
+    l->config.index_dir = kit_text("%s/fresh", l->folder);
+    return EXPECT_EQ_STR(failed ? err.text : "", "");
+}
+
+TEST(ice_stage_a_new_generation_needs_no_file_of_the_old_one) {
+    struct lake l;
+    struct err err = ERR_INIT;
+    begin(&l, 17, 0);
+    if (fill(&l) && lose_files(&l) && lake_open(&l)) {
+        EXPECT_TRUE(ice_stage_need_index(l.stage, &err) != 0);
+        EXPECT_EQ_STR(err.code, "object_missing");
+        bool held = lake_open(&l) && work_void(&l) && check(&l) &&
+                    put_keys(&l, 0, 30, true, false) && lake_commit(&l) && check(&l) &&
+                    lake_start(&l) && check(&l);
+        EXPECT_TRUE(held);
+    }
+    lake_release(&l);
+}
+
+/* ... and nothing is committed after it for a while: the rows that come later find it empty. */
+TEST(ice_stage_a_new_generation_is_committed_alone) {
+    struct lake l;
+    begin(&l, 18, 0);
+    if (fill(&l) && lose_files(&l) && lake_open(&l)) {
+        for (uint32_t k = 0; k < LAKE_KEYS; k++) {
+            l.now[k].live = false;
+        }
+        struct stage_item item = { .kind = STAGE_GENERATION, .schema = l.schema };
+        bool held = lake_item(&l, &item) && lake_commit(&l) && !l.stage->index &&
+                    put_keys(&l, 0, 30, false, false) && lake_commit(&l) && check(&l);
+        EXPECT_TRUE(held);
+    }
+    lake_release(&l);
+}
+
 TEST(ice_stage_index_that_is_damaged_is_built_again) {
     struct lake l;
     begin(&l, 7, 0);
@@ -149,6 +246,84 @@ TEST(ice_stage_index_that_is_damaged_is_built_again) {
             check(&l);
         }
     }
+    lake_release(&l);
+}
+
+/* One bit of one file of the stored index is another. */
+static void flip(const char *path, uint64_t at) {
+    FILE *file = fopen(path, "r+b");
+    CHECK(file && fseek(file, (long)at, SEEK_SET) == 0);
+    int byte = fgetc(file);
+    CHECK(byte != EOF && fseek(file, (long)at, SEEK_SET) == 0);
+    CHECK(fputc(byte ^ 1 << at % 8, file) != EOF && fclose(file) == 0);
+}
+
+static uint64_t size_of(const char *path) {
+    FILE *file = fopen(path, "rb");
+    CHECK(file && fseek(file, 0, SEEK_END) == 0);
+    long size = ftell(file);
+    fclose(file);
+    return (uint64_t)size;
+}
+
+/* Files of the index as they are, in a fresh list; freed by the caller. */
+static struct buf index_files(const struct lake *l) {
+    struct buf names;
+    struct err err = ERR_INIT;
+    buf_init(&names, SIZE_MAX);
+    CHECK(files_list(files_os(), l->config.index_dir, &names, &err) == FILES_OK);
+    return names;
+}
+
+/* All keys are asked for; what fails is the index's damage, as the writer takes it. */
+static bool touch_all(struct lake *l, bool *damaged) {
+    struct err err = ERR_INIT;
+    struct batch *b = batch_new(l->schema, 200, NULL);
+    for (uint32_t k = 0; k < 200; k++) {
+        snprintf(l->now[k].cells[1], LAKE_TEXT, "b%llu", (unsigned long long)lake_draw(l, 100000));
+        l->now[k].live = true;
+        put_model_row(b, &l->now[k]);
+    }
+    b->again = true;
+    batch_seal(b);
+    struct stage_item item = { .kind = STAGE_ROWS, .batches = &b, .count = 1 };
+    *damaged = ice_stage_item(l->stage, &item, &err) != 0;
+    batch_unref(b);
+    ice_stage_void_index(&l->config, &err);
+    return !*damaged || EXPECT_EQ_STR(err.code, "index_damaged");
+}
+
+TEST(ice_stage_index_of_which_any_bit_is_flipped_does_no_harm) {
+    struct lake l;
+    unsigned noticed_late = 0, tried = 0;
+    begin(&l, 21, 0);
+    bool held = fill(&l);
+    for (uint32_t i = 0; i < 90 && held; i++) {
+        ice_stage_close(l.stage); /* stores it */
+        l.stage = NULL;
+        struct buf names = index_files(&l);
+        size_t at = 0;
+        for (uint32_t skip = i % 3; skip > 0; skip--) { /* the next file, if there is one */
+            size_t next = at + strlen(names.data + at) + 1;
+            at = next < names.len ? next : 0;
+        }
+        const char *path = kit_text("%s/%s", l.config.index_dir, names.data + at);
+        uint64_t size = size_of(path);
+        bool at_end = i % 2;
+        uint64_t where = lake_draw(&l, at_end && size > 300 ? 300 : size);
+        flip(path, at_end ? size - 1 - where : where);
+        buf_release(&names);
+        tried++;
+        bool damaged = false;
+        held = lake_start(&l) && touch_all(&l, &damaged);
+        if (held && damaged) {
+            noticed_late++;
+            held = lake_start(&l) && EXPECT_TRUE(l.stage->changes >= 180) &&
+                   touch_all(&l, &damaged) && EXPECT_TRUE(!damaged);
+        }
+        held = held && lake_commit(&l) && check(&l);
+    }
+    EXPECT_TRUE(held && tried == 90 && noticed_late > 0);
     lake_release(&l);
 }
 

@@ -1,6 +1,8 @@
 /* The key index against plain arrays: random histories with weak hashes, so that keys collide all
  * the time, with merges, checkpoints, restarts and dropped files between; and its promises one by
  * one. Damage and failing files: u_key_index_damage.c. */
+#include <unistd.h>
+
 #include "tests/unit/u_key_index.h"
 
 static bool world_open(struct world *w) {
@@ -266,7 +268,7 @@ TEST(key_index_finds_only_the_tag_that_was_stored) {
     bool found = false;
     world_init(&w, files_os(), kit_temp_dir(), 10, 64, 3);
     buf_init(&tag, 1000);
-    key_index_stored(files_os(), kit_temp_dir(), &tag);
+    key_index_stored(files_os(), kit_temp_dir(), false, &tag);
     EXPECT_EQ_U64(tag.len, 0);
     if (!world_open(&w)) {
         return;
@@ -279,7 +281,7 @@ TEST(key_index_finds_only_the_tag_that_was_stored) {
     EXPECT_EQ_INT(world_append(&w, 2, &err), 0); /* is lost */
     EXPECT_EQ_INT(world_checkpoint(&w, false, &err), 0);
     EXPECT_EQ_STR(key_index_tag(w.ix), "table/1");
-    key_index_stored(files_os(), kit_temp_dir(), &tag);
+    key_index_stored(files_os(), kit_temp_dir(), false, &tag);
     EXPECT_EQ_STR(buf_cstr(&tag), "table/1");
     EXPECT_EQ_INT(world_restart(&w, &found, &err), 0);
     EXPECT_TRUE(found);
@@ -323,6 +325,135 @@ TEST(key_index_files_keep_their_numbers_and_never_share_one) {
     world_release(&w);
 }
 
+/* A history of checkpoints, each of which may turn out never to have been: then the one before it
+ * is found, exactly as it was. */
+TEST(key_index_the_checkpoint_before_the_last_is_found_too) {
+    struct world w;
+    struct err err = ERR_INIT;
+    bool wrong = false, well = true;
+    unsigned gone_back = 0;
+    char before_tag[sizeof w.tag] = "";
+    world_init(&w, files_os(), kit_temp_dir(), 4000, 13, 17);
+    uint64_t *before = xmalloc(w.keys * sizeof *before);
+    well = world_open(&w);
+    for (uint32_t i = 0; i < 400 && well; i++) {
+        for (uint32_t j = 0; j < 60 && well; j++) {
+            uint32_t key = (uint32_t)world_draw(&w, w.keys);
+            int result = w.live[key] == KEY_LOC_NONE ? world_append(&w, key, &err)
+                         : j % 5                     ? world_upsert(&w, key, &wrong, &err)
+                                                     : world_remove(&w, key, &wrong, &err);
+            well = EXPECT_EQ_INT(result, 0) && EXPECT_TRUE(!wrong);
+        }
+        if (i % 97 == 50) {
+            well = well && EXPECT_EQ_INT(key_index_merge(w.ix, &err), 0);
+        }
+        char last_tag[sizeof w.tag];
+        memcpy(last_tag, w.tag, sizeof last_tag);
+        memcpy(before, w.stored, w.keys * sizeof *before);
+        well = well && EXPECT_EQ_INT(world_checkpoint(&w, true, &err), 0);
+        memcpy(before_tag, last_tag, sizeof before_tag);
+        struct buf tag;
+        buf_init(&tag, 1000);
+        key_index_stored(files_os(), kit_temp_dir(), true, &tag);
+        well = well && EXPECT_EQ_STR(buf_cstr(&tag), before_tag);
+        buf_release(&tag);
+        if (!well || !before_tag[0] || world_draw(&w, 4) > 0) {
+            continue;
+        }
+        bool last = world_draw(&w, 3) == 0; /* else it never was, or cannot be read */
+        bool unreadable = !last && world_draw(&w, 2) == 0;
+        const char *tags[2] = { unreadable ? w.tag : before_tag, before_tag };
+        tags[0] = last ? w.tag : tags[0];
+        uint32_t found;
+        key_index_close(w.ix);
+        w.ix = NULL;
+        if (unreadable) {
+            const char *path = kit_text("%s/manifest", kit_temp_dir());
+            EXPECT_EQ_INT(truncate(path, 20), 0);
+        }
+        well = EXPECT_EQ_INT(key_index_open_any(&w.config, tags, 2, &found, &w.ix, &err), 0) &&
+               EXPECT_EQ_INT(found, unreadable ? 1 : 0);
+        if (!last) {
+            memcpy(w.stored, before, w.keys * sizeof *before);
+            memcpy(w.tag, before_tag, sizeof before_tag);
+            gone_back++;
+        }
+        memcpy(w.live, w.stored, w.keys * sizeof *w.live);
+        well = well && EXPECT_EQ_STR(key_index_tag(w.ix), w.tag) &&
+               EXPECT_EQ_INT(world_verify(&w, &err), 0);
+    }
+    EXPECT_TRUE(gone_back > 20);
+    free(before);
+    world_release(&w);
+}
+
+/* Many indexes, none of which may grow as it likes: all hold little, and every answer is right. */
+TEST(key_index_many_share_one_memory) {
+    enum { MANY = 12, SHARED_BYTES = 200 << 10, LEAST_BYTES = 16 << 10 };
+    struct world w[MANY];
+    struct err err = ERR_INIT;
+    struct key_shared *shared = key_shared_new(SHARED_BYTES);
+    bool wrong = false, well = true;
+    unsigned yields = 0;
+    for (int i = 0; i < MANY; i++) {
+        const char *dir = kit_text("%s/shared%d", kit_temp_dir(), i);
+        world_init(&w[i], files_os(), dir, 4000, 64, (uint64_t)i + 1);
+        w[i].config.shared = shared;
+        well = well && world_open(&w[i]);
+    }
+    EXPECT_EQ_U64(key_shared_held(shared), 0); /* what is empty costs nothing */
+    for (uint32_t n = 0; n < 60 && well; n++) {
+        for (int i = 0; i < MANY && well; i++) {
+            for (uint32_t j = 0; j < 100 && well; j++) {
+                uint32_t key = (uint32_t)world_draw(&w[i], w[i].keys);
+                int result = w[i].live[key] == KEY_LOC_NONE
+                                 ? world_append(&w[i], key, &err)
+                                 : world_upsert(&w[i], key, &wrong, &err);
+                well = EXPECT_EQ_INT(result, 0) && EXPECT_TRUE(!wrong) &&
+                       EXPECT_TRUE(key_shared_held(shared) <= SHARED_BYTES + MANY * LEAST_BYTES);
+            }
+            if (well && key_shared_held(shared) > SHARED_BYTES / 2) {
+                struct world *other = &w[(i + 5) % MANY];
+                well = EXPECT_EQ_INT(key_index_yield(other->ix, &err), 0) &&
+                       EXPECT_EQ_U64(key_index_tier_bytes(other->ix), 0);
+                yields++;
+            }
+        }
+    }
+    EXPECT_TRUE(yields > 20);
+    for (int i = 0; i < MANY; i++) {
+        EXPECT_EQ_INT(well ? world_verify(&w[i], &err) : 0, 0);
+        world_release(&w[i]);
+    }
+    EXPECT_EQ_U64(key_shared_held(shared), 0);
+    key_shared_free(shared);
+}
+
+/* Somebody else says that what is stored is wrong, whatever its owner does then. */
+TEST(key_index_void_is_not_found) {
+    struct world w;
+    struct err err = ERR_INIT;
+    bool found = true, wrong = false;
+    struct buf tag;
+    world_init(&w, files_os(), kit_temp_dir(), 100, 64, 19);
+    buf_init(&tag, 1000);
+    if (!world_open(&w)) {
+        return;
+    }
+    for (int i = 0; i < 3; i++) {
+        EXPECT_EQ_INT(world_upsert(&w, 1, &wrong, &err), 0);
+        EXPECT_EQ_INT(world_checkpoint(&w, true, &err), 0);
+    }
+    key_index_void(files_os(), kit_temp_dir());
+    EXPECT_EQ_INT(key_index_checkpoint(w.ix, "failed", true, &err), 0);
+    key_index_stored(files_os(), kit_temp_dir(), true, &tag);
+    EXPECT_EQ_STR(buf_cstr(&tag), "");
+    EXPECT_EQ_INT(world_restart(&w, &found, &err), 0);
+    EXPECT_TRUE(!found);
+    buf_release(&tag);
+    world_release(&w);
+}
+
 TEST(key_index_runs_stay_few_and_old_files_go) {
     struct world w;
     struct err err = ERR_INIT;
@@ -345,7 +476,13 @@ TEST(key_index_runs_stay_few_and_old_files_go) {
         most = size.runs > most ? size.runs : most;
     }
     EXPECT_TRUE(most <= 8 && !wrong);
+    /* The checkpoint before may still need those of a merge's runs that were young. */
+    EXPECT_TRUE(size.disk_bytes <= size.mapped_bytes + size.mapped_bytes / 4);
+    bool found = false;
+    EXPECT_EQ_INT(world_restart(&w, &found, &err), 0);
+    key_index_size(w.ix, &size);
     EXPECT_EQ_U64(size.disk_bytes, size.mapped_bytes);
+    EXPECT_TRUE(found);
     struct buf names;
     buf_init(&names, 10000);
     EXPECT_EQ_INT(files_list(files_os(), kit_temp_dir(), &names, &err), FILES_OK);

@@ -88,6 +88,8 @@ static bool grown(struct world *w, struct folder *f) {
         key_index_size(w->ix, &size);
     }
     bool well = EXPECT_EQ_INT(result, 0) && EXPECT_TRUE(size.runs > 1) && EXPECT_TRUE(!wrong);
+    found = false; /* and the checkpoint before the last is gone */
+    well = well && EXPECT_EQ_INT(world_restart(w, &found, &err), 0) && EXPECT_TRUE(found);
     key_index_close(w->ix);
     w->ix = NULL;
     folder_save(f, w->config.dir);
