@@ -5,6 +5,7 @@ skipped loudly. TAILRACE_LAKE_READERS names their folder. With TAILRACE_LAKE_MOR
 too: ClickHouse, Spark, Polars and others, which `lake_readers.sh --more` installs. Thread: main."""
 
 import atexit
+import filecmp
 import json
 import os
 import re
@@ -159,6 +160,13 @@ def told(reader, metadata, names, rows):
     return sorted((tuple(map(cell, kinds, row)) for row in rows), key=repr)
 
 
+def _old_programs(installed):
+    """Whether the programs around Iceberg's library were made from another source than this tree's."""
+    own, programs = os.path.join(ROOT, "tests", "lake", "java"), os.path.join("src", "main", "java", "tailrace")
+    names = [os.path.join(programs, name) for name in os.listdir(os.path.join(own, programs))] + ["pom.xml"]
+    return bool(any(filecmp.cmpfiles(own, installed, names, shallow=False)[1:]))
+
+
 def readers():
     """The one Readers of this run; installs what is missing first. None where nothing can be had."""
     global _made
@@ -169,7 +177,8 @@ def readers():
             .stdout.decode()
             .strip()
         )
-        if not os.path.exists(os.path.join(folder, "java", "cp.txt")) or not os.path.exists(os.path.join(folder, "venv")):
+        have = os.path.exists(os.path.join(folder, "java", "cp.txt")) and os.path.exists(os.path.join(folder, "venv"))
+        if not have or _old_programs(os.path.join(folder, "java", "source")):
             subprocess.run(
                 [INSTALL],
                 stdin=subprocess.DEVNULL,

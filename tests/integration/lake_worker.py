@@ -12,6 +12,7 @@ Cells are text in the forms that lake.py has the server make. Shares no code wit
 import glob
 import json
 import os
+import re
 import struct
 import sys
 import uuid
@@ -22,7 +23,7 @@ import pyarrow as pa
 
 
 def path_of(url):
-    return unquote(url[len("file://") :]) if url.startswith("file://") else url
+    return unquote(re.sub("^file:/+", "/", url)) if url.startswith("file:/") else url
 
 
 def texts(array):

@@ -35,6 +35,7 @@ import org.apache.iceberg.types.Types;
  *   files WHERE NAME             each live data file: location, rows, first row id, number of deletes
  *   snapshots WHERE NAME         each snapshot of the table: id, sequence number
  *   rewrite WHERE NAME           all manifests written anew, as a commit of another program
+ *   compact | compact_files | delete | partition WHERE NAME ..   other commits of another program: see Foreign
  *
  * WHERE: the URL of a metadata file, or "k=v,k=v" for a catalog. Each answer ends with a line "." or "! reason".
  */
@@ -131,6 +132,10 @@ public class Scan {
             }
           }
           case "rewrite" -> table.rewriteManifests().clusterBy(file -> "one").commit();
+          case "compact" -> Foreign.compact(table, true);
+          case "compact_files" -> Foreign.compact(table, false);
+          case "delete" -> Foreign.delete(table, words[3], words[4]);
+          case "partition" -> Foreign.partition(table, words[3]);
           default -> throw new IllegalArgumentException(words[0]);
         }
         OUT.println(".");
