@@ -549,8 +549,7 @@ def case_compaction_between(t):
     """L-R16 compactions between our commits: rows are found where they are now, with the index and without."""
     if not have_java(t):
         return
-    forms = (("v2", "format=v2"), ("v2 p", "format=v2&partition=p"), ("v3 bucket", "format=v3&partition=bucket(4,id)"))
-    for what, options in forms:
+    for what, options in (("v2 p", "format=v2&partition=p"), V3_BUCKET) + ((V2,) if LONG else ()):
         flow = LakeFlow(t, "L-R16 compaction " + what, ROWS + "create table k (a int, b text); alter table k replica identity"
                         " full; insert into k select i % 9, 'k' from generate_series(1, 90) i;", options)
         flow.once("snapshot is read")
