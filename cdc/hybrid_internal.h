@@ -100,6 +100,7 @@ bool table_needs_anew(const struct hybrid *h, const struct schema *before,
 /* Only the latter. */
 bool target_needs_anew(const struct hybrid *h, const struct schema *before,
                        const struct schema *after);
+bool same_key(const struct schema *a, const struct schema *b); /* columns, types and their order */
 int table_rewrite_stops(const struct schema *schema, struct err *err); /* the error; -1 */
 /* Reads the table again from its beginning: a new generation if anything of this one may be in the
  * target. */

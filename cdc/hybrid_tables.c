@@ -157,7 +157,7 @@ void table_advance(struct hybrid *h, struct table *t, struct schema *schema) {
     h->schemas_changed = true;
 }
 
-static bool same_key(const struct schema *a, const struct schema *b) {
+bool same_key(const struct schema *a, const struct schema *b) {
     bool same = a->key_count == b->key_count;
     for (uint16_t i = 0; same && i < a->key_count; i++) {
         const struct column_def *x = &a->columns[a->key[i]], *y = &b->columns[b->key[i]];

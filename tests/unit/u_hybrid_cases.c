@@ -471,6 +471,34 @@ TEST(hybrid_a_new_column_that_the_log_showed_first_did_not_come_back) {
     schema_unref(added);
 }
 
+/* One row of the log under another key; which generation the table is then in. */
+static uint32_t generation_after_key_change(enum table_identity identity) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct schema *other = table_schema(77, "m", TYPE_INT32, 1, true);
+    other->identity = identity;
+    struct rig *g = rig_new(s, 1, 1);
+    hybrid_free(g->h);
+    rig_open(g, s, 1, "{\"tables\":{\"through\":\"77\",\"except\":[]},\"loose\":\"\"}");
+    rig_catalogue(g, &s, 1, 1);
+    struct batch *b = log_rows(g, other, 1);
+    put(b, 1, true, ROW_INSERT, 0);
+    log_give(g, b, true);
+    struct table *t = table_find(g->h, 77);
+    uint32_t generation = t->generation;
+    EXPECT_EQ_INT(t->complete, generation == 1);
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(other);
+    return generation;
+}
+
+TEST(hybrid_a_key_that_the_log_does_not_say_reads_the_table_anew) {
+    EXPECT_EQ_INT(generation_after_key_change(IDENTITY_FULL), 2);
+    EXPECT_EQ_INT(generation_after_key_change(IDENTITY_NOTHING), 2);
+    EXPECT_EQ_INT(generation_after_key_change(IDENTITY_KEY), 1);
+    EXPECT_EQ_INT(generation_after_key_change(IDENTITY_INDEX), 1);
+}
+
 TEST(hybrid_tables_that_change_names_do_not_share_one) {
     struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
     struct schema *now[] = { table_schema(77, "m_old", TYPE_INT32, 0, true),
