@@ -209,11 +209,31 @@ static int has_table(struct ice_catalog *c, const char *name, bool *out, struct 
     return rc == SQLITE_OK ? 0 : failed(c, rc, "read", err);
 }
 
+/* Is nothing left to create? Even a transaction that changes nothing would wait for readers. */
+static int is_whole(struct ice_catalog *c, bool *whole) {
+    char *text = NULL;
+    int rc = query_text(
+        c,
+        "SELECT name FROM pragma_table_info('iceberg_tables') WHERE name = 'iceberg_type' AND 5 = "
+        "(SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('iceberg_tables', "
+        "'iceberg_namespace_properties', 'tailrace_jobs', 'tailrace_tables', 'tailrace_garbage'))",
+        NULL, 0, whole, &text);
+    free(text);
+    return rc;
+}
+
 /* Catalogs of Java's V0 form lack a column; its own migration to V1 adds it so. */
 static int create_tables(struct ice_catalog *c, struct err *err) {
-    bool typed = false;
+    bool typed = false, whole = false;
     char *text = NULL;
-    int rc = run_sql(c, "BEGIN IMMEDIATE");
+    int rc = is_whole(c, &whole);
+    if (rc != SQLITE_OK) {
+        return failed(c, rc, "read", err);
+    }
+    if (whole) {
+        return 0;
+    }
+    rc = run_sql(c, "BEGIN IMMEDIATE");
     if (rc == SQLITE_OK) {
         rc = run_sql(c, catalog_tables);
     }
