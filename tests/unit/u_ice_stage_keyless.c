@@ -124,11 +124,13 @@ static bool restart(struct lake *l, struct pile *p) {
     return lake_start(l);
 }
 
-static void history(uint64_t seed, uint64_t hash_mask) {
+static void history(uint64_t seed, uint64_t hash_mask, const char *sort, uint64_t open_bytes) {
     struct lake l;
     struct pile *p = xcalloc(1, sizeof *p);
     lake_init(&l, "a:int32;b:text", seed);
     l.config.hash_mask = hash_mask;
+    l.config.sort = sort;
+    l.config.open_bytes_max = open_bytes ? open_bytes : l.config.open_bytes_max;
     bool held = restart(&l, p) && append(&l, p, 300) && commit(&l, p);
     held = held && change(&l, p, 20, 0); /* a file that is open when the first row goes */
     for (int i = 0; held && i < 12; i++) {
@@ -164,12 +166,17 @@ static void history(uint64_t seed, uint64_t hash_mask) {
 
 TEST(ice_stage_keyless_histories_end_at_the_models_multiset) {
     for (uint64_t seed = 1; seed <= 10; seed++) {
-        history(seed, 0);
+        history(seed, 0, NULL, 0);
     }
 }
 TEST(ice_stage_keyless_images_of_one_hash_are_told_apart) {
     for (uint64_t seed = 51; seed <= 56; seed++) {
-        history(seed, 0x3);
+        history(seed, 0x3, NULL, 0);
+    }
+}
+TEST(ice_stage_keyless_files_are_sorted_and_rows_stay_known) {
+    for (uint64_t seed = 71; seed <= 86; seed++) {
+        history(seed, seed % 3 ? 0 : 0x3, seed % 2 ? "b,a desc" : "a", seed % 4 ? 1 << 9 : 0);
     }
 }
 
