@@ -278,9 +278,6 @@ static int describe_old(struct planning *p, const struct schema *schema, struct 
     struct ice_order order;
     CHECK(now && spec);
     ice_order_from_json(m->sort_orders, m->default_sort_order_id, &order);
-    if (describe_order(p, schema, now, &order, err)) {
-        return -1;
-    }
     enum ice_change change = ice_schema_follow(now, schema, p->req->rules, &last_id, &next, err);
     if (change == ICE_IMPOSSIBLE) {
         return -1;
@@ -293,7 +290,7 @@ static int describe_old(struct planning *p, const struct schema *schema, struct 
     if (change == ICE_EVOLVED) {
         ice_schema_release(&next);
     }
-    return 0;
+    return describe_order(p, schema, now, &order, err);
 }
 
 static int describe_table(struct planning *p, const struct schema *schema, struct err *err) {
@@ -312,11 +309,9 @@ static int describe_table(struct planning *p, const struct schema *schema, struc
         if (rc == 0 && found) {
             rc = describe_old(p, schema, &m, &spec, err);
         } else if (rc == 0) {
-            rc = describe_order(p, schema, &s, NULL, err);
-        }
-        if (rc == 0 && !found) {
             describe_columns(p, schema, &s);
             describe_spec(p, schema, &spec);
+            rc = describe_order(p, schema, &s, NULL, err);
         }
         ice_spec_release(&spec);
     }
@@ -404,8 +399,16 @@ static void note_names(struct planning *p, struct names *n, const char *what, co
     }
 }
 
+static bool is_impossible(const struct planning *p) {
+    bool fatal = false;
+    for (uint32_t i = 0; i < p->out->findings.count; i++) {
+        fatal = fatal || p->out->findings.at[i].fatal;
+    }
+    return fatal;
+}
+
 static void note_partition(struct planning *p) {
-    bool any = p->out->findings.count > 0; /* what is impossible was said already */
+    bool any = is_impossible(p); /* which was said already */
     for (uint32_t i = 0; i < p->layout_count; i++) {
         any = any || p->layouts[i].fields[0];
     }
@@ -422,7 +425,7 @@ static void note_partition(struct planning *p) {
 }
 
 static void note_sort(struct planning *p) {
-    bool any = p->out->findings.count > 0 || p->sorted.count > 0 || p->other_order.count > 0;
+    bool any = is_impossible(p) || p->sorted.count > 0 || p->other_order.count > 0;
     struct source_finding *f =
         p->req->sort && p->req->sort[0] && p->layout_count && !any ? new_finding(p, false) : NULL;
     if (f) {
