@@ -261,6 +261,13 @@ static void check_shape(struct hybrid *h, struct table *t, const struct batch *b
     }
 }
 
+/* The key is another one, and these rows may be from before that: where the log carries whole rows
+ * or none it does not say by which key they were written (schema.h, identity). */
+static bool key_moved_unseen(const struct schema *before, const struct schema *now) {
+    bool said = now->identity == IDENTITY_KEY || now->identity == IDENTITY_INDEX;
+    return !said && !now->append && !same_key(before, now);
+}
+
 /* Takes the batch; *out is what goes on now. */
 int hybrid_route(struct hybrid *h, struct batch *take_batch, struct batch **out, struct err *err) {
     struct batch *b = take_batch;
@@ -275,7 +282,8 @@ int hybrid_route(struct hybrid *h, struct batch *take_batch, struct batch **out,
         check_shape(h, t, b);
     }
     if (t->seen != b->schema && !schema_same_rows(t->current, b->schema)) {
-        if (t->begun && target_needs_anew(h, t->current, b->schema)) {
+        if ((t->begun && target_needs_anew(h, t->current, b->schema)) ||
+            ((t->begun || t->complete) && key_moved_unseen(t->current, b->schema))) {
             if (h->config.rewrite_stops) {
                 batch_unref(b);
                 return table_rewrite_stops(t->current, err);

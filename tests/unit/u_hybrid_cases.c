@@ -316,6 +316,28 @@ TEST(hybrid_a_restart_forgets_the_holes_of_a_table_that_is_read_anew) {
     schema_unref(s);
 }
 
+TEST(hybrid_a_restart_remembers_what_the_catalogue_has_not_confirmed) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct rig *g = rig_new(s, 1, 1);
+    struct buf stored;
+    buf_init(&stored, SIZE_MAX);
+    hybrid_free(g->h);
+    rig_open(g, s, 1, "{\"tables\":{\"through\":\"77\",\"except\":[]},\"loose\":\"\"}");
+    table_find(g->h, 77)->unverified = true; /* as after a row of another shape */
+    buf_putc(&stored, '{');
+    EXPECT_EQ_INT(hybrid_put_position(g->h, &stored, 8000), 0);
+    buf_putc(&stored, '}');
+    hybrid_free(g->h);
+    rig_open(g, s, 1, buf_cstr(&stored));
+    EXPECT_TRUE(!table_consistent(table_find(g->h, 77)) && !hybrid_shape_changed(g->h, false));
+    rig_catalogue(g, &s, 1, 1);
+    EXPECT_TRUE(table_consistent(table_find(g->h, 77)));
+    EXPECT_TRUE(hybrid_shape_changed(g->h, false)); /* a commit says so */
+    buf_release(&stored);
+    rig_free(g);
+    schema_unref(s);
+}
+
 /* Rows 1 to 9 joined, what is above them not. */
 static void join_some(struct rig *g, struct schema *s) {
     struct chunk_order o;
@@ -422,6 +444,59 @@ TEST(hybrid_a_column_that_was_dropped_and_came_back_is_read_anew) {
     rig_free(g);
     schema_unref(s);
     schema_unref(without);
+}
+
+TEST(hybrid_a_new_column_that_the_log_showed_first_did_not_come_back) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct schema *without = schema_new(77, "public", "m", 2); /* t was dropped, and polled so */
+    struct schema *added = schema_new(77, "public", "m", 3);   /* u is new */
+    memcpy(without->columns, s->columns, 2 * sizeof(*s->columns));
+    memcpy(added->columns, s->columns, 3 * sizeof(*s->columns));
+    added->columns[2].name = "u";
+    without->storage = added->storage = "1:a";
+    schema_finish(without);
+    schema_finish(added);
+    struct rig *g = rig_new(s, 1, 1);
+    join_some(g, s);
+    struct table *t = table_find(g->h, 77);
+    rig_catalogue(g, &without, 1, 1);
+    schema_unref(t->current);
+    t->current = schema_with_version(added, 2); /* as the log has it by now */
+    rig_catalogue(g, &added, 1, 1);
+    EXPECT_EQ_INT(t->generation, 1);
+    EXPECT_TRUE(t->joined.count > 0);
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(without);
+    schema_unref(added);
+}
+
+/* One row of the log under another key; which generation the table is then in. */
+static uint32_t generation_after_key_change(enum table_identity identity) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct schema *other = table_schema(77, "m", TYPE_INT32, 1, true);
+    other->identity = identity;
+    struct rig *g = rig_new(s, 1, 1);
+    hybrid_free(g->h);
+    rig_open(g, s, 1, "{\"tables\":{\"through\":\"77\",\"except\":[]},\"loose\":\"\"}");
+    rig_catalogue(g, &s, 1, 1);
+    struct batch *b = log_rows(g, other, 1);
+    put(b, 1, true, ROW_INSERT, 0);
+    log_give(g, b, true);
+    struct table *t = table_find(g->h, 77);
+    uint32_t generation = t->generation;
+    EXPECT_EQ_INT(t->complete, generation == 1);
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(other);
+    return generation;
+}
+
+TEST(hybrid_a_key_that_the_log_does_not_say_reads_the_table_anew) {
+    EXPECT_EQ_INT(generation_after_key_change(IDENTITY_FULL), 2);
+    EXPECT_EQ_INT(generation_after_key_change(IDENTITY_NOTHING), 2);
+    EXPECT_EQ_INT(generation_after_key_change(IDENTITY_KEY), 1);
+    EXPECT_EQ_INT(generation_after_key_change(IDENTITY_INDEX), 1);
 }
 
 TEST(hybrid_tables_that_change_names_do_not_share_one) {
