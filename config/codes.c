@@ -152,6 +152,7 @@ const struct error_code error_codes[] = {
     { "slot_missing", "the slot of ?slot= does not exist" },
     { "slot_waits", "the slot waits for old transactions" },
     { "slot_wrong", "the slot is not one of pgoutput" },
+    { "sort_order", "sort= is malformed, or names a column of lists" },
     { "source_damaged", "the server reports damaged data" },
     { "spool_damaged", "what was spilled to disk is damaged" },
     { "staging_failed", "a file could not be staged" },

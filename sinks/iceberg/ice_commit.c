@@ -293,13 +293,18 @@ static int empty_part(struct iceberg *x, const struct schema *schema, struct ice
     arena_init(&out->arena);
     out->schemas = xcalloc(1, sizeof *out->schemas);
     const char *partition = x->writer.stage.partition;
+    const char *sort = x->writer.stage.sort;
     if (ice_schema_first(&out->schemas[0], schema, &x->writer.stage.rules, &out->last_column_id,
                          err)) {
         free(out->schemas);
         out->schemas = NULL;
         return -1;
     }
-    return ice_spec_parse(partition ? partition : "", &out->schemas[0], false, &out->spec, err);
+    return ice_order_parse(sort ? sort : "", &out->schemas[0], &out->order, err) ||
+                   ice_spec_parse(partition ? partition : "", &out->schemas[0], false, &out->spec,
+                                  err)
+               ? -1
+               : 0;
 }
 
 static void empty_part_release(struct ice_part_table *p) {

@@ -128,6 +128,7 @@ static struct held_rows *rows_of(const struct ice_hold *h, uint32_t file) {
     return &h->held[file];
 }
 
+uint32_t ice_hold_columns(const struct ice_hold *h) { return h->column_count; }
 uint64_t ice_hold_rows(const struct ice_hold *h, uint32_t file) { return rows_of(h, file)->rows; }
 uint64_t ice_hold_bytes(const struct ice_hold *h, uint32_t file) { return rows_of(h, file)->bytes; }
 
@@ -357,16 +358,18 @@ static void take_part(struct lake_column *c, const uint8_t *block, uint64_t word
     c->valid = word & 1 ? part + validity_at(c, part, rows) : NULL;
 }
 
-static void take_column(struct ice_hold *h, const uint8_t *block, uint32_t column) {
+/* Into columns[column], whose type is there, and elements[column]. */
+static void take_column(const struct ice_hold *h, const uint8_t *block, uint32_t column,
+                        struct lake_column *columns, struct lake_column *elements) {
     static const uint32_t no_ends;
     struct block_head head;
     memcpy(&head, block, sizeof head);
     const uint64_t *words = (const uint64_t *)(const void *)(block + sizeof head);
-    struct lake_column *c = &h->columns[column];
+    struct lake_column *c = &columns[column];
     uint32_t part = h->parts[column];
     take_part(c, block, words[part], head.rows);
     if (c->type.kind == LAKE_LIST) {
-        struct lake_column *e = &h->elements[column];
+        struct lake_column *e = &elements[column];
         if (c->offsets[head.rows] > 0) {
             take_part(e, block, words[part + 1], c->offsets[head.rows]);
         } else {
@@ -451,34 +454,38 @@ int ice_hold_spill(struct ice_hold *h, struct err *err) {
     return rc;
 }
 
-/* The bytes of an extent, until the next call. */
-static int load(struct ice_hold *h, const struct extent *e, const uint8_t **out, struct err *err) {
-    *out = e->memory;
-    if (e->memory) {
-        return 0;
-    }
-    if (h->loaded_at == e->at && h->loaded.len == e->len) { /* an extent may have grown */
-        *out = (const uint8_t *)h->loaded.data;
-        return 0;
-    }
+/* A spilled extent. */
+static int read_extent(struct ice_hold *h, const struct extent *e, struct buf *out,
+                       struct err *err) {
     if (!h->reader && files_open_read(h->files, h->path, &h->reader, err) != FILES_OK) {
         return err->code[0] ? -1
                             : err_set(err, ERR_REWIND, "file_error", "\"%s\" is gone", h->path);
     }
     size_t got = 0;
-    buf_clear(&h->loaded);
-    int no_room = buf_reserve(&h->loaded, e->len);
+    buf_clear(out);
+    int no_room = buf_reserve(out, e->len);
     CHECK(!no_room); /* it has no maximum */
-    if (file_read_at(h->reader, e->at, h->loaded.data, e->len, &got, err)) {
+    if (file_read_at(h->reader, e->at, out->data, e->len, &got, err)) {
         return -1;
     }
     if (got < e->len) {
         return err_set(err, ERR_REWIND, "file_error", "\"%s\" ends before what was written to it",
                        h->path);
     }
-    h->loaded.len = e->len;
-    h->loaded_at = e->at;
-    *out = (const uint8_t *)h->loaded.data;
+    out->len = e->len;
+    return 0;
+}
+
+/* The bytes of an extent, until the next call. */
+static int load(struct ice_hold *h, const struct extent *e, const uint8_t **out, struct err *err) {
+    bool loaded = e->memory ||
+                  (h->loaded_at == e->at && h->loaded.len == e->len); /* an extent may have grown */
+    if (!loaded && read_extent(h, e, &h->loaded, err)) {
+        h->loaded.len = 0;
+        return -1;
+    }
+    h->loaded_at = e->memory ? h->loaded_at : e->at;
+    *out = e->memory ? e->memory : (const uint8_t *)h->loaded.data;
     return 0;
 }
 
@@ -506,7 +513,7 @@ int ice_hold_cell(struct ice_hold *h, uint32_t file, uint64_t row, uint32_t colu
         first += head.rows;
         block += head.bytes;
     }
-    take_column(h, block, column);
+    take_column(h, block, column, h->columns, h->elements);
     lake_builder_add(out, &h->columns[column], (uint32_t)(row - first));
     return 0;
 }
@@ -525,13 +532,69 @@ int ice_hold_each(struct ice_hold *h, uint32_t file,
         for (size_t at = 0; at < r->extents[i].len; at += head.bytes) {
             memcpy(&head, block + at, sizeof head);
             for (uint32_t c = 0; c < h->column_count; c++) {
-                take_column(h, block + at, c);
+                take_column(h, block + at, c, h->columns, h->elements);
             }
             if (each(arg, h->columns, head.rows, err)) {
                 return -1;
             }
         }
     }
+    return 0;
+}
+
+/* ---- several files side by side ---- */
+
+struct ice_hold_cursor {
+    struct ice_hold *h;
+    uint32_t file, extent;
+    size_t at; /* in the extent */
+    struct buf loaded;
+    struct lake_column *columns, *elements;
+};
+
+struct ice_hold_cursor *ice_hold_cursor_new(struct ice_hold *h, uint32_t file) {
+    struct ice_hold_cursor *c = xcalloc(1, sizeof *c);
+    c->h = h;
+    c->file = file;
+    buf_init(&c->loaded, SIZE_MAX);
+    c->columns = xcalloc(h->column_count + 1, sizeof *c->columns);
+    c->elements = xcalloc(h->column_count + 1, sizeof *c->elements);
+    memcpy(c->columns, h->columns, h->column_count * sizeof *c->columns);
+    memcpy(c->elements, h->elements, h->column_count * sizeof *c->elements);
+    return c;
+}
+
+void ice_hold_cursor_free(struct ice_hold_cursor *c) {
+    if (c) {
+        buf_release(&c->loaded);
+        free(c->columns);
+        free(c->elements);
+        free(c);
+    }
+}
+
+int ice_hold_cursor_next(struct ice_hold_cursor *c, const struct lake_column **columns,
+                         uint32_t *rows, struct err *err) {
+    const struct held_rows *r = rows_of(c->h, c->file);
+    struct block_head head = { 0 };
+    *columns = c->columns;
+    if (c->extent < r->count && c->at == r->extents[c->extent].len) {
+        c->extent++;
+        c->at = 0;
+    }
+    if (c->extent < r->count) {
+        const struct extent *e = &r->extents[c->extent];
+        if (c->at == 0 && !e->memory && read_extent(c->h, e, &c->loaded, err)) {
+            return -1;
+        }
+        const uint8_t *block = (e->memory ? e->memory : (uint8_t *)c->loaded.data) + c->at;
+        memcpy(&head, block, sizeof head);
+        for (uint32_t i = 0; i < c->h->column_count; i++) {
+            take_column(c->h, block, i, c->columns, c->elements);
+        }
+        c->at += head.bytes;
+    }
+    *rows = head.rows;
     return 0;
 }
 

@@ -23,6 +23,7 @@ uint32_t ice_hold_file(struct ice_hold *h);
  * and of the same types at each call until a clear. */
 void ice_hold_add(struct ice_hold *h, uint32_t file, const struct lake_column *columns,
                   uint32_t column_count, const uint32_t *picked, uint32_t count);
+uint32_t ice_hold_columns(const struct ice_hold *h); /* 0: no row was added since a clear */
 uint64_t ice_hold_rows(const struct ice_hold *h, uint32_t file);
 uint64_t ice_hold_bytes(const struct ice_hold *h, uint32_t file); /* as they are held */
 size_t ice_hold_memory(const struct ice_hold *h);        /* of blocks, and what lists them */
@@ -38,6 +39,14 @@ int ice_hold_each(struct ice_hold *h, uint32_t file,
                   int (*each)(void *arg, const struct lake_column *columns, uint32_t rows,
                               struct err *err),
                   void *arg, struct err *err);
+/* The same, piece by piece: so that several files are read side by side. The hold is left as it is
+ * while cursors are at work. Memory: one extent, 64 KiB or a row. */
+struct ice_hold_cursor;
+struct ice_hold_cursor *ice_hold_cursor_new(struct ice_hold *h, uint32_t file);
+void ice_hold_cursor_free(struct ice_hold_cursor *c); /* NULL allowed */
+/* The next piece, until the next call; *rows 0 = the end. */
+int ice_hold_cursor_next(struct ice_hold_cursor *c, const struct lake_column **columns,
+                         uint32_t *rows, struct err *err);
 void ice_hold_drop(struct ice_hold *h, uint32_t file); /* its rows are forgotten */
 /* Everything is forgotten, room is given back; of other columns from here on, as it may be. */
 void ice_hold_clear(struct ice_hold *h);

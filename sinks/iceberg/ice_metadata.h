@@ -4,6 +4,7 @@
  * Errors: ERR_FATAL "metadata_damaged", "metadata_unsupported" (another format than 2 and 3), and
  * those of schemas and specs. */
 #pragma once
+#include "sinks/iceberg/ice_order.h"
 #include "sinks/iceberg/ice_partition.h"
 
 struct ice_snapshot {
@@ -61,6 +62,9 @@ int32_t ice_metadata_add_schema(struct ice_metadata *m, struct ice_schema *schem
 /* The spec becomes the default one; a spec with the same fields that the table already has is used
  * again, and fields that an older spec had keep their ids. Taken over. */
 int32_t ice_metadata_add_spec(struct ice_metadata *m, struct ice_spec *spec);
+/* The order becomes the default one of a table that has none but 0 yet; nothing where it is none.
+ */
+void ice_metadata_set_order(struct ice_metadata *m, const struct ice_order *order);
 /* NULL: the property goes. */
 void ice_metadata_set_property(struct ice_metadata *m, const char *key, const char *value);
 const char *ice_metadata_property(const struct ice_metadata *m, const char *key); /* NULL = none */

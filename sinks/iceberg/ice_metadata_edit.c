@@ -76,7 +76,16 @@ static json_t *sort_order_of(const struct ice_metadata *m, int64_t id) {
     return NULL;
 }
 
-/* A default sort order, which is another writer's, by a column that goes: none is the default then.
+void ice_metadata_set_order(struct ice_metadata *m, const struct ice_order *order) {
+    if (order->count > 0) {
+        CHECK(order->id > 0 && !sort_order_of(m, order->id));
+        int failed = json_array_append_new(m->sort_orders, ice_order_json(order));
+        CHECK(!failed);
+        m->default_sort_order_id = order->id;
+    }
+}
+
+/* A default sort order by a column that goes: none is the default then.
  * The reference reader refuses a table whose default one names a column that it has not; older ones
  * may. */
 static void drop_sort_order(struct ice_metadata *m, const struct ice_schema *schema) {

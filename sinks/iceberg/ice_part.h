@@ -5,6 +5,7 @@
 #include "cdc/sink.h"
 #include "sinks/iceberg/ice_bitmap.h"
 #include "sinks/iceberg/ice_manifest.h"
+#include "sinks/iceberg/ice_order.h"
 #include "sinks/objects/store.h"
 
 /* Rows that died in this commit, of one data file: one of the table's before this commit, or one of
@@ -28,6 +29,7 @@ struct ice_part_table {
     struct ice_schema *schemas;
     int32_t last_column_id; /* after them */
     struct ice_spec spec;   /* of a table that does not exist yet */
+    struct ice_order order; /* ... */
     struct arena arena;     /* of the files' strings and metrics */
     uint32_t added_count;
     struct ice_file *added; /* rows > 0 each; spec: the table's default one */

@@ -42,7 +42,7 @@ struct planning {
     struct layout *layouts;
     uint32_t layout_count;
     uint32_t suspects[SUSPECT_COUNT];
-    struct names suspect, options, keyless, other_layout;
+    struct names suspect, options, keyless, other_layout, sorted, other_order;
 };
 
 static void add_name(struct names *n, const char *name, const char *between) {
@@ -207,6 +207,30 @@ static void describe_spec(struct planning *p, const struct schema *schema,
     buf_release(&fields);
 }
 
+/* now: the table's present schema and order where there is one. */
+static int describe_order(struct planning *p, const struct schema *schema,
+                          const struct ice_schema *fields, const struct ice_order *now,
+                          struct err *err) {
+    struct ice_order asked;
+    if (ice_order_parse(p->req->sort ? p->req->sort : "", fields, &asked, err)) {
+        return -1;
+    }
+    const struct ice_order *order = now ? now : &asked;
+    if (p->req->sort && now && !ice_order_same(now, &asked)) {
+        add_name(&p->other_order, schema->label, ", ");
+    } else if (order->count > 0 && p->req->sort) {
+        add_name(&p->sorted, schema->label, ", ");
+    }
+    buf_puts(&p->out->json, order->count ? ",\"sort\":[" : "");
+    for (uint32_t i = 0; i < order->count; i++) {
+        int at = ice_schema_find_id(fields, order->fields[i].source_id);
+        buf_puts(&p->out->json, i ? "," : "");
+        json_put_cstr(&p->out->json, at < 0 ? "" : fields->fields[at].name);
+    }
+    buf_puts(&p->out->json, order->count ? "]" : "");
+    return 0;
+}
+
 /* ---- tables ---- */
 
 /* Reads the table that is in the lake. *found: there is one, and it is ours. */
@@ -251,7 +275,9 @@ static int describe_old(struct planning *p, const struct schema *schema, struct 
     const struct ice_spec *spec = ice_metadata_spec(m, m->default_spec_id);
     struct ice_schema next = { 0 };
     int32_t last_id = m->last_column_id;
+    struct ice_order order;
     CHECK(now && spec);
+    ice_order_from_json(m->sort_orders, m->default_sort_order_id, &order);
     enum ice_change change = ice_schema_follow(now, schema, p->req->rules, &last_id, &next, err);
     if (change == ICE_IMPOSSIBLE) {
         return -1;
@@ -264,7 +290,7 @@ static int describe_old(struct planning *p, const struct schema *schema, struct 
     if (change == ICE_EVOLVED) {
         ice_schema_release(&next);
     }
-    return 0;
+    return describe_order(p, schema, now, &order, err);
 }
 
 static int describe_table(struct planning *p, const struct schema *schema, struct err *err) {
@@ -285,10 +311,9 @@ static int describe_table(struct planning *p, const struct schema *schema, struc
         } else if (rc == 0) {
             describe_columns(p, schema, &s);
             describe_spec(p, schema, &spec);
+            rc = describe_order(p, schema, &s, NULL, err);
         }
-        if (rc == 0) {
-            ice_spec_release(&spec);
-        }
+        ice_spec_release(&spec);
     }
     if (found) {
         ice_metadata_release(&m);
@@ -321,6 +346,14 @@ static void put_layouts(struct planning *p) {
             escape_put(out, l->fields, strlen(l->fields));
             buf_putf(out, ": %s\n", names_text(&l->tables));
         }
+    }
+}
+
+static void put_sorted(struct planning *p) {
+    if (p->sorted.count) {
+        buf_puts(&p->out->lines, "files sorted by ");
+        escape_put(&p->out->lines, p->req->sort, strlen(p->req->sort));
+        buf_putf(&p->out->lines, ": %s\n", names_text(&p->sorted));
     }
 }
 
@@ -366,8 +399,16 @@ static void note_names(struct planning *p, struct names *n, const char *what, co
     }
 }
 
+static bool is_impossible(const struct planning *p) {
+    bool fatal = false;
+    for (uint32_t i = 0; i < p->out->findings.count; i++) {
+        fatal = fatal || p->out->findings.at[i].fatal;
+    }
+    return fatal;
+}
+
 static void note_partition(struct planning *p) {
-    bool any = p->out->findings.count > 0; /* what is impossible was said already */
+    bool any = is_impossible(p); /* which was said already */
     for (uint32_t i = 0; i < p->layout_count; i++) {
         any = any || p->layouts[i].fields[0];
     }
@@ -380,6 +421,17 @@ static void note_partition(struct planning *p) {
                  p->req->partition);
         snprintf(f->cure, sizeof f->cure,
                  "-- upper and lower case differ; a table that is made keeps its partition");
+    }
+}
+
+static void note_sort(struct planning *p) {
+    bool any = is_impossible(p) || p->sorted.count > 0 || p->other_order.count > 0;
+    struct source_finding *f =
+        p->req->sort && p->req->sort[0] && p->layout_count && !any ? new_finding(p, false) : NULL;
+    if (f) {
+        snprintf(f->what, sizeof f->what, "no table has a column of sort=%.200s: no file is sorted",
+                 p->req->sort);
+        snprintf(f->cure, sizeof f->cure, "-- upper and lower case differ");
     }
 }
 
@@ -396,6 +448,8 @@ static void planning_release(struct planning *p) {
     names_release(&p->options);
     names_release(&p->keyless);
     names_release(&p->other_layout);
+    names_release(&p->sorted);
+    names_release(&p->other_order);
 }
 
 /* ---- what is there ---- */
@@ -521,11 +575,18 @@ int ice_plan_describe(const struct ice_plan_request *req, const struct source_ca
     buf_puts(&out->json, "]}");
     put_forms(&p);
     put_layouts(&p);
+    put_sorted(&p);
     note_partition(&p);
+    note_sort(&p);
     note_names(&p, &p.other_layout,
                "partition= is for tables that are made; these are there already, and stay as they "
                "are partitioned",
                "-- for another partition a new warehouse");
+    note_names(
+        &p, &p.other_order,
+        "sort= is for tables that are made; these are there already, and keep the order they "
+        "have, or have none",
+        "-- for another order a new warehouse");
     note_names(&p, &p.keyless,
                "tables without a key: kept exact as multisets; an update or delete is found by all "
                "columns of the row",

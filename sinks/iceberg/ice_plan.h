@@ -13,6 +13,7 @@ struct ice_plan_request {
     int format_version;
     const struct ice_schema_rules *rules;
     const char *partition; /* NULL = none */
+    const char *sort;      /* NULL = none */
     struct store *store;
     struct ice_catalog *catalog; /* NULL = there is none yet */
 };

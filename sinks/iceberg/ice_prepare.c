@@ -220,6 +220,7 @@ static void make_table(struct preparing *p) {
     store_put_url(&where, p->context->store, key);
     ice_metadata_first(&t->metadata, p->context->format_version, buf_cstr(&text), buf_cstr(&where),
                        now_ms(), &first, part->last_column_id, &spec);
+    ice_metadata_set_order(&t->metadata, &part->order);
     ice_metadata_set_property(&t->metadata, "tailrace.job", p->context->job);
     ice_metadata_set_property(&t->metadata, "write.delete.mode", "merge-on-read");
     ice_metadata_set_property(&t->metadata, "write.update.mode", "merge-on-read");

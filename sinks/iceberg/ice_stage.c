@@ -16,6 +16,11 @@ static void keep_schema(struct ice_stage *st) {
     ice_schema_copy(&st->new_schemas[st->new_schema_count++], &st->schema);
 }
 
+/* Files are sorted by the table's order as long as it has its columns. */
+static void follow_order(struct ice_stage *st) {
+    st->sorts = st->order.count > 0 && ice_order_bind(&st->order, &st->schema, st->order_fields);
+}
+
 static bool is_partition_source(const struct ice_spec *spec, int32_t field_id) {
     for (uint32_t i = 0; i < spec->field_count; i++) {
         if (spec->fields[i].source_id == field_id) {
@@ -84,10 +89,14 @@ static int load_table(struct ice_stage *st, struct schema *source, struct err *e
     st->last_column_id = m->last_column_id;
     ice_schema_copy(&st->schema, ice_metadata_schema(m, m->current_schema_id));
     ice_spec_copy(&st->spec, ice_metadata_spec(m, m->default_spec_id));
+    if (st->config->sort) {
+        ice_order_from_json(m->sort_orders, m->default_sort_order_id, &st->order);
+    }
     st->empty = !ice_metadata_snapshot(m, m->current_snapshot_id);
     if (follow_schema(st, source, &evolved, err)) {
         return -1;
     }
+    follow_order(st);
     ice_stage_make_shape(st, source);
     if (st->key_count == 0) {
         ice_stage_forget_base(st);
@@ -100,9 +109,11 @@ static int new_table(struct ice_stage *st, struct schema *source, struct err *er
     st->empty = st->base_void = true;
     if (ice_schema_first(&st->schema, source, &st->config->rules, &st->last_column_id, err) ||
         ice_spec_parse(st->config->partition ? st->config->partition : "", &st->schema, false,
-                       &st->spec, err)) {
+                       &st->spec, err) ||
+        ice_order_parse(st->config->sort ? st->config->sort : "", &st->schema, &st->order, err)) {
         return err_wrap(err, "table \"%s\"", st->label);
     }
+    follow_order(st);
     keep_schema(st);
     ice_stage_make_shape(st, source);
     return 0;
@@ -121,6 +132,9 @@ int ice_stage_open(const struct ice_stage_config *config, struct schema *source,
     st->old = ice_old_rows_new(config->store);
     char *held_path = xasprintf("%s.rows", config->index_dir);
     st->hold = ice_hold_new(config->env->files, held_path);
+    char *runs_path = xasprintf("%s.runs", config->index_dir);
+    st->runs = ice_hold_new(config->env->files, runs_path);
+    free(runs_path);
     free(held_path);
     st->dead = map_new();
     arena_init(&st->arena);
@@ -177,6 +191,7 @@ void ice_stage_close(struct ice_stage *st) {
     ice_stage_forget_base(st);
     ice_old_rows_free(st->old);
     ice_hold_free(st->hold);
+    ice_hold_free(st->runs);
     store_folders_release(&st->folders);
     map_free(st->dead, free_bitmap);
     ice_schema_release(&st->schema);
@@ -220,6 +235,7 @@ static int follow_source(struct ice_stage *st, struct schema *source, struct err
     ice_stage_put_key_sign(st, &sign);
     int rc = follow_schema(st, source, &evolved, err);
     if (rc == 0) {
+        follow_order(st);
         ice_stage_drop_shape(st);
         ice_stage_make_shape(st, source);
         if (!ice_stage_same_key(st, buf_cstr(&sign))) {
@@ -443,6 +459,7 @@ int ice_stage_seal(struct ice_stage *st, struct store_folders *folders, struct i
                                     .added = st->added };
     if (!st->base) {
         ice_spec_copy(&out->spec, &st->spec);
+        out->order = st->order;
     }
     give_dead(st, out);
     store_folders_merge(folders, &st->folders);

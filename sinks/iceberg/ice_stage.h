@@ -42,7 +42,9 @@ struct ice_stage_config {
     bool soft_deletes;     /* deleted rows stay, marked; needs ICE_EXTRA_DELETED */
     bool ignore_truncate;  /* truncated rows stay */
     const char *partition; /* the user's spec for new tables; NULL = none */
-    int format_version;    /* of new tables */
+    const char *sort; /* the user's sort order for new tables; NULL: files are not sorted, whatever
+                         order their table has */
+    int format_version; /* of new tables */
 };
 struct ice_stage;
 /* source: the table as of the first rows. base: metadata_location; NULL = there is no table. Config

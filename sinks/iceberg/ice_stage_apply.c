@@ -561,8 +561,8 @@ static int tell_index(struct ice_stage *st, struct err *err) {
 int ice_stage_apply(struct ice_stage *st, struct err *err) {
     int rc = 0;
     if (fold_of(st)->count > 0) {
-        rc = ice_stage_need_index(st, err) || look_up(st, err) || mark_dead(st, err) ||
-                     write_rows(st, err) || tell_index(st, err)
+        rc = ice_stage_end_full(st, err) || ice_stage_need_index(st, err) || look_up(st, err) ||
+                     mark_dead(st, err) || write_rows(st, err) || tell_index(st, err)
                  ? -1
                  : 0;
     }
@@ -576,7 +576,7 @@ int ice_stage_append(struct ice_stage *st, struct batch *batch, struct err *err)
     if (batch->rows == 0) {
         return 0;
     }
-    if (ice_stage_need_index(st, err) ||
+    if (ice_stage_end_full(st, err) || ice_stage_need_index(st, err) ||
         ice_stage_convert_keys(st, batch, NULL, batch->rows, err)) {
         return -1;
     }

@@ -343,9 +343,11 @@ int ice_stage_flush(struct ice_stage *st, struct err *err) {
 }
 
 /* Has the group a file that the rows at hand may go to at once, or may it get one? Where all files
- * that may be open are, the others' rows are held: they become one file each at the seal. */
+ * that may be open are, the others' rows are held: they become one file each at the seal. So are
+ * all rows of a table whose files are sorted. */
 static bool goes_to_open_file(const struct ice_stage *st, uint32_t group) {
-    return !st->holding && (st->open[group] || st->open_count < st->config->open_files_max);
+    return !st->holding && !st->sorts &&
+           (st->open[group] || st->open_count < st->config->open_files_max);
 }
 
 static void make_groups(struct ice_stage *st) {

@@ -7,6 +7,7 @@
 #include "sinks/iceberg/ice_key.h"
 #include "sinks/iceberg/ice_live.h"
 #include "sinks/iceberg/ice_old_rows.h"
+#include "sinks/iceberg/ice_order.h"
 #include "sinks/iceberg/ice_outfile.h"
 #include "sinks/iceberg/ice_stage.h"
 #include "sinks/iceberg/key_index.h"
@@ -69,6 +70,9 @@ struct ice_stage {
     uint32_t *image_fields; /* keyless: fields of the source, by id */
     uint32_t image_count;
     struct ice_router *router;
+    struct ice_order order; /* of the table */
+    bool sorts;             /* files are sorted by it: their rows are held */
+    uint32_t order_fields[ICE_ORDER_FIELDS_MAX];
 
     struct key_index *index; /* NULL: no row was looked for, or taken out (keyless), yet */
     struct ice_metadata *base_metadata; /* as of `base`, until the index is made of it; NULL = the
@@ -109,11 +113,13 @@ struct ice_stage {
     struct ice_hold *hold;
     struct ice_held_file *held_files; /* numbers ascend where there is an index */
     uint32_t held_count, held_cap;
-    uint32_t *held_of; /* by group, as `open`: 1 + index of its held file; 0 = none */
-    bool reads_back;   /* changes need rows of their own commit: theirs are held */
-    bool holds_all;    /* ... and those that are appended, until the seal */
-    bool holding;      /* the rows at hand are to be held */
-    struct map *dead;  /* file number -> struct ice_bitmap */
+    struct ice_hold *runs; /* sorted rows of the file that is written */
+    bool held_full;        /* sorts: a file is to end before more rows come */
+    uint32_t *held_of;     /* by group, as `open`: 1 + index of its held file; 0 = none */
+    bool reads_back;       /* changes need rows of their own commit: theirs are held */
+    bool holds_all;        /* ... and those that are appended, until the seal */
+    bool holding;          /* the rows at hand are to be held */
+    struct map *dead;      /* file number -> struct ice_bitmap */
     struct ice_bitmap *last_dead;
     uint32_t last_dead_number;
 };
@@ -152,6 +158,9 @@ int ice_stage_hold(struct ice_stage *st, uint32_t group, const struct lake_colum
                    const uint32_t *picked, uint32_t count, uint64_t *locs, struct err *err);
 const struct ice_held_file *ice_stage_held_file(const struct ice_stage *st, uint32_t number);
 int ice_stage_write_held(struct ice_stage *st, struct err *err); /* all of them end */
+/* Sorted files that are large enough end. Not while places of their rows are anywhere but in the
+ * index and among the dead: they become others. */
+int ice_stage_end_full(struct ice_stage *st, struct err *err);
 void ice_stage_drop_held(struct ice_stage *st);
 
 /* ---- ice_stage_extras.c: columns besides the source's ---- */
@@ -173,6 +182,10 @@ int ice_stage_keyless_apply(struct ice_stage *st, struct err *err); /* what chan
 /* Adds rows, whose images' hashes these are, to the index. */
 int ice_stage_images_add(struct ice_stage *st, const uint64_t *hashes, const uint64_t *locs,
                          uint32_t count, struct err *err);
+/* Rows with these images, which lay in file `from` so far, lie here now. passed: hash -> links of a
+ * long chain that were not looked at yet, plus 1; empty before the file's first rows. */
+int ice_stage_images_move(struct ice_stage *st, const uint64_t *hashes, const uint64_t *locs,
+                          uint32_t count, uint32_t from, struct map *passed, struct err *err);
 /* Takes out the row at loc with that image. */
 int ice_stage_image_remove(struct ice_stage *st, uint64_t hash, uint64_t loc, struct err *err);
 /* A row's image out of columns that stand in the order of image_fields. */
@@ -204,12 +217,14 @@ int ice_stage_change_key(struct ice_stage *st, struct err *err); /* it is anothe
 void ice_stage_put_key_sign(const struct ice_stage *st, struct buf *out);
 
 /* ---- ice_stage_scan.c: files' keys into and out of the index ---- */
-enum ice_scan_rows { ICE_SCAN_LIVE, ICE_SCAN_DIED };
+enum ice_scan_rows { ICE_SCAN_LIVE, ICE_SCAN_DIED, ICE_SCAN_MOVED };
 struct ice_scan {
     const char *url;
     const struct ice_bitmap *dead;   /* NULL = none */
     const struct ice_bitmap *before; /* dead before; NULL = none */
     enum ice_scan_rows what; /* LIVE: those not in dead are added; DIED: those in dead and not in
-                                before are taken out */
+                                before are taken out; MOVED: those that are in file `from` by the
+                                index are in this one */
+    uint32_t from;
 };
 int ice_stage_scan_file(struct ice_stage *st, const struct ice_scan *scan, struct err *err);

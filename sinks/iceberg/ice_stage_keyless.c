@@ -119,6 +119,104 @@ int ice_stage_images_add(struct ice_stage *st, const uint64_t *hashes, const uin
     return rc;
 }
 
+/* Rows of a chain that wait for the links that say where they lay. */
+struct moving {
+    uint64_t left;          /* links that are not looked at yet, the first ones of the chain */
+    uint32_t next, waiting; /* rows, by their order */
+};
+struct moves {
+    struct hashed *order;
+    struct chain *chains;
+    struct moving *moving; /* one a chain */
+    uint32_t chain_count;
+    uint64_t *slots, *places; /* asked, then put */
+    uint32_t *asked;          /* chains */
+};
+
+/* Looks at as many links of each chain as rows of it wait. *asked 0: there are none of either. */
+static int move_some(struct ice_stage *st, struct moves *v, const uint64_t *locs, uint32_t from,
+                     uint32_t *asked, struct err *err) {
+    uint32_t count = 0, moved = 0;
+    for (uint32_t i = 0; i < v->chain_count; i++) {
+        struct moving *m = &v->moving[i];
+        for (uint32_t k = 0; k < m->waiting && m->left > 0; k++) {
+            v->slots[count] = slot_of(v->chains[i].hash, --m->left);
+            v->asked[count++] = i;
+        }
+    }
+    *asked = count;
+    if (count == 0 || key_index_find(st->index, v->slots, count, v->places, err)) {
+        return count == 0 ? 0 : -1;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct moving *m = &v->moving[v->asked[i]];
+        if (KEY_LOC_FILE(v->places[i]) == from) {
+            v->slots[moved] = v->slots[i];
+            v->places[moved++] = locs[v->order[m->next++].at];
+            m->waiting--;
+        }
+    }
+    return key_index_put(st->index, v->slots, v->places, moved, err);
+}
+
+/* Chains of the rows, and how much of long ones was looked at before. */
+static int begin_moves(struct ice_stage *st, struct moves *v, const uint64_t *hashes,
+                       uint32_t count, struct map *passed, struct err *err) {
+    for (uint32_t i = 0; i < count; i++) {
+        v->order[i] = (struct hashed){ hashes[i], i };
+    }
+    qsort(v->order, count, sizeof *v->order, by_hash);
+    for (uint32_t i = 0; i < count; i++) {
+        if (i == 0 || v->order[i].hash != v->order[i - 1].hash) {
+            v->moving[v->chain_count] = (struct moving){ .next = i };
+            v->chains[v->chain_count++] = (struct chain){ v->order[i].hash, 0, UINT64_MAX };
+        }
+        v->moving[v->chain_count - 1].waiting++;
+    }
+    if (measure(st, v->chains, v->chain_count, err)) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < v->chain_count; i++) {
+        const struct chain *c = &v->chains[i];
+        const void *left = c->least > SEARCH_MAX ? map_get(passed, &c->hash, sizeof c->hash) : NULL;
+        v->moving[i].left = left ? (uintptr_t)left - 1 : c->least;
+    }
+    return 0;
+}
+
+/* Which of the rows that equal each other lies where does not matter: a chain is of one image, or
+ * its rows are read and compared. */
+int ice_stage_images_move(struct ice_stage *st, const uint64_t *hashes, const uint64_t *locs,
+                          uint32_t count, uint32_t from, struct map *passed, struct err *err) {
+    struct moves v = { .order = xmalloc((count + 1) * sizeof *v.order),
+                       .chains = xmalloc((count + 1) * sizeof *v.chains),
+                       .moving = xmalloc((count + 1) * sizeof *v.moving),
+                       .slots = xmalloc((count + 1) * sizeof *v.slots),
+                       .places = xmalloc((count + 1) * sizeof *v.places),
+                       .asked = xmalloc((count + 1) * sizeof *v.asked) };
+    int rc = begin_moves(st, &v, hashes, count, passed, err);
+    for (uint32_t asked = 1; rc == 0 && asked > 0;) {
+        rc = move_some(st, &v, locs, from, &asked, err);
+    }
+    for (uint32_t i = 0; rc == 0 && i < v.chain_count; i++) {
+        const struct chain *c = &v.chains[i];
+        if (v.moving[i].waiting > 0) {
+            rc = err_set(err, ERR_REWIND, "index_damaged",
+                         "table \"%s\": a row is not in the index", st->label);
+        } else if (c->least > SEARCH_MAX) {
+            uintptr_t left = (uintptr_t)v.moving[i].left + 1;
+            map_set(passed, &c->hash, sizeof c->hash, (void *)left);
+        }
+    }
+    free(v.order);
+    free(v.chains);
+    free(v.moving);
+    free(v.slots);
+    free(v.places);
+    free(v.asked);
+    return rc;
+}
+
 /* Row k of a chain of n leaves; the last one takes its place. */
 static int take_link(struct ice_stage *st, uint64_t hash, uint64_t k, uint64_t n, struct err *err) {
     uint64_t last = slot_of(hash, n - 1), slot = slot_of(hash, k), loc;
@@ -427,11 +525,11 @@ static int append_rows(struct ice_stage *st, const struct ice_deltas *d, struct 
 
 static int apply(struct ice_stage *st, struct ice_deltas *d, struct err *err) {
     bool goes = false;
-    int rc = 0;
+    int rc = ice_stage_end_full(st, err);
     for (uint32_t i = 0; i < d->count && !goes; i++) {
         goes = d->at[i].goes;
     }
-    if (goes && !st->index) {
+    if (rc == 0 && goes && !st->index) {
         rc = ice_stage_open_late_index(st, err);
     }
     if (rc == 0 && !st->index) {

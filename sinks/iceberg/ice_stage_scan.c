@@ -17,9 +17,10 @@ struct scanner {
     struct parquet_cursor **cursors; /* NULL: the file has no such field */
     struct lake_builder *builders;   /* where a piece is not as the file has it */
     struct lake_column *columns;
-    uint64_t left;  /* rows of the file */
-    bool nulls;     /* allowed */
-    uint32_t marks; /* soft deletes of a keyless table: index of the mark; UINT32_MAX = none */
+    uint64_t left;      /* rows of the file */
+    bool nulls;         /* allowed */
+    uint32_t marks;     /* soft deletes of a keyless table: index of the mark; UINT32_MAX = none */
+    struct map *passed; /* of ice_stage_images_move */
 };
 
 static void scanner_close(struct scanner *s) {
@@ -31,6 +32,7 @@ static void scanner_close(struct scanner *s) {
     free(s->cursors);
     free(s->builders);
     free(s->columns);
+    map_free(s->passed, NULL);
     ice_parquet_close(&s->parquet);
 }
 
@@ -177,6 +179,54 @@ static int remove_key(struct scanner *s, uint32_t row, uint64_t hash, uint64_t l
     return now == loc ? key_index_remove(st->index, &hash, 1, err) : 0;
 }
 
+/* A row whose hash is another key's, too. */
+static int move_key(struct scanner *s, uint32_t row, uint64_t hash, uint32_t from, uint64_t loc,
+                    struct err *err) {
+    struct ice_stage *st = s->st;
+    struct buf *key = &st->tools->key;
+    uint64_t now = KEY_LOC_NONE;
+    buf_clear(key);
+    ice_key_put(key, s->columns, st->key_forms, st->key_count, row);
+    if (key_index_find_key(st->index, hash, key->data, key->len, &now, err)) {
+        return -1;
+    }
+    return KEY_LOC_FILE(now) == from
+               ? key_index_put_key(st->index, hash, key->data, key->len, loc, err)
+               : 0;
+}
+
+/* What the index says of a key's row in the other file it says of this one from here on. */
+static int move_piece(struct scanner *s, const struct ice_scan *scan, uint32_t number,
+                      uint64_t first, uint32_t rows, uint64_t *hashes, uint64_t *locs,
+                      struct err *err) {
+    struct ice_stage *st = s->st;
+    uint32_t n = 0;
+    hash_piece(s, rows, hashes);
+    if (st->key_count == 0) {
+        for (uint32_t r = 0; r < rows; r++) {
+            if (!is_marked(s, r)) {
+                hashes[n] = hashes[r];
+                locs[n++] = key_loc(number, first + r);
+            }
+        }
+        return ice_stage_images_move(st, hashes, locs, n, scan->from, s->passed, err);
+    }
+    if (key_index_find(st->index, hashes, rows, locs, err)) {
+        return -1;
+    }
+    for (uint32_t r = 0; r < rows; r++) {
+        uint64_t now = locs[r], loc = key_loc(number, first + r);
+        if (now == KEY_LOC_ASK && move_key(s, r, hashes[r], scan->from, loc, err)) {
+            return -1;
+        }
+        if (KEY_LOC_FILE(now) == scan->from) {
+            hashes[n] = hashes[r];
+            locs[n++] = loc;
+        }
+    }
+    return key_index_put(st->index, hashes, locs, n, err);
+}
+
 static int scan_piece(struct scanner *s, const struct ice_scan *scan, uint32_t number,
                       uint64_t first, uint32_t rows, uint64_t *hashes, uint64_t *locs,
                       struct err *err) {
@@ -210,6 +260,7 @@ int ice_stage_scan_file(struct ice_stage *st, const struct ice_scan *scan, struc
         scanner_open(&s, st, scan->url, err)) {
         return -1;
     }
+    s.passed = map_new();
     uint64_t *hashes = xmalloc(PIECE_ROWS * sizeof *hashes);
     uint64_t *locs = xmalloc(PIECE_ROWS * sizeof *locs);
     int rc = 0;
@@ -218,7 +269,9 @@ int ice_stage_scan_file(struct ice_stage *st, const struct ice_scan *scan, struc
         if (rc || rows == 0) {
             break;
         }
-        rc = scan_piece(&s, scan, number, first, rows, hashes, locs, err);
+        rc = scan->what == ICE_SCAN_MOVED
+                 ? move_piece(&s, scan, number, first, rows, hashes, locs, err)
+                 : scan_piece(&s, scan, number, first, rows, hashes, locs, err);
     }
     free(locs);
     free(hashes);

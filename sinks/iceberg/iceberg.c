@@ -38,6 +38,10 @@ static const struct opt_spec iceberg_opts[] = {
       .type = OPT_TEXT,
       .doc = "partition of tables that are made, where they have the columns: "
              "day(created_at),bucket(16,id)" },
+    { .key = "sort",
+      .type = OPT_TEXT,
+      .doc = "order of the rows in each file of tables that are made, where they have the columns: "
+             "created_at,id+desc+nulls+last" },
     PARQUET_CHOICE_OPTIONS,
     { .key = "history",
       .type = OPT_DURATION,
@@ -159,6 +163,7 @@ static void take_options(struct iceberg *x, const struct opts *o) {
                    .soft_deletes = strcmp(opts_text(o, "deletes"), "soft") == 0,
                    .ignore_truncate = strcmp(opts_text(o, "truncate"), "ignore") == 0,
                    .partition = opts_text(o, "partition"),
+                   .sort = opts_text(o, "sort"),
                    .format_version = x->format_version },
     };
     if (x->writer.stage.soft_deletes) {
@@ -180,7 +185,9 @@ static int iceberg_open(const struct sink_address *addr, struct env *env, struct
                            err);
     }
     unsigned extras = 0;
-    if (take_columns(opts_text(addr->opts, "columns"), &extras, err)) {
+    const char *sort = opts_text(addr->opts, "sort");
+    if (take_columns(opts_text(addr->opts, "columns"), &extras, err) ||
+        (sort && ice_order_check(sort, err))) {
         return -1;
     }
     struct iceberg *x = xcalloc(1, sizeof *x);
@@ -315,6 +322,7 @@ static int iceberg_describe(struct sink *s, const struct source_catalogue *table
                                     .format_version = x->format_version,
                                     .rules = &x->writer.stage.rules,
                                     .partition = x->writer.stage.partition,
+                                    .sort = x->writer.stage.sort,
                                     .store = x->store,
                                     .catalog = catalog };
     int rc = ice_plan_describe(&req, tables, out, err);

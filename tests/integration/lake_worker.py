@@ -4,6 +4,8 @@ Iceberg extension, fastavro. Reads one JSON request a line, answers one JSON lin
     {"do": "rows", "reader": "DuckDB", "metadata": URL, "snapshot": ID or null, "where": filter or null}   [{column: text}]
     {"do": "files", "metadata": URL}    {snapshot id: {"lists": [...], "manifests": [...], "live": [...]}}, by fastavro alone
     {"do": "current", "metadata": URL}  [data file, ...] of all entries of the current snapshot
+    {"do": "sorted", "metadata": URL}   [marked, unmarked, wrong]: how many live data files say that they are sorted, how many
+                                        do not, and [file, row, cell before, cell] where one is not
     {"do": "set_property" | "append", "folder": WAREHOUSE, "table": "public.t", ...}   a foreign commit by PyIceberg's catalog
     {"do": "create", "folder": WAREHOUSE, "table": "public.t"}                         a foreign table
 
@@ -47,6 +49,25 @@ def texts(array):
     if pa.types.is_time64(kind):
         return [None if v is None else "t:%d" % v for v in array.cast(pa.int64()).to_pylist()]
     return [None if v is None else cell_text(v, kind) for v in array.to_pylist()]
+
+
+def rank(cell):
+    """What orders cells of one column: floats as Iceberg does, NaN above all and -0 below 0; text by its bytes."""
+    if isinstance(cell, float):
+        return (1, 0.0, 0) if cell != cell else (0, cell, struct.pack(">d", cell)[0] < 128)
+    return cell.encode() if isinstance(cell, str) else cell.bytes if isinstance(cell, uuid.UUID) else cell
+
+
+def in_order(fields, before, after):
+    """Two rows' cells of a sort order's fields."""
+    for field, a, b in zip(fields, before, after):
+        if a is None or b is None:
+            if a is None and b is None:
+                continue
+            return (a is None) == (field["null-order"] == "nulls-first")
+        if rank(a) != rank(b):
+            return (rank(a) < rank(b)) == (field["direction"] == "asc")
+    return True
 
 
 def list_texts(array):
@@ -152,6 +173,47 @@ class Worker:
                     with open(path_of(manifest), "rb") as file:
                         out += [e["data_file"]["file_path"] for e in fastavro.reader(file)]
         return out
+
+    def do_sorted(self, metadata):
+        """pyarrow reads each marked file; the order is what the table's metadata says of the mark."""
+        import pyarrow.parquet
+
+        with open(path_of(metadata), encoding="utf-8") as file:
+            table = json.load(file)
+        orders = {order["order-id"]: order["fields"] for order in table["sort-orders"]}
+        names = {field["id"]: field["name"] for schema in table["schemas"] for field in schema["fields"]}
+        marked, unmarked, wrong = 0, 0, []
+        for path, order in self.live_orders(table):
+            if not order:
+                unmarked += 1
+                continue
+            marked += 1
+            file = pyarrow.parquet.ParquetFile(path_of(path))
+            by_id = {int(f.metadata[b"PARQUET:field_id"]): f.name for f in file.schema_arrow}
+            fields = orders[order]
+            assert fields and all(f["transform"] == "identity" for f in fields), fields
+            columns = [by_id.get(f["source-id"], names[f["source-id"]]) for f in fields]
+            cells = [file.read([name]).column(0).to_pylist() for name in columns]
+            rows = list(zip(*cells))
+            for at in range(1, len(rows)):
+                if not in_order(fields, rows[at - 1], rows[at]):
+                    wrong.append([path, at, repr(rows[at - 1]), repr(rows[at])])
+                    break
+        return [marked, unmarked, wrong]
+
+    @staticmethod
+    def live_orders(table):
+        """[path, sort_order_id] of the current snapshot's data files."""
+        for snapshot in table["snapshots"]:
+            if snapshot["snapshot-id"] == table["current-snapshot-id"]:
+                with open(path_of(snapshot["manifest-list"]), "rb") as file:
+                    manifests = [entry["manifest_path"] for entry in fastavro.reader(file)]
+                for manifest in manifests:
+                    with open(path_of(manifest), "rb") as file:
+                        for entry in fastavro.reader(file):
+                            found = entry["data_file"]
+                            if entry["status"] != 2 and found["content"] == 0:
+                                yield found["file_path"], found["sort_order_id"]
 
     @staticmethod
     def catalog(folder):

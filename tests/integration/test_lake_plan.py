@@ -55,6 +55,30 @@ def case_partition_that_fits_nothing(t):
             "column \"v\" of type string has no hour" in plan.findings(True)[0], plan.text)
 
 
+def case_sort(t):
+    database, lake = t.database(TABLES), Lake(os.path.join(t.temp(), "lake"))
+    plan = Plan(t, database, lake, "&sort=id+desc,v")
+    tables = {table["table"]: table.get("sort") for table in plan.json["target_tables"]["tables"]}
+    t.equal("lake plan: sort orders", tables, {"public.a": ["id"], "public.keyless": None, "public.other": ["id", "v"]})
+    t.check("lake plan: sorted files", plan.code == 0 and "\nfiles sorted by id+desc,v: public.a, public.other\n" in plan.text,
+            plan.text)
+    plan = Plan(t, database, lake, "&sort=elsewhere&partition=nowhere")
+    notes = plan.findings(False)
+    t.check("lake plan: an order and a partition that fit nothing", plan.code == 0 and
+            any("no file is sorted" in n for n in notes) and any("none is partitioned" in n for n in notes), plan.text)
+    plan = Plan(t, database, lake, "&sort=l")
+    t.check("lake plan: a column of lists", plan.code == 3 and len(plan.findings(True)) == 1 and
+            "column \"l\" holds lists" in plan.findings(True)[0], plan.text)
+    words = [t.server.url(database), "%s?job=planned&sort=id" % lake.sink]
+    t.equal("lake plan: the tables are made", t.tailrace("once", *words, state=t.temp()).run(60).code, 0)
+    plan = Plan(t, database, lake, "&sort=id")
+    t.check("lake plan: as they are", "files sorted by id: public.a, public.other\n" in plan.text and
+            not any("sort=" in n for n in plan.findings(False)), plan.text)
+    plan = Plan(t, database, lake, "&sort=v")
+    t.check("lake plan: tables keep their order", plan.code == 0 and
+            any(n.startswith("sort= is for tables that are made") for n in plan.findings(False)), plan.text)
+
+
 def case_lake_that_is_there(t):
     database, lake = t.database(TABLES), Lake(os.path.join(t.temp(), "lake"))
     words = [t.server.url(database), "%s?job=planned" % lake.sink]

@@ -56,6 +56,7 @@ static void draw_lake(struct script *s) {
     s->never = 0; /* an update of a row that was never read leaves cells open */
     s->long_keys = s->ddl ? 0 : s->long_keys; /* a table made again may have another type of key */
     s->lake |= s->ddl && draw(2) ? LAKE_RETYPES : 0;
+    s->lake |= draw(3) == 0 ? LAKE_SORTED : 0;
 }
 
 void script_draw(struct script *s, uint64_t seed) {

@@ -38,7 +38,7 @@ enum sink_kind {
 #define SIM_LAKE_DIR "/data/lake"
 const struct sink_ops *sim_sink_ops(enum sink_kind kind);
 /* options: of iceberg (LAKE_...), else 0. */
-enum { LAKE_V3 = 1, LAKE_PARTITIONED = 2, LAKE_OPTIONS = 4, LAKE_RETYPES = 4 };
+enum { LAKE_V3 = 1, LAKE_PARTITIONED = 2, LAKE_OPTIONS = 4, LAKE_RETYPES = 4, LAKE_SORTED = 8 };
 void sinks_init(struct db *db, struct disk *disk, enum sink_kind kind, unsigned options);
 void sinks_settle_late(void); /* requests under way arrive now */
 /* The request is under way and unanswered from now on; jsonl, parquet and iceberg, whose files have

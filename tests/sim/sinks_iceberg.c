@@ -55,6 +55,9 @@ static int wrapped_open(const struct sink_address *a, struct env *env, struct si
     if (it.options & LAKE_PARTITIONED) {
         set(opts, "partition", "bucket(3,k)");
     }
+    if (it.options & LAKE_SORTED) {
+        set(opts, "sort", "b1 nulls last,t desc,a");
+    }
     set(opts, "on_type_change", it.options & LAKE_RETYPES ? "resnapshot" : "stop");
     address.path = SIM_LAKE_DIR;
     address.opts = opts;

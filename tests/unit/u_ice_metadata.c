@@ -277,6 +277,33 @@ TEST(ice_metadata_keeps_a_sort_order_until_its_column_goes) {
     ice_metadata_release(&m);
 }
 
+TEST(ice_metadata_of_a_new_table_has_the_order_asked_for) {
+    struct ice_metadata m, back;
+    struct ice_order order, none = { 0 };
+    struct err err = ERR_INIT;
+    make(&m, 2, "id:int64:k;n:text", "");
+    ice_metadata_set_order(&m, &none);
+    EXPECT_EQ_INT(m.default_sort_order_id, 0);
+    EXPECT_EQ_INT(json_array_size(m.sort_orders), 1);
+    EXPECT_EQ_INT(ice_order_parse("n desc,id", &m.schemas[0], &order, &err), 0);
+    ice_metadata_set_order(&m, &order);
+    EXPECT_TRUE(strstr(text_of(&m),
+                       "\"default-sort-order-id\":1,\"sort-orders\":[{\"order-id\":0,\"fields\":[]}"
+                       ",{\"order-id\":1,\"fields\":[{\"transform\":\"identity\",\"source-id\":2,"
+                       "\"direction\":\"desc\",\"null-order\":\"nulls-last\"},{\"transform\":"
+                       "\"identity\",\"source-id\":1,\"direction\":\"asc\",\"null-order\":"
+                       "\"nulls-first\"}]}]") != NULL);
+    EXPECT_EQ_INT(parse(text_of(&m), &back, &err), 0);
+    struct ice_order again;
+    ice_order_from_json(back.sort_orders, back.default_sort_order_id, &again);
+    EXPECT_TRUE(ice_order_same(&order, &again));
+    ice_metadata_release(&back);
+    follow(&m, "id:int64:k"); /* a column of it goes */
+    EXPECT_EQ_INT(m.default_sort_order_id, 0);
+    EXPECT_EQ_INT(json_array_size(m.sort_orders), 2);
+    ice_metadata_release(&m);
+}
+
 TEST(ice_metadata_times_never_fall) {
     struct ice_metadata m;
     make(&m, 2, "id:int64:k", "");

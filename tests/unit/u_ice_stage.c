@@ -267,6 +267,8 @@ static bool step(struct lake *l, unsigned *version, bool *appended) {
     return true;
 }
 
+static const char *sorted_by; /* of the histories that follow; NULL */
+
 /* open_bytes 0: as lake_init has it. */
 static void history(uint64_t seed, const char *partition, uint64_t hash_mask, int format,
                     uint64_t open_bytes) {
@@ -276,6 +278,7 @@ static void history(uint64_t seed, const char *partition, uint64_t hash_mask, in
     begin(&l, seed);
     l.config.open_bytes_max = open_bytes ? open_bytes : l.config.open_bytes_max;
     l.config.partition = partition;
+    l.config.sort = sorted_by;
     l.config.hash_mask = hash_mask;
     l.config.format_version = format;
     bool held = lake_start(&l);
@@ -296,6 +299,12 @@ static void history(uint64_t seed, const char *partition, uint64_t hash_mask, in
                 held = held && lake_start(&l) && lake_check_index(&l);
             }
         }
+    }
+    if (sorted_by) {
+        EXPECT_TRUE(l.sorted > 0);
+        EXPECT_TRUE(strstr(sorted_by, "body") || l.unsorted == 0); /* that column goes */
+    } else {
+        EXPECT_EQ_INT(l.sorted, 0);
     }
     if (!held) {
         fprintf(stderr, "# seed %llu\n", (unsigned long long)seed);
@@ -369,4 +378,18 @@ TEST(ice_stage_cells_left_out_of_rows_of_one_commit_end_one_file_at_most) {
 TEST(ice_stage_a_commit_makes_few_files_a_partition) {
     one_long_commit("bucket(40,id)", 1 << 20, 40 + 3);
     one_long_commit("bucket(40,id)", 1 << 12, 40 + 3);
+}
+
+/* 1 << 9: whatever is held is spilled, a sorted run has some rows, and files end within a commit.
+ */
+TEST(ice_stage_files_are_sorted_and_rows_stay_known) {
+    static const char *const orders[] = { "grp desc,note,id", "body,grp desc nulls first",
+                                          "note desc nulls first" };
+    static const char *const partitions[] = { NULL, "bucket(40,id)", "grp" };
+    for (uint64_t seed = 401; seed <= 424; seed++) {
+        sorted_by = orders[seed % 3];
+        history(seed, partitions[seed / 3 % 3], seed % 4 ? 0 : 0x3f, seed % 2 ? 2 : 3,
+                seed % 5 < 3 ? 1 << (6 + 3 * (seed % 5)) : 0);
+    }
+    sorted_by = NULL;
 }

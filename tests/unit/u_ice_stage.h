@@ -32,6 +32,7 @@ struct lake {
     struct schema *schema; /* of rows from here on */
     struct buf garbage;
     uint64_t seed, tx, seq;
+    uint32_t sorted, unsorted; /* files that were sealed, marked as such or not */
     struct lake_row now[LAKE_KEYS], committed[LAKE_KEYS];
 };
 
@@ -152,6 +153,117 @@ static inline bool lake_item(struct lake *l, const struct stage_item *item) {
     return EXPECT_EQ_STR(failed ? err.text : "", "");
 }
 
+/* ---- files that say they are sorted ---- */
+
+static inline void lake_put_cell(char *out, size_t n, const struct lake_column *c, uint32_t row) {
+    if (c->valid && !bit_get(c->valid, row)) {
+        snprintf(out, n, "~");
+        return;
+    }
+    int64_t v = 0;
+    switch (c->type.kind) {
+    case LAKE_INT: {
+        int32_t narrow;
+        memcpy(&narrow, c->data + row * 4, 4);
+        snprintf(out, n, "%d", narrow);
+        return;
+    }
+    case LAKE_LONG:
+    case LAKE_TIMESTAMPTZ:
+        memcpy(&v, c->data + row * 8, 8);
+        snprintf(out, n, "%lld", (long long)v);
+        return;
+    case LAKE_BOOL:
+        snprintf(out, n, "%s", c->data[row] ? "true" : "false");
+        return;
+    case LAKE_STRING:
+        snprintf(out, n, "%.*s", (int)(c->offsets[row + 1] - c->offsets[row]),
+                 c->data + c->offsets[row]);
+        return;
+    default:
+        CHECK(!"a type that the tests have");
+    }
+}
+
+/* Cells of one column as text, LAKE_TEXT each; *number: they are. */
+static inline char *lake_texts(struct parquet_reader *r, const char *name, bool *number) {
+    struct err err = ERR_INIT;
+    struct parquet_cursor *c = NULL;
+    int at = parquet_reader_find(r, 0, name);
+    CHECK(at >= 0);
+    uint64_t rows = parquet_reader_rows(r);
+    char *out = xcalloc(rows + 1, LAKE_TEXT);
+    int failed = parquet_cursor_open(r, (uint32_t)at, &c, &err);
+    *number = parquet_reader_field(r, (uint32_t)at)->type.kind != LAKE_STRING;
+    for (uint64_t row = 0; !failed && row < rows;) {
+        struct lake_column piece;
+        failed = parquet_cursor_next(c, 1000, &piece, &err);
+        for (uint32_t i = 0; !failed && i < piece.rows; i++) {
+            lake_put_cell(out + LAKE_TEXT * row++, LAKE_TEXT, &piece, i);
+        }
+    }
+    CHECK(!failed);
+    parquet_cursor_close(c);
+    return out;
+}
+
+/* Negative where a comes before b, by one column of sort=. */
+static inline int lake_place(const char *a, const char *b, bool number, bool descending,
+                             bool nulls_last) {
+    bool null_a = strcmp(a, "~") == 0, null_b = strcmp(b, "~") == 0;
+    if (null_a || null_b) {
+        int first = (int)null_b - (int)null_a;
+        return nulls_last ? -first : first;
+    }
+    int64_t x = atoll(a), y = atoll(b);
+    int order = number ? (x > y) - (x < y) : strcmp(a, b);
+    return descending ? -order : order;
+}
+
+/* Each row of the file is at its place, by config.sort, whose words are names with desc, asc, nulls
+ * first and nulls last behind them. */
+static inline bool lake_is_sorted(struct lake *l, const char *path) {
+    struct err err = ERR_INIT;
+    struct ice_parquet p;
+    int failed = ice_parquet_open(&p, l->store, path, &err);
+    CHECK(!failed);
+    uint64_t rows = parquet_reader_rows(p.reader);
+    uint8_t *later =
+        xcalloc(rows + 1, 1); /* a column before says that the row is behind the last */
+    char *words = xstrdup(l->config.sort), *rest = words;
+    bool held = true;
+    for (char *word; held && (word = strsep(&rest, ",")) != NULL;) {
+        bool descending = strstr(word, " desc") != NULL, number;
+        bool last = strstr(word, "nulls last") || (descending && !strstr(word, "nulls first"));
+        char *name = xstrndup(word, strcspn(word, " "));
+        char *texts = lake_texts(p.reader, name, &number);
+        for (uint64_t r = 1; held && r < rows; r++) {
+            int place = lake_place(texts + LAKE_TEXT * (r - 1), texts + LAKE_TEXT * r, number,
+                                   descending, last);
+            held = later[r] || place <= 0;
+            later[r] = later[r] || place < 0;
+        }
+        free(texts);
+        free(name);
+    }
+    free(words);
+    free(later);
+    ice_parquet_close(&p);
+    return EXPECT_TRUE(held);
+}
+
+/* Files of a seal: those that are marked are sorted. */
+static inline bool lake_look_at_files(struct lake *l, const struct ice_part_table *part) {
+    bool held = true;
+    for (uint32_t i = 0; held && i < part->added_count; i++) {
+        bool marked = part->added[i].sort_order_id >= 0;
+        l->sorted += marked;
+        l->unsorted += !marked;
+        held = !marked || lake_is_sorted(l, part->added[i].path);
+    }
+    return held;
+}
+
 /* Seals; `lost`: the commit does not come about. */
 static inline bool lake_seal(struct lake *l, bool lost) {
     struct err err = ERR_INIT;
@@ -166,6 +278,10 @@ static inline bool lake_seal(struct lake *l, bool lost) {
         return EXPECT_EQ_STR(err.text, "");
     }
     part->table_count = 1;
+    if (!lake_look_at_files(l, &part->tables[0])) {
+        ice_part_free(part, true);
+        return false;
+    }
     if (lost) {
         ice_part_free(part, true);
         return true;
@@ -212,36 +328,6 @@ struct lake_lines {
     struct lake_line *at;
     uint32_t count;
 };
-
-static inline void lake_put_cell(char *out, size_t n, const struct lake_column *c, uint32_t row) {
-    if (c->valid && !bit_get(c->valid, row)) {
-        snprintf(out, n, "~");
-        return;
-    }
-    int64_t v = 0;
-    switch (c->type.kind) {
-    case LAKE_INT: {
-        int32_t narrow;
-        memcpy(&narrow, c->data + row * 4, 4);
-        snprintf(out, n, "%d", narrow);
-        return;
-    }
-    case LAKE_LONG:
-    case LAKE_TIMESTAMPTZ:
-        memcpy(&v, c->data + row * 8, 8);
-        snprintf(out, n, "%lld", (long long)v);
-        return;
-    case LAKE_BOOL:
-        snprintf(out, n, "%s", c->data[row] ? "true" : "false");
-        return;
-    case LAKE_STRING:
-        snprintf(out, n, "%.*s", (int)(c->offsets[row + 1] - c->offsets[row]),
-                 c->data + c->offsets[row]);
-        return;
-    default:
-        CHECK(!"a type that the tests have");
-    }
-}
 
 /* Adds the cells of one field to the lines from `first` on. */
 static inline void lake_read_field(struct lake *l, struct parquet_reader *r,

@@ -124,11 +124,13 @@ static bool restart(struct lake *l, struct pile *p) {
     return lake_start(l);
 }
 
-static void history(uint64_t seed, uint64_t hash_mask) {
+static void history(uint64_t seed, uint64_t hash_mask, const char *sort, uint64_t open_bytes) {
     struct lake l;
     struct pile *p = xcalloc(1, sizeof *p);
     lake_init(&l, "a:int32;b:text", seed);
     l.config.hash_mask = hash_mask;
+    l.config.sort = sort;
+    l.config.open_bytes_max = open_bytes ? open_bytes : l.config.open_bytes_max;
     bool held = restart(&l, p) && append(&l, p, 300) && commit(&l, p);
     held = held && change(&l, p, 20, 0); /* a file that is open when the first row goes */
     for (int i = 0; held && i < 12; i++) {
@@ -164,12 +166,17 @@ static void history(uint64_t seed, uint64_t hash_mask) {
 
 TEST(ice_stage_keyless_histories_end_at_the_models_multiset) {
     for (uint64_t seed = 1; seed <= 10; seed++) {
-        history(seed, 0);
+        history(seed, 0, NULL, 0);
     }
 }
 TEST(ice_stage_keyless_images_of_one_hash_are_told_apart) {
     for (uint64_t seed = 51; seed <= 56; seed++) {
-        history(seed, 0x3);
+        history(seed, 0x3, NULL, 0);
+    }
+}
+TEST(ice_stage_keyless_files_are_sorted_and_rows_stay_known) {
+    for (uint64_t seed = 71; seed <= 86; seed++) {
+        history(seed, seed % 3 ? 0 : 0x3, seed % 2 ? "b,a desc" : "a", seed % 4 ? 1 << 9 : 0);
     }
 }
 
@@ -288,6 +295,50 @@ TEST(ice_stage_keyless_soft_deletes_stay_marked) {
     EXPECT_EQ_INT(lines.count, 6);
     EXPECT_EQ_INT(marked, 3);
     free(lines.at);
+    free(p);
+    lake_release(&l);
+}
+
+static uint32_t rows_of(struct lake *l) {
+    struct lake_lines lines;
+    lake_read(l, &lines);
+    free(lines.at);
+    return lines.count;
+}
+
+/* Chains of thousands of links, of which a file's pieces move a part each; rows that went while the
+ * file was held are in none. */
+TEST(ice_stage_keyless_equal_rows_of_a_sorted_file_stay_known) {
+    enum { BATCHES = 3, EACH = 7000, GONE = 500 };
+    struct lake l;
+    struct pile *p = xcalloc(1, sizeof *p);
+    lake_init(&l, "a:int32;b:text", 9);
+    l.config.sort = "a desc";
+    bool held = restart(&l, p) && append(&l, p, 10) && change(&l, p, 10, 2) && commit(&l, p);
+    EXPECT_TRUE(l.stage->index != NULL);
+    uint32_t before = held ? rows_of(&l) : 0;
+    struct pile_row row = { 77, 1 }, other = { 78, 1 };
+    for (int commits = 0; held && commits < 2; commits++) {
+        for (int i = 0; held && i < BATCHES; i++) {
+            struct batch *b = batch_new(l.schema, EACH, NULL);
+            for (uint32_t r = 0; r < EACH; r++) {
+                put_pile_row(b, ROW_INSERT, 0, r % 2 ? row : other, false);
+            }
+            held = stage_batches(&l, &b, 1);
+        }
+        for (int again = 0; held && again < 2; again++) { /* of the same commit, then of another */
+            struct txlist *txs = rows_txs(1);
+            struct batch *b = batch_new(l.schema, GONE, txs);
+            for (uint32_t r = 0; r < GONE; r++) {
+                put_pile_row(b, ROW_DELETE, r, r % 2 ? row : other, false);
+            }
+            held = stage_batches(&l, &b, 1) && lake_commit(&l);
+            txlist_unref(txs);
+            before += again ? -(uint32_t)GONE : BATCHES * EACH - (uint32_t)GONE;
+            EXPECT_EQ_INT(rows_of(&l), before);
+        }
+    }
+    EXPECT_TRUE(held && l.sorted > 2 && l.unsorted == 0);
     free(p);
     lake_release(&l);
 }
