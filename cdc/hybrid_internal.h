@@ -30,7 +30,6 @@ struct table {
     bool complete;   /* everything joined (holes aside) */
     bool unverified; /* its definition changed in the log; the catalogue was not read since */
     bool whole;
-    bool lost_column; /* the catalogue dropped a column that current's rows have */
     bool cut_asked, cut_done;
     uint64_t cut_id;
     uint64_t see_from_tx;     /* X */
@@ -38,6 +37,7 @@ struct table {
     struct logpos captured_from;
     struct spans joined, todo, again;
     struct map *holes; /* key -> itself */
+    struct map *lost;  /* columns that the catalogue dropped and rows of this generation had */
     size_t hole_bytes;
     uint64_t rows_estimate, bytes_estimate, rows_read;
 };
@@ -106,6 +106,7 @@ bool table_owes(const struct hybrid *h, const struct table *t, const struct sche
 /* Only the target's part of table_needs_anew. */
 bool target_needs_anew(const struct hybrid *h, const struct schema *before,
                        const struct schema *after);
+bool same_key(const struct schema *a, const struct schema *b); /* columns, types and their order */
 int table_rewrite_stops(const struct schema *schema, struct err *err); /* the error; -1 */
 /* Reads the table again from its beginning: a new generation if anything of this one may be in the
  * target. */

@@ -3,15 +3,16 @@
  *
  *   "tables":{"through":"ID","except":[
  *      {"id":"ID","gen":N,"all":true | "joined":[["lo","hi"]..],"again":[..],"holes":["key"..],
- *       "begun":true,"gone":true}..,
+ *       "begun":true,"gone":true,"unverified":true}..,
  *      {"ids":"16384,3,8","gen":N,"all":true,"begun":true | "gone":true}..]},
  *   "loose":"735,1,4"
  *
  * Several tables of which the same is to be said share an entry: "ids" are the first one and then
  * differences, so that a thousand dropped tables, or ones that were read again, fit. Tables up to
  * `through` that are not listed are joined in their first generation; later ones that are not
- * listed are unread. Bounds and keys are hex; loose transactions are the first one and then
- * differences. */
+ * listed are unread. An unverified one is called inconsistent until the catalogue was read: said
+ * here, so that a commit says that it is over. Bounds and keys are hex; loose transactions are the
+ * first one and then differences. */
 #include "cdc/hybrid_internal.h"
 
 #include <inttypes.h>
@@ -62,7 +63,8 @@ static void put_holes(struct buf *out, const struct table *t) {
 
 /* Says nothing beyond "joined in the first generation". */
 static bool is_plain(const struct table *t) {
-    return t->complete && t->generation == 1 && !t->gone && map_count(t->holes) == 0;
+    return t->complete && !t->unverified && t->generation == 1 && !t->gone &&
+           map_count(t->holes) == 0;
 }
 
 /* Says nothing beyond "unread". */
@@ -74,7 +76,8 @@ static bool is_short(const struct table *t) {
 }
 
 static bool same_short(const struct table *a, const struct table *b) {
-    return is_short(a) && is_short(b) && a->generation == b->generation && a->gone == b->gone;
+    return is_short(a) && is_short(b) && a->generation == b->generation && a->gone == b->gone &&
+           a->unverified == b->unverified;
 }
 
 /* Ends what put_table and put_group begin. */
@@ -93,6 +96,9 @@ static void put_state(struct buf *out, const struct table *t) {
     put_holes(out, t);
     if (t->begun) {
         buf_puts(out, ",\"begun\":true");
+    }
+    if (t->unverified) {
+        buf_puts(out, ",\"unverified\":true");
     }
     buf_putc(out, '}');
 }
@@ -329,8 +335,8 @@ static int restore_table(struct hybrid *h, uint64_t id, const json_t *entry, str
     t->generation = (uint32_t)json_integer_value(gen);
     bool all, anew = false;
     if (take_flag(entry, "begun", &t->begun) || take_flag(entry, "gone", &t->gone) ||
-        take_flag(entry, "all", &all)) {
-        return malformed(err, "tables.except.all, gone or begun");
+        take_flag(entry, "all", &all) || take_flag(entry, "unverified", &t->unverified)) {
+        return malformed(err, "tables.except.all, gone, begun or unverified");
     }
     if (t->gone) {
         return 0;

@@ -261,11 +261,19 @@ static void check_shape(struct hybrid *h, struct table *t, const struct batch *b
     }
 }
 
+/* The key is another one, and these rows may be from before that: where the log carries whole rows
+ * or none it does not say by which key they were written (schema.h, identity). */
+static bool key_moved_unseen(const struct schema *before, const struct schema *now) {
+    bool said = now->identity == IDENTITY_KEY || now->identity == IDENTITY_INDEX;
+    return !said && !now->append && !same_key(before, now);
+}
+
 /* The log's rows have another shape from here on. */
 static int change_shape(struct hybrid *h, struct table *t, struct schema *shape, struct err *err) {
     bool trusted = table_trusts(h, t, shape);
     bool owes = !trusted && table_owes(h, t, shape, t->definition, true);
-    if (t->begun && (owes || target_needs_anew(h, t->current, shape))) {
+    if ((t->begun && (owes || target_needs_anew(h, t->current, shape))) ||
+        ((t->begun || t->complete) && key_moved_unseen(t->current, shape))) {
         if (h->config.rewrite_stops) {
             return table_rewrite_stops(t->current, err);
         }

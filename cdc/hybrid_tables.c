@@ -5,6 +5,7 @@
 #include "cdc/source_call.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct hybrid *hybrid_new(const struct hybrid_config *config, hybrid_emit_fn emit, void *emit_arg) {
     CHECK(config->chunk_bytes > 0 && config->chunk_rows >= 2 &&
@@ -26,6 +27,7 @@ void table_free(struct table *t) {
     spans_release(&t->todo);
     spans_release(&t->again);
     map_free(t->holes, NULL);
+    map_free(t->lost, NULL);
     free(t);
 }
 
@@ -88,6 +90,7 @@ struct table *table_add(struct hybrid *h, struct schema *definition) {
     t->current = definition->version ? schema_ref(definition) : first_version(definition, 1);
     t->generation = 1;
     t->holes = map_new();
+    t->lost = map_new();
     take_shape(t);
     todo_rebuild(t);
     if (h->table_count == h->table_cap) {
@@ -153,7 +156,7 @@ bool table_needs_anew(const struct hybrid *h, const struct table *t, const struc
 
 bool table_trusts(struct hybrid *h, struct table *t, struct schema *shape) {
     if (source_rewritten(h->config.source, t->definition, shape)) {
-        if (!only_added(h, t, shape)) {
+        if (!same_key(t->definition, shape) || !only_added(h, t, shape)) { /* an earlier key's? */
             return false;
         }
         table_redefine(h, t, shape, LOGPOS_NONE);
@@ -184,7 +187,7 @@ void table_restart(struct hybrid *h, struct table *t) {
         t->generation++;
         t->begun = false;
     }
-    t->lost_column = false;
+    map_clear(t->lost, NULL);
     t->complete = false;
     t->rows_read = 0;
     spans_clear(&t->joined);
@@ -227,7 +230,7 @@ void table_advance(struct hybrid *h, struct table *t, struct schema *schema, boo
     h->schemas_changed = true;
 }
 
-static bool same_key(const struct schema *a, const struct schema *b) {
+bool same_key(const struct schema *a, const struct schema *b) {
     bool same = a->key_count == b->key_count;
     for (uint16_t i = 0; same && i < a->key_count; i++) {
         const struct column_def *x = &a->columns[a->key[i]], *y = &b->columns[b->key[i]];
@@ -452,24 +455,22 @@ int table_rewrite_stops(const struct schema *schema, struct err *err) {
     return err_cure(err, "run it once with on_rewrite=resnapshot: the table is then read again");
 }
 
-/* Has `now` a column that current's rows have too, and that `other` has not? */
-static bool has_beyond(const struct table *t, const struct schema *now,
-                       const struct schema *other) {
-    for (uint16_t i = 0; i < now->column_count; i++) {
-        const char *name = now->columns[i].name;
-        if (schema_column(other, name) < 0 && schema_column(t->current, name) >= 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* A column that rows of this generation had, that the catalogue lost, and that is there again:
  * another column under the old name, of which the old rows say nothing. */
 static bool column_came_back(struct table *t, const struct schema *now) {
-    bool back = t->lost_column && has_beyond(t, now, t->definition);
-    t->lost_column = !back && (t->lost_column || has_beyond(t, t->definition, now));
-    return back;
+    for (uint16_t i = 0; i < now->column_count; i++) {
+        const char *name = now->columns[i].name;
+        if (map_get(t->lost, name, strlen(name)) && schema_column(t->current, name) >= 0) {
+            return true;
+        }
+    }
+    for (uint16_t i = 0; i < t->definition->column_count; i++) {
+        const char *name = t->definition->columns[i].name;
+        if (schema_column(now, name) < 0 && schema_column(t->current, name) >= 0) {
+            map_set(t->lost, name, strlen(name), t);
+        }
+    }
+    return false;
 }
 
 static int table_known(struct hybrid *h, struct table *t, const struct source_table *entry,

@@ -25,6 +25,9 @@ struct column_def {
     uint32_t missing_len;
 };
 
+/* What the log carries of an old row. KEY and INDEX: the cells of the key, which the log names, so
+ * that rows always come with the key that they were written under. FULL and NOTHING: all cells, or
+ * none; the key is the catalogue's, which may be a later one than the rows'. */
 enum table_identity {
     IDENTITY_KEY = 'd',
     IDENTITY_INDEX = 'i',

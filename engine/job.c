@@ -26,10 +26,6 @@
 #include "engine/control.h"
 #include "engine/job_state.h"
 
-/* A run goes on trying for ever. `once`, that somebody waits for, gives up when it could not even
- * start once: more likely a wrong URL than a server that is just starting. */
-#define FIRST_START_PATIENCE_US (30 * US_PER_S)
-
 static void job_enter(struct job *job, enum job_phase phase) {
     enum job_phase p = job->phase;
     CHECK(phase == PHASE_STARTING  ? p == PHASE_IDLE || p == PHASE_REWINDING
@@ -403,7 +399,7 @@ static int stopped(struct job *job, struct err *err) {
 /* Attempt after attempt. Returns the exit code. */
 static int run_attempts(struct job *job, struct err *err) {
     struct backoff backoff = { .first_us = 100 * US_PER_MS, .max_us = 30 * US_PER_S };
-    int64_t first_start_by_us = clock_mono_us() + FIRST_START_PATIENCE_US;
+    int64_t first_start_by_us = clock_mono_us() + JOB_START_PATIENCE_US;
     while (!job_stopping(job)) {
         err_clear(err);
         int64_t commits = metric_get(job->env->metrics, METRIC_COMMITS);
@@ -420,7 +416,7 @@ static int run_attempts(struct job *job, struct err *err) {
             return err->exit ? err->exit : EXIT_ERROR;
         }
         if (job->config->mode == JOB_ONCE && !job->catalogued &&
-            clock_mono_us() >= first_start_by_us) {
+            backoff.tries + 1 >= JOB_START_TRIES && clock_mono_us() >= first_start_by_us) {
             return EXIT_ERROR;
         }
         job_enter(job, PHASE_REWINDING);

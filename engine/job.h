@@ -8,6 +8,7 @@
 #pragma once
 #include <stdbool.h>
 
+#include "cdc/base/clock.h"
 #include "cdc/base/env.h"
 #include "cdc/sink.h"
 #include "cdc/source.h"
@@ -17,6 +18,12 @@ enum job_mode {
     JOB_ONCE, /* until the log's end as of its start is passed, everything joined, and the commit
                  that covers it stands */
 };
+
+/* A run goes on trying for ever. `once`, that somebody waits for, gives up when it could not start
+ * in so many tries and so long a time: more likely a wrong URL than a server that is just starting.
+ */
+#define JOB_START_TRIES 3u
+#define JOB_START_PATIENCE_US (30 * US_PER_S)
 
 struct job_config {
     const char *name;

@@ -1,6 +1,7 @@
 /* Schemas of relations: see pgsrc_relation.h. A Relation message is of the log's past, the
- * catalogue of the present: columns are matched by name, in the message's order. The catalogue is
- * asked at every message, since what it says may have changed with it. */
+ * catalogue of the present: columns are matched by name, in the message's order, and the key is the
+ * message's where it says one. The catalogue is asked at every message, since what it says may have
+ * changed with it. */
 #include "connectors/postgres/pgsrc_relation.h"
 
 #include <stdatomic.h>
@@ -133,6 +134,32 @@ static bool same_columns(const struct schema *schema, const struct pgsrc_relatio
     return true;
 }
 
+/* Does the message itself say what the key was when its rows were written? */
+static bool says_key(const struct pgsrc_relation *rel, const struct table_choice *choice) {
+    return (rel->identity == 'd' || rel->identity == 'i') && !choice->key && !choice->append;
+}
+
+/* The same set of key columns; the message does not know their order. */
+static bool same_key_columns(const struct schema *schema, const struct pgsrc_relation *rel) {
+    uint16_t count = 0;
+    for (uint16_t c = 0; c < rel->column_count; c++) {
+        if (rel->columns[c].key) {
+            int at = schema_column(schema, rel->columns[c].name);
+            count++;
+            if (at < 0 || schema->columns[at].key_pos < 0) {
+                return false;
+            }
+        }
+    }
+    return count == schema->key_count;
+}
+
+static bool same_identity(const struct schema *schema, const struct pgsrc_relation *rel,
+                          const struct table_choice *choice) {
+    return schema->identity == (enum table_identity)rel->identity &&
+           (!says_key(rel, choice) || same_key_columns(schema, rel));
+}
+
 /* Equal in everything that a schema says, so that the older one can stay. */
 static bool same_schema(const struct schema *a, const struct schema *b) {
     if (!schema_same_definition(a, b) || a->identity != b->identity || a->append != b->append ||
@@ -150,29 +177,30 @@ static bool same_schema(const struct schema *a, const struct schema *b) {
     return true;
 }
 
-/* The key by the catalogue if the message has all of its columns, else the message's own key
- * columns. */
-static void put_key(struct schema *schema, const struct schema *now,
-                    const struct pgsrc_relation *rel) {
+/* The key as the message says it, in the order of a schema that has the same: rows from before a
+ * change of the key are of the old one. Where it does not say (it carries whole rows, or the user
+ * chose), the catalogue's if the message has all of its columns; who applies the rows has to know
+ * that this may be a later key than theirs. */
+static void put_key(struct schema *schema, const struct schema *now, const struct schema *was,
+                    const struct pgsrc_relation *rel, const struct table_choice *choice) {
+    const struct schema *like = now;
     int16_t n = 0;
-    if (now) {
-        for (uint16_t k = 0; k < now->key_count; k++) {
-            int c = schema_column(schema, now->columns[now->key[k]].name);
-            if (c < 0) {
-                n = -1;
-                break;
-            }
-            schema->columns[c].key_pos = n++;
-        }
-        if (n >= 0) {
-            schema->key_count = (uint16_t)n;
-            return;
+    if (says_key(rel, choice) && !(now && same_key_columns(now, rel))) {
+        like = was && same_key_columns(was, rel) ? was : NULL;
+    }
+    for (uint16_t k = 0; like && n >= 0 && k < like->key_count; k++) {
+        int c = schema_column(schema, like->columns[like->key[k]].name);
+        n = c < 0 ? -1 : n + 1;
+        if (c >= 0) {
+            schema->columns[c].key_pos = (int16_t)k;
         }
     }
-    n = 0;
-    for (uint16_t c = 0; c < rel->column_count; c++) {
-        bool key = (rel->identity == 'd' || rel->identity == 'i') && rel->columns[c].key;
-        schema->columns[c].key_pos = key ? n++ : (int16_t)-1;
+    if (!like || n < 0) {
+        n = 0;
+        for (uint16_t c = 0; c < rel->column_count; c++) {
+            bool key = (rel->identity == 'd' || rel->identity == 'i') && rel->columns[c].key;
+            schema->columns[c].key_pos = key ? n++ : (int16_t)-1;
+        }
     }
     schema->key_count = (uint16_t)n;
 }
@@ -219,10 +247,11 @@ static struct schema *without_missing(const struct schema *schema) {
     return copy;
 }
 
-/* A schema as the message says; `now` (NULL = unknown) is the same table as the catalogue has it.
- */
+/* A schema as the message says; `now` is the same table as the catalogue has it, `was` as it was
+ * known last (NULL = unknown). */
 static struct schema *build(struct pgsrc_relations *r, struct pgsrc_session *side,
-                            const struct pgsrc_relation *rel, const struct schema *now, bool append,
+                            const struct pgsrc_relation *rel, const struct schema *now,
+                            const struct schema *was, const struct table_choice *choice,
                             struct err *err) {
     uint32_t *oids = xmalloc((rel->column_count + 1u) * sizeof *oids);
     for (uint16_t c = 0; c < rel->column_count; c++) {
@@ -251,8 +280,8 @@ static struct schema *build(struct pgsrc_relations *r, struct pgsrc_session *sid
     }
     schema->storage = arena_strdup(&schema->arena, now ? now->storage : "");
     schema->identity = (enum table_identity)rel->identity;
-    schema->append = append;
-    put_key(schema, now, rel);
+    schema->append = choice->append;
+    put_key(schema, now, was, rel, choice);
     schema_finish(schema);
     return schema;
 }
@@ -347,27 +376,28 @@ static int find_schema(struct pgsrc_relations *r, const struct pgsrc_relation *r
         return -1;
     }
     int rc = 0;
+    uint64_t id = rel->oid;
+    const struct known *k = map_get(r->by_oid, &id, sizeof id);
+    const struct schema *was = k ? k->schema : NULL;
     bool present = c.count == 1, there = true;
     if (present && !c.tables[0].usable) {
         rc = unusable(&c.tables[0], err);
     } else if (present) {
-        bool same = same_columns(c.tables[0].schema, rel);
-        if (same) {
+        bool columns = same_columns(c.tables[0].schema, rel);
+        if (columns && same_identity(c.tables[0].schema, rel, &choice)) {
             *out = schema_ref(c.tables[0].schema);
-        } else if (check_generated(side, rel, err) == 0) {
-            *out = build(r, side, rel, c.tables[0].schema, choice.append, err);
+        } else if (columns || check_generated(side, rel, err) == 0) {
+            *out = build(r, side, rel, c.tables[0].schema, was, &choice, err);
             if (*out) {
                 take_missing(*out, c.tables[0].schema);
             }
         }
-        rc = *out ? check_binary(r, *out, same, err) : -1;
+        rc = *out ? check_binary(r, *out, columns, err) : -1;
     } else if ((rc = exists(side, rel->oid, &there, err)) == 0 && !there) {
-        uint64_t id = rel->oid;
-        const struct known *k =
-            map_get(r->by_oid, &id, sizeof id); /* dropped since: as it was known last */
-        *out = k && same_columns(k->schema, rel)
-                   ? without_missing(k->schema)
-                   : build(r, side, rel, k ? k->schema : NULL, choice.append, err);
+        /* dropped since: as it was known last */
+        *out = was && same_columns(was, rel) && same_identity(was, rel, &choice)
+                   ? without_missing(was)
+                   : build(r, side, rel, was, was, &choice, err);
         rc = *out ? check_binary(r, *out, false, err) : -1;
     }
     source_catalogue_release(&c);

@@ -1,9 +1,9 @@
 /* See ice_catalog.h. Every write is one transaction that begins with BEGIN IMMEDIATE, so that what
  * it reads cannot change before it writes.
  *
- *   commit: BEGIN IMMEDIATE -> job row: epoch, position -> each table: location -> job row ->
- * COMMIT |busy: stop()?                                                        |busy: the same
- * again OK = COMMITTED | FULL = rolled back any other error = UNKNOWN, connection of no use
+ *   commit: BEGIN IMMEDIATE (busy: stop()?) -> job row: epoch, position -> each table: location
+ *           -> job row -> COMMIT (busy: the same again)
+ *           -> OK = COMMITTED | FULL = rolled back | another error = UNKNOWN, connection of no use
  *
  * Why a busy COMMIT is not in doubt: SQLite gets its exclusive lock before it writes a byte of the
  * database. Why a full disk is not: the journal is whole and synced before the database is written,

@@ -2,12 +2,18 @@
  * is, syncs it, and makes all of it visible with the position in one transaction of the embedded
  * catalog.
  *
- *   recover  open catalog.db -> claim: epoch + 1 -> position of before; hints and garbage of a
- * commit that was not tidied up commit   snapshots of all tables (ice_prepare.c) -> folders synced
- * -> one SQLite transaction: epoch still ours? position still `from`? every table still where it
- * was? -> hints, garbage failed   what was written is removed, tables are as before: the same parts
- * may come again unknown  an error at COMMIT itself: the catalog is opened again, and the job's row
- * says what became of it; until then nothing is removed
+ *   recover  open catalog.db -> claim: epoch + 1 -> position of before
+ *            -> hints and garbage of a commit that was not tidied up
+ *
+ *   commit   snapshots of all tables (ice_prepare.c) -> folders synced
+ *            -> one SQLite transaction: epoch still ours? position still `from`?
+ *               every table still where it was?
+ *            -> hints, garbage
+ *
+ *   failed   what was written is removed, tables are as before: the same parts may come again
+ *
+ *   unknown  an error at COMMIT itself: the catalog is opened again, and the job's row says what
+ *            became of it; until then nothing is removed
  *
  * Why an older instance cannot commit: its epoch is not the row's. Why a foreign commit is not
  * overwritten: a table's row must still name the metadata that the commit was made upon, else

@@ -356,8 +356,20 @@ enum ice_change ice_schema_follow(const struct ice_schema *now, const struct sch
     return ICE_EVOLVED;
 }
 
+static bool same_key_columns(const struct schema *a, const struct schema *b) {
+    bool same = a->key_count == b->key_count;
+    for (uint16_t i = 0; same && i < a->key_count; i++) {
+        int at = schema_column(b, a->columns[a->key[i]].name);
+        same = at >= 0 && b->columns[at].key_pos >= 0;
+    }
+    return same;
+}
+
 bool ice_schema_needs_anew(const struct schema *before, const struct schema *after,
                            const struct ice_schema_rules *rules) {
+    if (!same_key_columns(before, after)) {
+        return true;
+    }
     for (uint16_t i = 0; i < after->column_count; i++) {
         int was = schema_column(before, after->columns[i].name);
         if (was < 0 || rules->on_type_change != ICE_TYPE_RESNAPSHOT) {

@@ -82,7 +82,8 @@ enum ice_change { ICE_SAME, ICE_EVOLVED, ICE_IMPOSSIBLE };
 enum ice_change ice_schema_follow(const struct ice_schema *now, const struct schema *source,
                                   const struct ice_schema_rules *rules, int32_t *last_column_id,
                                   struct ice_schema *out, struct err *err);
-/* Of RESNAPSHOT: does a column change between these definitions as Iceberg forbids? */
+/* Has the table another key, so that rows of both may come in one commit? Of RESNAPSHOT besides:
+ * does a column change between these definitions as Iceberg forbids? */
 bool ice_schema_needs_anew(const struct schema *before, const struct schema *after,
                            const struct ice_schema_rules *rules);
 /* Would a field that is added for this column, which has a `missing`, get it as its default? */

@@ -382,7 +382,8 @@ static int write_whole_rows(struct ice_stage *st, uint32_t b, struct err *err) {
 static int refuse_absent(const struct ice_stage *st, struct err *err) {
     err_set(err, ERR_FATAL, "row_absent",
             "table \"%s\": an update leaves columns out because they did not change, and the "
-            "row is not in the lake: somebody else deleted it",
+            "row is not in the lake: it was never read (snapshot=never), or somebody else deleted "
+            "it",
             st->label);
     return ice_cure_read_again(st->label, err);
 }

@@ -1,8 +1,10 @@
 /* One column of an open row group: cells go in, finished pages pile up. Inside of the writer;
  * nobody else includes this.
  *
- *   cells -> [dictionary: indexes | values] of the open page -> page_close: levels + encoded values
- * -> codec -> a page in memory, its range and counts noted -> chunk written by parquet_writer.c
+ *   cells -> [dictionary: indexes | values] of the open page
+ *         -> page_close: levels + encoded values -> codec -> a page in memory, its range and counts
+ *            noted
+ *         -> chunk written by parquet_writer.c
  *
  * A page ends at PAGE_ROWS_MAX rows or the writer's page_bytes of values. */
 #pragma once

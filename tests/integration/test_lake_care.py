@@ -1,6 +1,7 @@
 """What a lake must stand: a key index that is lost, damaged or old; many small commits; other writers; two instances;
 a catalog that is locked; folders that cannot be written; disks that are full. After each, independent readers."""
 
+import json
 import os
 import random
 import re
@@ -432,6 +433,48 @@ def case_unknown_outcomes(t):
         flow.once("catches up")
         flow.same("after errors", "t", "u")
         flow.nothing_lost("files")
+
+
+STEPS = (
+    "writer.before_seal",
+    "iceberg.before_stage",
+    "iceberg.after_stage",
+    "iceberg.after_seal",
+    "commit.before_commit",
+    "iceberg.before_settle",
+    "iceberg.before_commit",
+    "iceberg.after_commit",
+    "commit.after_ack",
+)
+
+
+def epoch_of(path):
+    """Of the instance that wrote a file."""
+    if path.endswith(".metadata.json"):
+        with open(path) as file:
+            return int(json.load(file)["properties"]["tailrace.epoch"])
+    return int(os.path.basename(path).split("-")[-2])
+
+
+def case_crash_matrix(t):
+    """Killed at each step of a commit that appends, updates, deletes and changes a schema: before the next start every file that
+    a table names is there, and what nobody names is of the killed instance; then the lake has what the server has."""
+    if not have_readers(t):
+        return
+    for options in ("format=v2&freshness=1s", "format=v3&freshness=1s&partition=bucket(3,id)"):
+        flow = LakeFlow(t, "LX20 " + options[7:9], MAKE, options)
+        flow.once("snapshot is read")
+        for k, point in enumerate(STEPS, 1):
+            flow.sql("alter table u add column c%d int; " % k + change(k))
+            epoch = flow.lake.commit()[0]
+            before = set(flow.nothing_lost(point + " before"))
+            killed = flow.start(failpoints=point + "=kill@1")
+            flow.equal(point + " kills", killed.wait(60), -9)
+            left = set(flow.nothing_lost(point)) - before
+            flow.equal(point + " files of others", [path for path in left if epoch_of(path) != epoch + 1][:5], [])
+            flow.once(point + " goes on", **({"state": t.temp()} if k % 3 == 0 else {}))
+            flow.same(point, "t", "u", only=("DuckDB",))
+        flow.same("at the end", "t", "u")
 
 
 def case_many_tables(t):

@@ -549,8 +549,7 @@ def case_compaction_between(t):
     """L-R16 compactions between our commits: rows are found where they are now, with the index and without."""
     if not have_java(t):
         return
-    forms = (("v2", "format=v2"), ("v2 p", "format=v2&partition=p"), ("v3 bucket", "format=v3&partition=bucket(4,id)"))
-    for what, options in forms:
+    for what, options in (("v2 p", "format=v2&partition=p"), V3_BUCKET) + ((V2,) if LONG else ()):
         flow = LakeFlow(t, "L-R16 compaction " + what, ROWS + "create table k (a int, b text); alter table k replica identity"
                         " full; insert into k select i % 9, 'k' from generate_series(1, 90) i;", options)
         flow.once("snapshot is read")
@@ -807,3 +806,47 @@ def case_another_key(t):
         ("full", "alter table t replica identity full; update t set n = 8 where id % 3 = 1; update t set id = -id where id % 2"
          " = 1; delete from t where id = -13"),
     )
+
+
+def case_rows_of_the_old_key(t):
+    """L-R25 changes that were logged under the old key and are read when the table has another, under which they would be
+    changes of other rows: while the job runs, while it does not, and with rows that say nothing of a key."""
+    make = (
+        "create table t (id int not null, code text not null, n int, primary key (code, id)); %s insert into t values"
+        " (1, 'c900', 9), (2, 'c901', 9), (3, 'c902', 9); insert into t select i, 'c' || i, 0 from generate_series(1, 60) i"
+    )
+    change = (
+        "update t set n = n + 1 where id = 4; delete from t where code in ('c900', 'c901', 'c902'); insert into t values (5,"
+        " 'again', 7); delete from t where code = 'c5'; alter table t drop constraint t_pkey, add primary key (id);"
+        " update t set n = n + 1 where id between 5 and 9; update t set id = id + 100, code = 'moved' || id where id > 50"
+    )
+    for what, identity in (("key", ""), ("full", "alter table t replica identity full;")):
+        for live in (False, True):
+            label = "L-R25 %s %s" % (what, "running" if live else "stopped")
+            flow = LakeFlow(t, label, make % identity, "format=v2&freshness=1s")
+            if live:
+                flow.run()
+            else:
+                flow.once("snapshot is read")
+            flow.sql(change)
+            flow.stop()
+            flow.once("changes are read")
+            flow.same("rows of the old key", "t")
+            flow.sql("update t set n = n - 1 where id % 3 = 0; delete from t where id = 8; insert into t values (8, 'c8', 1)")
+            flow.once("more changes")
+            flow.same("after it", "t")
+    flow = LakeFlow(
+        t,
+        "L-R25 keyless",
+        "create table t (id int not null, code text); alter table t replica identity full; insert into t values (1, 'a'),"
+        " (1, 'b'), (1, 'a'), (2, 'c')",
+        "format=v3",
+    )
+    flow.once("snapshot is read")
+    flow.sql(
+        "insert into t values (2, 'd'), (3, 'e'), (3, 'e'); delete from t where code in ('b', 'c'); delete from t where ctid"
+        " in (select max(ctid) from t where id in (1, 3) group by id); alter table t add primary key (id); update t set"
+        " code = code || '!'"
+    )
+    flow.once("changes are read")
+    flow.same("it got a key", "t")

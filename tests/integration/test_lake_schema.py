@@ -226,7 +226,7 @@ def case_initial_default(t):
 def wrongly_filtered(flow):
     """Filters must not leave out files that lack the column."""
     wrong = []
-    for where in ("c = 7", "c > 7", "c is null", "d = 'd\u00e9f' and f = 3", "e <> 1", "h = 9", "j = 11 and a > 0"):
+    for where in ("c = 7", "c > 7", "c is null", "d = 'd\u00e9f' and f = 3", "e <> 1", "h = 9", "i = 10 and a > 0"):
         wanted = sorted(row[0] for row in flow.sql("select id from t where " + where))
         more = [name for name in readers().more if readers().more[name].holds(where) and not flow.refused(name, "t")]
         for reader in ["DuckDB", "PyIceberg"] + more:
@@ -255,13 +255,7 @@ def case_initial_default_steps(t):
              "update t set h = id where id % 5 = 0; insert into t (id, h) values (4000, null); commit"),
             ("no row of it in the log", "alter table t add column i int default 10"),
         )
-        flow.sql(
-            "alter table t drop constraint t_pkey, add column j int not null default 11, add primary key (id, j);"
-            "update t set j = 12 where id % 7 = 0; update t set a = 0 where id % 7 = 1; delete from t where id % 7 = 2"
-        )
-        flow.once("a key of it")
-        flow.same("a key of it", "t")
-        flow.equal("told", defaults(flow), {"c": 7, "d": "d\u00e9f", "e": 1, "f": 3, "h": 9, "i": 10, "j": 11})
+        flow.equal("told", defaults(flow), {"c": 7, "d": "d\u00e9f", "e": 1, "f": 3, "h": 9, "i": 10})
         flow.equal("not read again", generation(flow, "t"), 1)
         flow.equal("filters", wrongly_filtered(flow), [])
         flow.sql(CHANGE.format(5) + "alter table t drop column c, drop column i")
@@ -273,6 +267,13 @@ def case_initial_default_steps(t):
         flow.same("one comes back", "t")
         flow.equal("as another one", defaults(flow).get("c"), 70)
         flow.equal("not read again even so", generation(flow, "t"), 1)
+        flow.sql(
+            "alter table t drop constraint t_pkey, add column j int not null default 11, add primary key (id, j);"
+            "update t set j = 12 where id % 7 = 0; update t set a = 0 where id % 7 = 1; delete from t where id % 7 = 2"
+        )
+        flow.once("a key of it")
+        flow.same("a key of it", "t")
+        flow.equal("another key is read again", generation(flow, "t"), 2)
 
 
 def case_initial_default_not(t):

@@ -64,6 +64,7 @@ static const struct damage in_entry[] = {
     { "all", "1" },
     { "begun", "\"true\"" },
     { "gone", "false" },
+    { "unverified", "1" },
     { "joined", "{}" },
     { "joined", "[7]" },
     { "joined", "[[\"\"]]" },

@@ -102,6 +102,7 @@ static int faulty_apply_schema(struct sink *s, const struct commit_request *next
 static enum commit_outcome faulty_commit(struct sink *s, const struct commit_request *req,
                                          struct err *err) {
     struct fault f;
+    oracle_asked(sched_group(), req->seq);
     if (fault_enter(&f, FAULT_COMMIT, "commit",
                     FAULT_SESSION | FAULT_UNKNOWN | FAULT_LATE | FAULT_CONFLICT, FAULT_UNKNOWN,
                     err)) {

@@ -58,6 +58,7 @@ static struct {
     bool takes_defaults;
     unsigned moved[DB_TABLES]; /* of `known` ones: the storage's number as of the last rewrite */
     bool mistrusted[SIM_GROUPS], rewrite_stops[SIM_GROUPS];
+    uint64_t asked_seq[SIM_GROUPS], trusted_seq[SIM_GROUPS]; /* trusted: asked before the damage */
     char behind[200];
 } o;
 
@@ -72,7 +73,11 @@ void oracle_watch_channels(unsigned group, const struct metrics *metrics, size_t
 }
 
 uint64_t oracle_applied(void) { return o.applied; }
-void oracle_mistrust(unsigned group) { o.mistrusted[group] = true; }
+void oracle_mistrust(unsigned group) {
+    o.mistrusted[group] = true;
+    o.trusted_seq[group] = o.asked_seq[group];
+}
+void oracle_asked(unsigned group, uint64_t seq) { o.asked_seq[group] = seq; }
 void oracle_rewrite_stops(unsigned group) { o.rewrite_stops[group] = true; }
 void oracle_takes_defaults(bool takes) { o.takes_defaults = takes; }
 void oracle_snapshot_never(void) { o.never = o.lenient = true; }
@@ -696,7 +701,7 @@ static void learn_schemas(const struct oracle_commit *c) {
         sscanf(c->schemas[i]->storage, "%u.%u", &storage, &moved);
         bool added = o.takes_defaults && o.moved[t] == moved;
         if (o.rewrite_stops[c->group] && o.known[t] && o.storage[t] != storage && !added &&
-            was_consistent(t)) {
+            was_consistent(t) && !server_now()->left_out[c->group][t]) {
             sim_fail("rewrite", "%s was rewritten, and with on_rewrite=stop goes on",
                      o.db->tables[t].name);
         }
@@ -721,7 +726,7 @@ static void mark_rewritten(bool again) {
 }
 
 static void check_numbers(const struct oracle_commit *c) {
-    if (o.mistrusted[c->group] && !c->found) {
+    if (o.mistrusted[c->group] && !c->found && c->seq > o.trusted_seq[c->group]) {
         sim_fail("damage", "commit %llu builds on a position that was damaged",
                  (unsigned long long)c->seq);
     }

@@ -58,6 +58,7 @@ const char *oracle_behind(void);
 uint64_t oracle_applied(void);
 /* What this instance was told of the target is damaged: it must not commit. */
 void oracle_mistrust(unsigned group);
+void oracle_asked(unsigned group, uint64_t seq); /* of a commit, whatever its answer */
 /* snapshot=never: only what the log carries arrives. on_rewrite=stop, of one instance: no rows are
  * read anew. */
 void oracle_snapshot_never(void);

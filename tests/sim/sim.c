@@ -1,6 +1,8 @@
 /* The simulator's command line; every command takes --set NAME=N to overrule what a seed draws.
  *
- *   sim --seeds A..B      each in a process; a result line for 100 of them, and for each that fails
+ *   sim --seeds A..B      each in a process; a result line for 100 of them, and for each that
+ * fails;
+ *                         --jobs N: so many at the same time
  *   sim --seed N          one seed; with --trace, what happened on standard error
  *   sim --shrink N        the smallest numbers with which it still fails by the same oracle
  *   sim --exhaustive [N | A..B]  a short script (of seed N), killed at every step of its first
@@ -12,6 +14,7 @@
  * doors has one (faulty.h). --first: stop at the first failure.
  * Exit code 1: something failed. */
 #include <malloc.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,10 +29,11 @@
 #define SETS_MAX 32u
 #define DETERMINISTIC_SEEDS 50u
 #define EXHAUSTIVE_SCRIPTS 5u
+#define JOBS_MAX 64u
 
 struct options {
     const char *sets[SETS_MAX];
-    unsigned set_count;
+    unsigned set_count, jobs;
     bool trace, first_only, pairs;
     int perturb;
 };
@@ -40,11 +44,11 @@ const char *__asan_default_options(void);
 const char *__asan_default_options(void) { return "detect_leaks=0"; }
 #endif
 
-static struct sim_verdict *shared(void) {
-    struct sim_verdict *v =
-        mmap(NULL, sizeof *v, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    CHECK(v != MAP_FAILED);
-    return v;
+/* Zeroed. */
+static void *shared(size_t bytes) {
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(p != MAP_FAILED);
+    return p;
 }
 
 static void play(uint64_t seed, const struct options *o, struct sim_verdict *v) {
@@ -165,45 +169,85 @@ static int exhaustive_alone(uint64_t from, uint64_t to, const struct options *o,
     return failed ? 1 : 0;
 }
 
-struct tally {
-    unsigned passed, failed;
-    uint64_t commits, crashes, rewinds, faults;
+/* What the processes that work at the same time share: the next piece, and what became of others.
+ */
+struct work {
+    atomic_ullong next;
+    atomic_uint passed, failed;
 };
 
-static int seeds(uint64_t from, uint64_t to, const struct options *o, struct sim_verdict *v) {
-    struct tally all = { 0 };
-    for (uint64_t first = from; first <= to; first += 100) {
-        uint64_t last = first + 99 < to ? first + 99 : to;
-        struct tally t = { 0 };
-        for (uint64_t seed = first; seed <= last; seed++) {
-            run_seed(seed, o, v);
-            t.commits += v->commits;
-            t.crashes += v->crashes;
-            t.rewinds += v->rewinds;
-            t.faults += v->faults;
-            if (*v->oracle) {
-                t.failed++;
-                put_failure(seed, o, v);
-                if (o->first_only) {
-                    return 1;
-                }
-            }
+/* How many of them failed; with --first it stops there. */
+static unsigned block(uint64_t first, uint64_t last, const struct options *o,
+                      struct sim_verdict *v) {
+    uint64_t commits = 0, crashes = 0, rewinds = 0, faults = 0;
+    unsigned failed = 0;
+    for (uint64_t seed = first; seed <= last && !(failed && o->first_only); seed++) {
+        run_seed(seed, o, v);
+        commits += v->commits;
+        crashes += v->crashes;
+        rewinds += v->rewinds;
+        faults += v->faults;
+        if (*v->oracle) {
+            failed++;
+            put_failure(seed, o, v);
         }
-        all.failed += t.failed;
-        if (!t.failed) {
-            all.passed++;
-            printf("ok seeds %llu..%llu: %llu commits, %llu crashes, %llu rewinds, %llu faults\n",
-                   (unsigned long long)first, (unsigned long long)last,
-                   (unsigned long long)t.commits, (unsigned long long)t.crashes,
-                   (unsigned long long)t.rewinds, (unsigned long long)t.faults);
-        }
+    }
+    if (!failed) {
+        printf("ok seeds %llu..%llu: %llu commits, %llu crashes, %llu rewinds, %llu faults\n",
+               (unsigned long long)first, (unsigned long long)last, (unsigned long long)commits,
+               (unsigned long long)crashes, (unsigned long long)rewinds,
+               (unsigned long long)faults);
         fflush(stdout);
     }
-    bool more = !o->first_only && to - from >= 999;
-    for (uint64_t seed = 1; more && seed <= EXHAUSTIVE_SCRIPTS; seed++) {
-        unsigned failed = exhaustive(seed, o, v);
-        all.failed += failed;
-        all.passed += !failed;
+    return failed;
+}
+
+/* A piece is a block of 100 seeds, or an exhaustive script. */
+static void work_off(struct work *w, uint64_t from, uint64_t to, const struct options *o,
+                     struct sim_verdict *v) {
+    uint64_t blocks = (to - from) / 100 + 1, at;
+    uint64_t pieces = blocks + (!o->first_only && to - from >= 999 ? EXHAUSTIVE_SCRIPTS : 0);
+    while ((at = atomic_fetch_add(&w->next, 1)) < pieces) {
+        uint64_t first = from + at * 100, last = first + 99 < to ? first + 99 : to;
+        unsigned failed =
+            at < blocks ? block(first, last, o, v) : exhaustive(at - blocks + 1, o, v);
+        atomic_fetch_add(&w->failed, failed);
+        atomic_fetch_add(&w->passed, failed == 0);
+        if (failed && o->first_only) {
+            return;
+        }
+    }
+}
+
+static void work_together(struct work *w, uint64_t from, uint64_t to, const struct options *o,
+                          struct sim_verdict *v) {
+    pid_t helpers[JOBS_MAX];
+    for (unsigned i = 1; i < o->jobs; i++) {
+        fflush(NULL);
+        helpers[i] = fork();
+        CHECK(helpers[i] >= 0);
+        if (helpers[i] == 0) {
+            work_off(w, from, to, o, shared(sizeof(struct sim_verdict)));
+            _exit(0);
+        }
+    }
+    work_off(w, from, to, o, v);
+    for (unsigned i = 1; i < o->jobs; i++) {
+        int status = 0;
+        waitpid(helpers[i], &status, 0);
+        if (status) {
+            printf("not ok sim: a process ended with status %d\n", status);
+            atomic_fetch_add(&w->failed, 1);
+        }
+    }
+}
+
+static int seeds(uint64_t from, uint64_t to, const struct options *o, struct sim_verdict *v) {
+    struct work *w = shared(sizeof *w);
+    work_together(w, from, to, o, v);
+    unsigned passed = w->passed, failed = w->failed;
+    if (o->first_only && failed) {
+        return 1;
     }
     if (!o->first_only) {
         struct options fill = *o;
@@ -220,19 +264,19 @@ static int seeds(uint64_t from, uint64_t to, const struct options *o, struct sim
                 differ++;
             }
         }
-        all.failed += differ;
+        failed += differ;
         if (!differ) {
-            all.passed++;
+            passed++;
             printf("ok sim:deterministic\n");
         }
     }
     unsigned missing = faulty_missing();
-    all.failed += missing > 0;
-    all.passed += missing == 0;
+    failed += missing > 0;
+    passed += missing == 0;
     printf("%s sim:decorators: %u functions of the doors without one\n", missing ? "not ok" : "ok",
            missing);
-    printf("%u passed, %u failed\n", all.passed, all.failed);
-    return all.failed ? 1 : 0;
+    printf("%u passed, %u failed\n", passed, failed);
+    return failed ? 1 : 0;
 }
 
 /* Lowers one number after the other as far as the same oracle still fails. */
@@ -288,14 +332,14 @@ static int one(uint64_t seed, const struct options *o, struct sim_verdict *v) {
 }
 
 static int usage(void) {
-    fprintf(stderr,
-            "sim --seeds A..B | --seed N [--trace] | --shrink N | "
-            "--exhaustive [N | A..B] [--pairs] | --hash N [FILL] [--first] [--set NAME=N]...\n");
+    fprintf(stderr, "sim --seeds A..B | --seed N [--trace] | --shrink N | "
+                    "--exhaustive [N | A..B] [--pairs] | --hash N [FILL] [--first] [--jobs N] "
+                    "[--set NAME=N]...\n");
     return 2;
 }
 
 int main(int argc, char **argv) {
-    struct options o = { 0 };
+    struct options o = { .jobs = 1 };
     const char *mode = NULL, *word = NULL, *fill = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--trace") == 0) {
@@ -304,6 +348,12 @@ int main(int argc, char **argv) {
             o.first_only = true;
         } else if (strcmp(argv[i], "--pairs") == 0) {
             o.pairs = true;
+        } else if (strcmp(argv[i], "--jobs") == 0 && i + 1 < argc) {
+            unsigned long jobs = strtoul(argv[++i], NULL, 10);
+            if (jobs < 1 || jobs > JOBS_MAX) {
+                return usage();
+            }
+            o.jobs = (unsigned)jobs;
         } else if (strcmp(argv[i], "--set") == 0 && i + 1 < argc && o.set_count < SETS_MAX / 2) {
             struct script scratch;
             o.sets[o.set_count++] = argv[++i];
@@ -321,7 +371,7 @@ int main(int argc, char **argv) {
     if (!mode || (!word && strcmp(mode, "--exhaustive") != 0)) {
         return usage();
     }
-    struct sim_verdict *v = shared();
+    struct sim_verdict *v = shared(sizeof *v);
     char *end = NULL;
     uint64_t from = word ? strtoull(word, &end, 10) : 1;
     if (strcmp(mode, "--seeds") == 0 && strncmp(end, "..", 2) == 0) {

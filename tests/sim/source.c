@@ -138,6 +138,7 @@ static int sim_catalogue(struct source *s, struct source_catalogue *out, struct 
     for (unsigned t = 0; t < db->table_count; t++) {
         struct db_state state;
         db_state_seen(db, t, &now, &state);
+        the_server->left_out[sched_group()][t] |= state.exists && the_server->hidden[t];
         if (state.exists && !the_server->hidden[t]) {
             struct source_table *entry = &out->tables[out->count++];
             *entry = (struct source_table){

@@ -21,6 +21,7 @@ struct server {
     unsigned segment_txs_max, split_permille;
     bool hidden[DB_TABLES], unusable[DB_TABLES]; /* to the catalogue */
     bool told_unusable[SIM_GROUPS];              /* by a catalogue */
+    bool left_out[SIM_GROUPS][DB_TABLES];        /* of a catalogue, the table being there */
     unsigned disorders;                          /* reads to come whose rows are wrong */
     unsigned keyless;                            /* changes to come whose key is missing */
     bool disordered[SIM_GROUPS], keyless_told[SIM_GROUPS];

@@ -21,6 +21,7 @@
 #define INSTANCES_MAX 120u
 #define QUIET_US (400 * US_PER_S)
 #define STOP_US (60 * US_PER_S)
+#define LOCKED_US (5 * US_PER_S) /* the operator's pause when the machine's lock is held */
 #define CONTROL_CHANNELS_BYTES (8u << 20)
 
 struct instance {
@@ -36,7 +37,8 @@ struct instance {
     int code;
     struct err err;
     uint64_t log_end; /* at its start */
-    int64_t stop_us;  /* when it was told to stop; 0 = it was not */
+    int64_t start_us;
+    int64_t stop_us; /* when it was told to stop; 0 = it was not */
     bool stop_now;
     bool damaged; /* it is told a damaged position */
 };
@@ -173,6 +175,7 @@ static void instance_start(unsigned machine) {
     oracle_watch_channels(i->group, &i->metrics,
                           budget.log_bytes + budget.lane_bytes + 2 * budget.writer_bytes +
                               CONTROL_CHANNELS_BYTES);
+    i->start_us = clock_mono_us();
     i->log_end = w.db->log_count ? w.db->txs[w.db->log[w.db->log_count - 1]].end : 0;
     sim_note("instance %u starts on machine %u", i->group, machine);
     if (!w.quiet) {
@@ -214,6 +217,13 @@ static bool is_refusal(const struct instance *i) {
     return false;
 }
 
+/* `once` gives up where it never started. */
+static bool lost_patience(const struct instance *i) {
+    return w.s->once && i->code == EXIT_ERROR && i->err.kind != ERR_FATAL &&
+           metric_get(&i->metrics, METRIC_REWINDS) + 1 >= JOB_START_TRIES &&
+           clock_mono_us() - i->start_us >= JOB_START_PATIENCE_US;
+}
+
 /* Why may an instance end? */
 static void judge_end(struct instance *i) {
     bool faulty = fault_count() > 0;
@@ -253,7 +263,7 @@ static void judge_end(struct instance *i) {
          strcmp(code, "catalog_io") == 0)) {
         return; /* an input error while a file was opened; made, which it had been; all the time */
     }
-    if (is_refusal(i)) {
+    if (is_refusal(i) || (lost_patience(i) && (faulty || i->rival))) {
         return;
     }
     sim_fail("exit", "instance %u ended with %d %s: %s%s%s", i->group, i->code, code, i->err.text,
@@ -273,6 +283,13 @@ static void maybe_stop(void) {
     if (i && i->stop_us && clock_mono_us() - i->stop_us > 2 * STOP_US) {
         sim_fail("liveness", "instance %u was told to stop and does not", i->group);
     }
+}
+
+/* A suspended instance keeps the machine's lock. */
+static bool locked_out(void) {
+    const struct instance *last = w.count ? w.instances[w.count - 1] : NULL;
+    return last && last->ended && strcmp(last->err.code, "instance_running") == 0 &&
+           clock_mono_us() - last->start_us < LOCKED_US;
 }
 
 /* The operator: sees who ended, and that somebody runs. */
@@ -319,7 +336,7 @@ static void watch(void) {
     bool again =
         w.count == 0 || !w.instances[w.count - 1]->ended ||
         w.instances[w.count - 1]->code != EXIT_DONE; /* a job that is done is run anew, later */
-    if (running() == 0 && (again || below(w.quiet ? 4 : 60) == 0)) {
+    if (running() == 0 && !locked_out() && (again || below(w.quiet ? 4 : 60) == 0)) {
         instance_start(w.machines);
     }
 }

@@ -1,212 +1,7 @@
 /* The hybrid algorithm, case by case: interleavings that random histories meet seldom or never,
  * each in as few steps as it needs. One table of key k, number a and text t unless a case says
  * otherwise. */
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "cdc/hybrid_internal.h"
-#include "tests/unit/kit.h"
-
-#define OUT_MAX 1024
-
-struct out_row {
-    enum hybrid_out_kind what;
-    enum row_kind kind;
-    uint32_t generation;
-};
-struct rig {
-    struct hybrid *h;
-    struct metrics metrics;
-    struct out_row out[OUT_MAX];
-    int out_count;
-    struct batch *spooled[OUT_MAX];
-    uint32_t spool_puts;
-    bool spool_full;
-    uint64_t at; /* of the log */
-};
-
-static void take_out(void *arg, const struct hybrid_out *out) {
-    struct rig *g = arg;
-    if (out->kind == OUT_GENERATION) {
-        g->out[g->out_count++] =
-            (struct out_row){ .what = OUT_GENERATION, .generation = out->generation };
-    }
-    for (uint32_t i = 0; i < out->count; i++) {
-        struct batch *b = out->batches[i];
-        for (uint32_t r = 0; r < b->rows && g->out_count < OUT_MAX; r++) {
-            g->out[g->out_count++] = (struct out_row){ .what = out->kind,
-                                                       .kind = row_kind_of(b, r),
-                                                       .generation = b->generation };
-        }
-        batch_unref(b);
-    }
-}
-
-static int keep_put(void *spool, const struct batch *batch, uint64_t *id, struct err *err) {
-    struct rig *g = spool;
-    (void)err;
-    *id = g->spool_puts++;
-    g->spooled[*id] = batch_ref((struct batch *)batch);
-    return 0;
-}
-static struct batch *keep_get(void *spool, uint64_t id, struct schema *schema, struct txlist *txs,
-                              struct err *err) {
-    struct rig *g = spool;
-    (void)schema;
-    (void)txs;
-    (void)err;
-    return batch_ref(g->spooled[id]);
-}
-static void keep_drop(void *spool, uint64_t id) {
-    struct rig *g = spool;
-    batch_unref(g->spooled[id]);
-    g->spooled[id] = NULL;
-}
-static bool keep_full(void *spool) { return ((struct rig *)spool)->spool_full; }
-static const struct spool_ops keep_ops = { keep_put, keep_get, keep_drop, keep_full };
-
-static bool not_rewritten(const struct schema *a TR_UNUSED, const struct schema *b TR_UNUSED) {
-    return false;
-}
-static const struct source_ops plain_source = { .name = "plain", .rewritten = not_rewritten };
-
-/* key: the column that is the key, -1 = none. */
-static struct schema *table_schema(uint64_t id, const char *name, enum type_kind key_type, int key,
-                                   bool orderable) {
-    struct schema *s = schema_new(id, "public", name, 3);
-    const char *names[] = { "k", "a", "t" };
-    const enum type_kind kinds[] = { key_type, TYPE_INT32, TYPE_TEXT };
-    for (int i = 0; i < 3; i++) {
-        s->columns[i] = (struct column_def){ .name = names[i],
-                                             .type = { .kind = kinds[i] },
-                                             .source_type = "",
-                                             .nullable = true,
-                                             .key_pos = (int16_t)(i == key ? 0 : -1) };
-    }
-    s->storage = "1:a";
-    schema_finish(s);
-    s->key_orderable = s->key_orderable && orderable;
-    return s;
-}
-
-static void rig_catalogue(struct rig *g, struct schema *const *schemas, uint32_t count,
-                          uint64_t bytes_estimate) {
-    struct source_table tables[4];
-    struct err err = ERR_INIT;
-    uint64_t ids[4];
-    for (uint32_t i = 0; i < count; i++) {
-        tables[i] = (struct source_table){ .schema = schemas[i],
-                                           .rows_estimate = 100,
-                                           .bytes_estimate = bytes_estimate,
-                                           .usable = true };
-        ids[i] = schemas[i]->table_id;
-    }
-    struct source_catalogue cat = { .tables = tables, .count = count, .defined_at = { 0, g->at } };
-    EXPECT_EQ_INT(hybrid_catalogue(g->h, &cat, &err), 0);
-    hybrid_captured(g->h, ids, count, 0, LOGPOS_NONE);
-}
-
-static void rig_open(struct rig *g, struct schema *s, uint32_t sections, const char *stored) {
-    struct hybrid_config config = { .source = &plain_source,
-                                    .spool_ops = &keep_ops,
-                                    .spool = g,
-                                    .metrics = &g->metrics,
-                                    .held_bytes_max = 1 << 26,
-                                    .rows_bytes_max = 1 << 26,
-                                    .chunk_rows = 1000,
-                                    .chunk_bytes = 1 << 20,
-                                    .sections_max = sections };
-    struct err err = ERR_INIT;
-    g->h = hybrid_new(&config, take_out, g);
-    EXPECT_EQ_INT(hybrid_restore(g->h, (struct logpos){ 0, g->at }, (struct logpos){ 0, g->at },
-                                 stored, &s, stored != NULL, &err),
-                  0);
-}
-
-static struct rig *rig_new(struct schema *s, uint32_t sections, uint64_t bytes_estimate) {
-    struct rig *g = xcalloc(1, sizeof *g);
-    rig_open(g, s, sections, NULL);
-    rig_catalogue(g, &s, 1, bytes_estimate);
-    return g;
-}
-
-static void rig_free(struct rig *g) {
-    hybrid_free(g->h);
-    free(g);
-}
-
-static void put_key(struct batch *b, uint16_t col, int k) {
-    const struct column *c = &b->columns[col];
-    if (b->schema->columns[col].type.kind == TYPE_FLOAT64) {
-        double v = k;
-        memcpy(batch_fixed(b, col), &v, sizeof v);
-    } else if (c->width == 4) {
-        int32_t v = k;
-        memcpy(batch_fixed(b, col), &v, sizeof v);
-    } else {
-        char text[16];
-        int len = snprintf(text, sizeof text, "%d", k);
-        batch_put_var(b, col, text, (size_t)len);
-    }
-}
-
-/* has_text: t is carried. */
-static void put(struct batch *b, int k, bool has_text, enum row_kind kind, uint32_t n) {
-    put_key(b, 0, k);
-    put_key(b, 1, k);
-    if (has_text) {
-        batch_put_var(b, 2, "x", 1);
-    } else {
-        batch_put_absent(b, 2);
-    }
-    batch_row_done(b, kind, 0, n);
-}
-
-/* A batch of the log; log_give hands it in as a segment of its own. */
-static struct batch *log_rows(struct rig *g, struct schema *s, uint32_t rows) {
-    struct txlist *txs = txlist_new();
-    g->at++;
-    txlist_add(txs, &(struct tx){ .id = g->at, .commit = { 0, g->at }, .end = { 0, g->at } });
-    struct batch *b = batch_new(s, rows, txs);
-    txlist_unref(txs);
-    return b;
-}
-
-static void log_give(struct rig *g, struct batch *b, bool border) {
-    struct segment *seg = segment_new();
-    struct err err = ERR_INIT;
-    if (b) {
-        seg->txs = txlist_ref(b->txs);
-        segment_add(seg, b);
-    }
-    seg->to = seg->resume = (struct logpos){ 0, g->at };
-    seg->at_border = border;
-    EXPECT_EQ_INT(hybrid_segment(g->h, seg, &err), 0);
-}
-
-/* A snapshot that sees everything below `below`. */
-static enum chunk_verdict view(struct rig *g, const struct chunk_order *o, struct schema *s,
-                               uint64_t high, uint64_t below) {
-    struct chunk_view v = { .schema = schema_ref(s), .high = { 0, high } };
-    snapshot_set(&v.snapshot, below, below, NULL, 0);
-    return hybrid_view(g->h, o->id, &v, "", NULL, 0, 1);
-}
-
-static void give_rows(struct rig *g, const struct chunk_order *o, struct schema *s, int from,
-                      int end, bool complete) {
-    struct err err = ERR_INIT;
-    struct batch *b = batch_new(s, (uint32_t)(end - from) + 1, NULL);
-    for (int k = from; k < end; k++) {
-        put(b, k, true, ROW_INSERT, 0);
-    }
-    batch_seal(b);
-    if (b->rows) {
-        hybrid_rows(g->h, o->id, b, &err);
-    } else {
-        batch_unref(b);
-    }
-    EXPECT_EQ_INT(hybrid_end(g->h, o->id, complete, &err), 0);
-}
+#include "tests/unit/hybrid_rig.h"
 
 /* Deletes `count` keys from 1 on, then moves others there without their texts. */
 static void delete_and_move(struct rig *g, struct schema *s, int count) {
@@ -314,14 +109,26 @@ TEST(hybrid_a_restart_forgets_the_holes_of_a_table_that_is_read_anew) {
     schema_unref(s);
 }
 
-/* Rows 1 to 9 joined, what is above them not. */
-static void join_some(struct rig *g, struct schema *s) {
-    struct chunk_order o;
-    EXPECT_TRUE(hybrid_next(g->h, &o) && !o.whole);
-    EXPECT_EQ_INT(view(g, &o, s, 0, g->at + 1), CHUNK_GO);
-    give_rows(g, &o, s, 1, 11, false);
-    chunk_order_release(&o);
-    EXPECT_EQ_INT(table_find(g->h, 77)->joined.count, 1);
+TEST(hybrid_a_restart_remembers_what_the_catalogue_has_not_confirmed) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct rig *g = rig_new(s, 1, 1);
+    struct buf stored;
+    buf_init(&stored, SIZE_MAX);
+    hybrid_free(g->h);
+    rig_open(g, s, 1, "{\"tables\":{\"through\":\"77\",\"except\":[]},\"loose\":\"\"}");
+    table_find(g->h, 77)->unverified = true; /* as after a row of another shape */
+    buf_putc(&stored, '{');
+    EXPECT_EQ_INT(hybrid_put_position(g->h, &stored, 8000), 0);
+    buf_putc(&stored, '}');
+    hybrid_free(g->h);
+    rig_open(g, s, 1, buf_cstr(&stored));
+    EXPECT_TRUE(!table_consistent(table_find(g->h, 77)) && !hybrid_shape_changed(g->h, false));
+    rig_catalogue(g, &s, 1, 1);
+    EXPECT_TRUE(table_consistent(table_find(g->h, 77)));
+    EXPECT_TRUE(hybrid_shape_changed(g->h, false)); /* a commit says so */
+    buf_release(&stored);
+    rig_free(g);
+    schema_unref(s);
 }
 
 TEST(hybrid_rows_before_a_new_generation_belong_to_the_old_one) {
@@ -420,6 +227,59 @@ TEST(hybrid_a_column_that_was_dropped_and_came_back_is_read_anew) {
     rig_free(g);
     schema_unref(s);
     schema_unref(without);
+}
+
+TEST(hybrid_a_new_column_that_the_log_showed_first_did_not_come_back) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct schema *without = schema_new(77, "public", "m", 2); /* t was dropped, and polled so */
+    struct schema *added = schema_new(77, "public", "m", 3);   /* u is new */
+    memcpy(without->columns, s->columns, 2 * sizeof(*s->columns));
+    memcpy(added->columns, s->columns, 3 * sizeof(*s->columns));
+    added->columns[2].name = "u";
+    without->storage = added->storage = "1:a";
+    schema_finish(without);
+    schema_finish(added);
+    struct rig *g = rig_new(s, 1, 1);
+    join_some(g, s);
+    struct table *t = table_find(g->h, 77);
+    rig_catalogue(g, &without, 1, 1);
+    schema_unref(t->current);
+    t->current = schema_with_version(added, 2); /* as the log has it by now */
+    rig_catalogue(g, &added, 1, 1);
+    EXPECT_EQ_INT(t->generation, 1);
+    EXPECT_TRUE(t->joined.count > 0);
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(without);
+    schema_unref(added);
+}
+
+/* One row of the log under another key; which generation the table is then in. */
+static uint32_t generation_after_key_change(enum table_identity identity) {
+    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
+    struct schema *other = table_schema(77, "m", TYPE_INT32, 1, true);
+    other->identity = identity;
+    struct rig *g = rig_new(s, 1, 1);
+    hybrid_free(g->h);
+    rig_open(g, s, 1, "{\"tables\":{\"through\":\"77\",\"except\":[]},\"loose\":\"\"}");
+    rig_catalogue(g, &s, 1, 1);
+    struct batch *b = log_rows(g, other, 1);
+    put(b, 1, true, ROW_INSERT, 0);
+    log_give(g, b, true);
+    struct table *t = table_find(g->h, 77);
+    uint32_t generation = t->generation;
+    EXPECT_EQ_INT(t->complete, generation == 1);
+    rig_free(g);
+    schema_unref(s);
+    schema_unref(other);
+    return generation;
+}
+
+TEST(hybrid_a_key_that_the_log_does_not_say_reads_the_table_anew) {
+    EXPECT_EQ_INT(generation_after_key_change(IDENTITY_FULL), 2);
+    EXPECT_EQ_INT(generation_after_key_change(IDENTITY_NOTHING), 2);
+    EXPECT_EQ_INT(generation_after_key_change(IDENTITY_KEY), 1);
+    EXPECT_EQ_INT(generation_after_key_change(IDENTITY_INDEX), 1);
 }
 
 TEST(hybrid_tables_that_change_names_do_not_share_one) {
@@ -536,11 +396,6 @@ TEST(hybrid_what_waits_for_a_whole_table_has_a_limit_that_spilling_does_not_move
     schema_unref(s);
 }
 
-static bool moved(const struct schema *a, const struct schema *b) {
-    return strcmp(a->storage, b->storage) != 0;
-}
-static const struct source_ops moving = { .name = "moves", .rewritten = moved };
-
 TEST(hybrid_on_rewrite_stop_stops_for_a_rewrite_that_a_lane_meets) {
     struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
     struct schema *rewritten = table_schema(77, "m", TYPE_INT32, 0, true);
@@ -609,101 +464,6 @@ TEST(hybrid_a_table_begins_anew_where_the_target_cannot_follow_the_log) {
     rig_free(g);
     schema_unref(s);
     schema_unref(retyped);
-}
-
-/* ---- columns added with a default ---- */
-
-static bool always_added(const struct schema *a TR_UNUSED, const struct schema *b TR_UNUSED) {
-    return true;
-}
-static bool takes(const struct sink *s TR_UNUSED, const struct schema *schema, uint16_t column) {
-    return *schema->columns[column].missing != 9;
-}
-static const struct source_ops adding = { .name = "adds",
-                                          .rewritten = moved,
-                                          .added = always_added };
-static const struct sink_ops telling_ops = { .name = "tells", .takes_missing = takes };
-static const struct sink telling = { .ops = &telling_ops };
-
-/* The table with one more column, in which old rows have `value`; 0 = null. */
-static struct schema *grown_schema(const char *storage, int32_t value) {
-    struct schema *s = schema_new(77, "public", "m", 4);
-    struct schema *plain = table_schema(77, "m", TYPE_INT32, 0, true);
-    memcpy(s->columns, plain->columns, 3 * sizeof *s->columns);
-    s->columns[3] = s->columns[1];
-    s->columns[3].name = "c";
-    schema_set_missing(s, 3, value ? &value : NULL, sizeof value);
-    s->storage = storage;
-    schema_finish(s);
-    schema_unref(plain);
-    return s;
-}
-
-static void grow(struct rig *g, const struct source_ops *source, bool catalogue,
-                 struct schema *take_shape) {
-    g->h->config.source = source;
-    if (catalogue) {
-        rig_catalogue(g, &take_shape, 1, 1);
-    } else {
-        struct batch *b = log_rows(g, take_shape, 2);
-        put(b, 3, true, ROW_INSERT, 0);
-        log_give(g, b, true);
-    }
-    schema_unref(take_shape);
-}
-
-/* The whole table is in a target. */
-static struct rig *joined_rig(const struct sink *sink, const struct table **t) {
-    struct schema *s = table_schema(77, "m", TYPE_INT32, 0, true);
-    struct rig *g = rig_new(s, 1, 1);
-    g->h->config.sink = sink;
-    join_some(g, s);
-    *t = table_find(g->h, 77);
-    schema_unref(s);
-    return g;
-}
-
-/* Is it told, and not read again? The catalogue is read before the log's first row, or after. */
-static bool is_told(const struct source_ops *source, const struct sink *sink, int32_t value,
-                    bool catalogue_first) {
-    const struct table *t;
-    struct rig *g = joined_rig(sink, &t);
-    grow(g, source, catalogue_first, grown_schema("2:a", value));
-    EXPECT_TRUE(!catalogue_first || schema_column(t->current, "c") < 0); /* old rows may come yet */
-    grow(g, source, !catalogue_first, grown_schema("2:a", value));
-    bool told = t->generation == 1;
-    struct schema *next = grown_schema("2:a", 0);
-    next->columns[1].type.kind = told ? TYPE_TEXT : TYPE_INT32;
-    grow(g, source, false, next);
-    int c = schema_column(t->current, "c");
-    EXPECT_TRUE(told ? *t->current->columns[c].missing == value : t->generation == 2);
-    rig_free(g);
-    return told;
-}
-
-TEST(hybrid_a_column_with_a_default_is_told_where_that_is_proven_and_taken) {
-    for (int first = 0; first < 2; first++) {
-        EXPECT_TRUE(is_told(&adding, &telling, 5, first));
-        EXPECT_TRUE(!is_told(&adding, &telling, 9, first)); /* the target cannot say it */
-        EXPECT_TRUE(!is_told(&adding, &stiff, 5, first));
-        EXPECT_TRUE(!is_told(&adding, NULL, 5, first));
-        EXPECT_TRUE(!is_told(&moving, &telling, 5, first));
-    }
-}
-
-TEST(hybrid_a_default_is_read_whose_proof_came_too_late_or_went) {
-    const struct table *t;
-    struct rig *g = joined_rig(&telling, &t);
-    grow(g, &moving, false, grown_schema("", 0));
-    grow(g, &adding, true, grown_schema("2:a", 5)); /* rows with the column are there already */
-    EXPECT_EQ_INT(t->generation, 2);
-    rig_free(g);
-    g = joined_rig(&telling, &t);
-    grow(g, &adding, true, grown_schema("2:a", 5));
-    EXPECT_EQ_INT(t->generation, 1);
-    grow(g, &moving, false, grown_schema("3:a", 0));
-    EXPECT_EQ_INT(t->generation, 2);
-    rig_free(g);
 }
 
 TEST(hybrid_on_rewrite_stop_stops_where_the_target_cannot_follow_the_log) {

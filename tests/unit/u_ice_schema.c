@@ -195,6 +195,33 @@ TEST(ice_schema_gives_a_changed_column_a_new_field_where_all_rows_come_anew) {
     ice_schema_release(&s);
 }
 
+TEST(ice_schema_another_key_needs_all_rows_anew) {
+    struct ice_schema_rules rules = { .on_type_change = ICE_TYPE_STOP };
+    struct schema *s[5];
+    static const char *const keys[5] = { "a", "b", "ab", "ba", "" };
+    for (int i = 0; i < 5; i++) {
+        s[i] = schema_new(1, "public", "t", 2);
+        for (int c = 0; c < 2; c++) {
+            const char *name = c ? "b" : "a", *at = strchr(keys[i], *name);
+            s[i]->columns[c] =
+                (struct column_def){ .name = name,
+                                     .type = { .kind = TYPE_INT32 },
+                                     .source_type = "",
+                                     .key_pos = at ? (int16_t)(at - keys[i]) : (int16_t)-1 };
+        }
+        schema_finish(s[i]);
+    }
+    for (int i = 0; i < 5; i++) {
+        for (int k = 0; k < 5; k++) {
+            bool same = i == k || (i == 2 && k == 3) || (i == 3 && k == 2);
+            EXPECT_TRUE(ice_schema_needs_anew(s[i], s[k], &rules) == !same);
+        }
+    }
+    for (int i = 0; i < 5; i++) {
+        schema_unref(s[i]);
+    }
+}
+
 static bool needs_anew(const char *from, const char *to, enum ice_type_change how) {
     struct ice_schema_rules rules = { .on_type_change = how };
     struct schema *before = rows_schema(1, "t", 1, from);
