@@ -17,8 +17,8 @@ struct hybrid_chunk; /* opened by hybrid_next, dead after it joined or was given
                       */
 
 struct hybrid_config {
-    const struct source_ops *source; /* rewritten, put_logpos, take_logpos only */
-    const struct sink *sink;         /* needs_anew only; NULL: nothing ever is */
+    const struct source_ops *source; /* rewritten, added, put_logpos, take_logpos only */
+    const struct sink *sink;         /* needs_anew, takes_missing only; NULL: nothing ever does */
     const struct spool_ops *spool_ops;
     void *spool;
     struct metrics *metrics;

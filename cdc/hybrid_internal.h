@@ -93,11 +93,17 @@ struct table *table_find(struct hybrid *h, uint64_t id);
 struct table *table_add(struct hybrid *h, struct schema *definition);
 void table_free(struct table *t);
 bool table_consistent(const struct table *t);
-/* Must its rows be read again, between these two definitions: the log does not show what became of
+/* Must its rows be read again, as its definition is `now`: the log does not show what became of
  * them, or the target cannot make one of the other? */
-bool table_needs_anew(const struct hybrid *h, const struct schema *before,
-                      const struct schema *after);
-/* Only the latter. */
+bool table_needs_anew(const struct hybrid *h, const struct table *t, const struct schema *now);
+/* The log shows this shape: are its columns' `missing` to be believed? Then what its marks say of
+ * the rows is known from here on. */
+bool table_trusts(struct hybrid *h, struct table *t, struct schema *shape);
+/* Rows of this shape bring the target a column that its rows so far lack and in which they have, as
+ * `known` says, what the target can tell of them (taken), or cannot. */
+bool table_owes(const struct hybrid *h, const struct table *t, const struct schema *shape,
+                const struct schema *known, bool taken);
+/* Only the target's part of table_needs_anew. */
 bool target_needs_anew(const struct hybrid *h, const struct schema *before,
                        const struct schema *after);
 bool same_key(const struct schema *a, const struct schema *b); /* columns, types and their order */
@@ -105,8 +111,9 @@ int table_rewrite_stops(const struct schema *schema, struct err *err); /* the er
 /* Reads the table again from its beginning: a new generation if anything of this one may be in the
  * target. */
 void table_restart(struct hybrid *h, struct table *t);
-/* The rows that follow have this shape: a new version unless the current one has it. */
-void table_advance(struct hybrid *h, struct table *t, struct schema *schema);
+/* The rows that follow have this shape: a new version. trusted: what its new columns' `missing`
+ * says goes out with it, where the target takes it; else they have none. */
+void table_advance(struct hybrid *h, struct table *t, struct schema *schema, bool trusted);
 bool same_definition(const struct schema *a, const struct schema *b);
 void table_redefine(struct hybrid *h, struct table *t, struct schema *definition, struct logpos at);
 void tables_end(struct hybrid *h); /* those whose end the log has reached */

@@ -143,10 +143,10 @@ static bool overlaps_again(const struct table *t, const struct hybrid_chunk *c) 
     return false;
 }
 
-/* The chunk's table takes the shape that the chunk's rows have. */
+/* The chunk's table takes the shape that the chunk's rows have: it was the table's definition. */
 static void adopt_chunk_shape(struct hybrid *h, struct hybrid_chunk *c) {
     if (!schema_same_rows(c->table->current, c->schema)) {
-        table_advance(h, c->table, c->schema);
+        table_advance(h, c->table, c->schema, true);
     }
 }
 

@@ -388,7 +388,7 @@ static bool definition_holds(struct hybrid *h, struct hybrid_chunk *c,
     if (same && (!folded || schema_same_rows(folded, view->schema))) {
         return true;
     }
-    bool rewritten = table_needs_anew(h, t->definition, view->schema);
+    bool rewritten = table_needs_anew(h, t, view->schema);
     chunk_give_up(h, c);
     h->wants_catalogue = true;
     if (rewritten && h->config.rewrite_stops) {

@@ -268,6 +268,25 @@ static bool key_moved_unseen(const struct schema *before, const struct schema *n
     return !said && !now->append && !same_key(before, now);
 }
 
+/* The log's rows have another shape from here on. */
+static int change_shape(struct hybrid *h, struct table *t, struct schema *shape, struct err *err) {
+    bool trusted = table_trusts(h, t, shape);
+    bool owes = !trusted && table_owes(h, t, shape, t->definition, true);
+    if ((t->begun && (owes || target_needs_anew(h, t->current, shape))) ||
+        ((t->begun || t->complete) && key_moved_unseen(t->current, shape))) {
+        if (h->config.rewrite_stops) {
+            return table_rewrite_stops(t->current, err);
+        }
+        table_restart(h, t); /* what the target has stays as it is until all is there anew */
+    } else if (t->begun) {
+        t->unverified = true;
+        h->shape_changed = true;
+    }
+    h->wants_catalogue = true;
+    table_advance(h, t, shape, trusted);
+    return 0;
+}
+
 /* Takes the batch; *out is what goes on now. */
 int hybrid_route(struct hybrid *h, struct batch *take_batch, struct batch **out, struct err *err) {
     struct batch *b = take_batch;
@@ -282,19 +301,10 @@ int hybrid_route(struct hybrid *h, struct batch *take_batch, struct batch **out,
         check_shape(h, t, b);
     }
     if (t->seen != b->schema && !schema_same_rows(t->current, b->schema)) {
-        if ((t->begun && target_needs_anew(h, t->current, b->schema)) ||
-            ((t->begun || t->complete) && key_moved_unseen(t->current, b->schema))) {
-            if (h->config.rewrite_stops) {
-                batch_unref(b);
-                return table_rewrite_stops(t->current, err);
-            }
-            table_restart(h, t); /* what the target has stays as it is until all is there anew */
-        } else if (t->begun) {
-            t->unverified = true;
-            h->shape_changed = true;
+        if (change_shape(h, t, b->schema, err)) {
+            batch_unref(b);
+            return -1;
         }
-        h->wants_catalogue = true;
-        table_advance(h, t, b->schema);
     }
     if (t->seen != b->schema) {
         schema_unref(t->seen);

@@ -70,6 +70,15 @@ static void todo_rebuild(struct table *t) {
     t->cut_asked = t->cut_done = false;
 }
 
+/* What a table begins with: no row of it is without one of these columns. */
+static struct schema *first_version(const struct schema *schema, uint32_t version) {
+    struct schema *s = schema_with_version(schema, version);
+    for (uint16_t c = 0; c < s->column_count; c++) {
+        schema_set_missing(s, c, NULL, 0);
+    }
+    return s;
+}
+
 static void take_shape(struct table *t) {
     t->whole = !t->definition->key_orderable; /* without a key it is not */
 }
@@ -78,7 +87,7 @@ struct table *table_add(struct hybrid *h, struct schema *definition) {
     struct table *t = xcalloc(1, sizeof(*t));
     t->id = definition->table_id;
     t->definition = schema_ref(definition);
-    t->current = definition->version ? schema_ref(definition) : schema_with_version(definition, 1);
+    t->current = definition->version ? schema_ref(definition) : first_version(definition, 1);
     t->generation = 1;
     t->holes = map_new();
     t->lost = map_new();
@@ -118,9 +127,58 @@ bool target_needs_anew(const struct hybrid *h, const struct schema *before,
     return h->config.sink && sink_needs_anew(h->config.sink, before, after);
 }
 
-bool table_needs_anew(const struct hybrid *h, const struct schema *before,
-                      const struct schema *after) {
-    return source_rewritten(h->config.source, before, after) || target_needs_anew(h, before, after);
+static bool is_taken(const struct hybrid *h, const struct schema *schema, uint16_t column) {
+    return h->config.sink && sink_takes_missing(h->config.sink, schema, column);
+}
+
+/* Between the definition so far and this one columns were added, and no more; and what old rows
+ * have in them goes out with the column. Not where rows of such a column went out already: nothing
+ * was known of it then. */
+static bool only_added(const struct hybrid *h, const struct table *t, const struct schema *now) {
+    const struct schema *so_far = t->definition;
+    if (strcmp(so_far->label, now->label) != 0 || !source_added(h->config.source, so_far, now)) {
+        return false;
+    }
+    for (uint16_t c = 0; c < now->column_count; c++) {
+        const struct column_def *def = &now->columns[c];
+        if (def->missing && schema_column(so_far, def->name) < 0 &&
+            (schema_column(t->current, def->name) >= 0 || !is_taken(h, now, c))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool table_needs_anew(const struct hybrid *h, const struct table *t, const struct schema *now) {
+    return (source_rewritten(h->config.source, t->definition, now) && !only_added(h, t, now)) ||
+           target_needs_anew(h, t->definition, now);
+}
+
+bool table_trusts(struct hybrid *h, struct table *t, struct schema *shape) {
+    if (source_rewritten(h->config.source, t->definition, shape)) {
+        if (!same_key(t->definition, shape) || !only_added(h, t, shape)) { /* an earlier key's? */
+            return false;
+        }
+        table_redefine(h, t, shape, LOGPOS_NONE);
+        return true;
+    }
+    return strcmp(t->definition->label, shape->label) == 0 &&
+           source_added(h->config.source, t->definition, shape);
+}
+
+bool table_owes(const struct hybrid *h, const struct table *t, const struct schema *shape,
+                const struct schema *known, bool taken) {
+    bool may = t->begun && !h->config.snapshot_never && h->config.sink &&
+               h->config.sink->ops->takes_missing;
+    for (uint16_t c = 0; may && c < shape->column_count; c++) {
+        const char *name = shape->columns[c].name;
+        int at = schema_column(known, name);
+        if (at >= 0 && known->columns[at].missing && schema_column(t->current, name) < 0 &&
+            is_taken(h, known, (uint16_t)at) == taken) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void table_restart(struct hybrid *h, struct table *t) {
@@ -148,8 +206,23 @@ static struct schema *versioned(const struct schema *schema, uint32_t version,
     return s;
 }
 
-void table_advance(struct hybrid *h, struct table *t, struct schema *schema) {
+/* What is missing in a column stays with it: the target may meet it later than we. */
+static void keep_missing(const struct hybrid *h, struct schema *next, const struct schema *now,
+                         bool trusted) {
+    for (uint16_t c = 0; c < next->column_count; c++) {
+        int was = schema_column(now, next->columns[c].name);
+        const struct column_def *old = was >= 0 ? &now->columns[was] : NULL;
+        if (old && type_equal(&old->type, &next->columns[c].type)) {
+            schema_set_missing(next, c, old->missing, old->missing_len);
+        } else if (next->columns[c].missing && (old || !trusted || !is_taken(h, next, c))) {
+            schema_set_missing(next, c, NULL, 0);
+        }
+    }
+}
+
+void table_advance(struct hybrid *h, struct table *t, struct schema *schema, bool trusted) {
     struct schema *next = versioned(schema, t->current->version + 1, t->definition->storage);
+    keep_missing(h, next, t->current, trusted);
     schema_unref(t->current);
     t->current = next;
     schema_unref(t->seen);
@@ -355,7 +428,7 @@ static void take_name(struct hybrid *h, struct table *t, struct schema *schema) 
         t->generation = before->generation + 1;
     }
     schema_unref(t->current);
-    t->current = schema_with_version(schema, version + 1);
+    t->current = first_version(schema, version + 1);
     if (before && !before->gone && !before->ending) {
         table_end(h, before);
     }
@@ -418,7 +491,8 @@ static int table_known(struct hybrid *h, struct table *t, const struct source_ta
     if (logpos_cmp(at, t->defined_at) < 0) {
         return 0; /* a lane saw a later one under its lock */
     }
-    if (table_needs_anew(h, t->definition, now) || column_came_back(t, now)) {
+    bool untold = table_owes(h, t, now, now, false); /* it was to be: by another target's word */
+    if (table_needs_anew(h, t, now) || column_came_back(t, now) || untold) {
         if (h->config.rewrite_stops && t->begun) {
             return table_rewrite_stops(now, err);
         }

@@ -111,9 +111,20 @@ struct schema *schema_with_version(const struct schema *schema, uint32_t version
         copy->columns[i] = schema->columns[i];
         copy->columns[i].name = arena_strdup(&copy->arena, schema->columns[i].name);
         copy->columns[i].source_type = arena_strdup(&copy->arena, schema->columns[i].source_type);
+        schema_set_missing(copy, i, schema->columns[i].missing, schema->columns[i].missing_len);
     }
     schema_finish(copy);
     return copy;
+}
+
+void schema_set_missing(struct schema *schema, uint16_t column, const void *cell, uint32_t len) {
+    struct column_def *c = &schema->columns[column];
+    uint8_t *copy = cell ? arena_alloc(&schema->arena, (size_t)len + 1) : NULL;
+    if (cell) {
+        memcpy(copy, cell, len);
+    }
+    c->missing = copy;
+    c->missing_len = cell ? len : 0;
 }
 
 int schema_column(const struct schema *schema, const char *name) {

@@ -19,6 +19,10 @@ struct column_def {
     bool nullable;
     bool byte_order; /* text-like: the server compares it bytewise */
     int16_t key_pos; /* ordinal within the key, -1 = not part of it */
+    /* The cell, as a batch holds it, that rows have which were stored before the column was added
+     * and not written since; NULL = null, or not known (source_ops.added says which). */
+    const uint8_t *missing;
+    uint32_t missing_len;
 };
 
 /* What the log carries of an old row. KEY and INDEX: the cells of the key, which the log names, so
@@ -60,10 +64,12 @@ void schema_finish(struct schema *schema);
 struct schema *schema_ref(struct schema *schema);
 void schema_unref(struct schema *schema); /* NULL allowed */
 struct schema *schema_with_version(const struct schema *schema, uint32_t version); /* a copy */
+/* While it is built: what the column's `missing` is; a copy, or none where cell is NULL. */
+void schema_set_missing(struct schema *schema, uint16_t column, const void *cell, uint32_t len);
 
 int schema_column(const struct schema *schema, const char *name); /* index or -1 */
-/* Same names, types and key in the same order: rows of one fit the other as they lie. Nullability
- * and storage do not count. */
+/* Same names, types and key in the same order: rows of one fit the other as they lie. Nullability,
+ * storage and what is missing do not count. */
 bool schema_same_rows(const struct schema *a, const struct schema *b);
 /* Same rows, same table_id and same storage: the definition check of DESIGN section 4 rule 8. */
 bool schema_same_definition(const struct schema *a, const struct schema *b);
@@ -90,7 +96,7 @@ size_t schema_diff(const struct schema *from, const struct schema *to, struct sc
                    size_t out_max);
 
 /* {"table":"public.orders","id":..,"space":..,"name":..,"version":..,"identity":"d","storage":"..",
- *  "columns":[{"name","type","source","oid","mod","nullable","key","bytes"}]}
+ *  "columns":[{"name","type","source","oid","mod","nullable","key","bytes"[,"missing":hex]}]}
  * and back. `append` is no part of it: it is a rule of the user's. Members beyond these are passed
  * over; else ERR_FATAL "schema_malformed". */
 void schema_put_json(struct buf *out, const struct schema *schema);

@@ -21,7 +21,15 @@ static void put_column(struct buf *out, const struct column_def *column) {
     buf_puts(out, column->nullable ? ",\"nullable\":true" : ",\"nullable\":false");
     buf_puts(out, ",\"key\":");
     buf_put_i64(out, column->key_pos);
-    buf_puts(out, column->byte_order ? ",\"bytes\":true}" : ",\"bytes\":false}");
+    buf_puts(out, column->byte_order ? ",\"bytes\":true" : ",\"bytes\":false");
+    if (column->missing) {
+        buf_puts(out, ",\"missing\":\"");
+        for (uint32_t i = 0; i < column->missing_len; i++) {
+            buf_putf(out, "%02x", column->missing[i]);
+        }
+        buf_putc(out, '"');
+    }
+    buf_putc(out, '}');
 }
 
 void schema_put_json(struct buf *out, const struct schema *schema) {
@@ -77,6 +85,34 @@ static int take_bool(const json_t *object, const char *key, bool *out, struct er
     return json_is_boolean(value) ? 0 : wrong_field(err, key);
 }
 
+static int hex_digit(char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Of a column whose type is known. */
+static int take_missing(const json_t *object, struct schema *schema, uint16_t i, struct err *err) {
+    const json_t *value = json_object_get(object, "missing");
+    const char *hex = json_string_value(value);
+    size_t len = json_string_length(value), width = type_width(&schema->columns[i].type);
+    if (!value) {
+        return 0;
+    }
+    if (!hex || len % 2 != 0 || len / 2 > UINT32_MAX || (width && len / 2 != width)) {
+        return wrong_field(err, "missing");
+    }
+    uint8_t *cell = arena_alloc(&schema->arena, len / 2 + 1);
+    for (size_t k = 0; k < len; k += 2) {
+        int high = hex_digit(hex[k]), low = hex_digit(hex[k + 1]);
+        if (high < 0 || low < 0) {
+            return wrong_field(err, "missing");
+        }
+        cell[k / 2] = (uint8_t)(high << 4 | low);
+    }
+    schema->columns[i].missing = cell;
+    schema->columns[i].missing_len = (uint32_t)(len / 2);
+    return 0;
+}
+
 static int take_column(const json_t *object, struct schema *schema, uint16_t i, struct err *err) {
     struct column_def *column = &schema->columns[i];
     const char *name;
@@ -108,7 +144,7 @@ static int take_column(const json_t *object, struct schema *schema, uint16_t i, 
     column->source_oid = (uint32_t)oid;
     column->source_mod = (int32_t)mod;
     column->key_pos = (int16_t)key;
-    return 0;
+    return take_missing(object, schema, i, err);
 }
 
 /* The ordinals of the key columns are 0, 1, 2..., each once. */

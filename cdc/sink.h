@@ -124,6 +124,10 @@ typedef enum resolve_outcome (*sink_resolve_fn)(struct sink *s, const struct com
  * before any row of it. Pure. Thread: any. */
 typedef bool (*sink_needs_anew_fn)(const struct sink *s, const struct schema *before,
                                    const struct schema *after);
+/* A column that is added: can the target say of all rows that it has by then that its cells are
+ * the column's `missing` (which is there)? Pure. Thread: any. */
+typedef bool (*sink_takes_missing_fn)(const struct sink *s, const struct schema *schema,
+                                      uint16_t column);
 /* A line for people at the end ("" = none): discard's counts and digest. */
 typedef int (*sink_summary_fn)(struct sink *s, struct buf *out, struct err *err);
 
@@ -163,7 +167,8 @@ struct sink_ops {
     sink_peek_fn peek;
     sink_recover_fn recover;
     sink_apply_schema_fn apply_schema;
-    sink_needs_anew_fn needs_anew; /* NULL: never */
+    sink_needs_anew_fn needs_anew;       /* NULL: never */
+    sink_takes_missing_fn takes_missing; /* NULL: never */
     sink_commit_fn commit;
     sink_resolve_fn resolve;
     sink_summary_fn summary;

@@ -9,7 +9,7 @@
 #pragma once
 #include "cdc/sink.h"
 
-/* No member is NULL but needs_anew. */
+/* No member is NULL but needs_anew and takes_missing. */
 void sink_ops_check(const struct sink_ops *ops);
 /* A request that this sink may be given now; both ends of what was asked. */
 void sink_request_check(const struct sink *s, const struct commit_request *req);
@@ -76,6 +76,11 @@ static inline TR_MUST_CHECK int sink_apply_schema(struct sink *s, const struct c
 static inline bool sink_needs_anew(const struct sink *s, const struct schema *before,
                                    const struct schema *after) {
     return s->ops->needs_anew && s->ops->needs_anew(s, before, after);
+}
+static inline bool sink_takes_missing(const struct sink *s, const struct schema *schema,
+                                      uint16_t column) {
+    CHECK(schema->columns[column].missing);
+    return s->ops->takes_missing && s->ops->takes_missing(s, schema, column);
 }
 static inline void sink_committed(struct sink *s, const struct commit_request *req) {
     s->seq = req->seq;

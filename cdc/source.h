@@ -42,7 +42,7 @@ typedef void (*table_select_fn)(const void *rules, const char *space, const char
 
 /* A table of the catalogue. */
 struct source_table {
-    struct schema *schema; /* owned */
+    struct schema *schema;  /* owned */
     uint64_t rows_estimate; /* 0 with bytes: not known */
     uint64_t bytes_estimate;
     bool usable;    /* false: plan prints why and the cure, and the job does not start */
@@ -151,6 +151,12 @@ typedef int (*source_slots_fn)(struct source *s, struct buf *out, struct err *er
 /* Did the rows of a table change without the log saying so, between these two definitions (a
  * rewriting ALTER, a column added with a default)? Pure. */
 typedef bool (*source_rewritten_fn)(const struct schema *before, const struct schema *after);
+/* Is nothing else true of the rows stored so far than that columns were added, in which they have
+ * what `missing` says, null where that is NULL? Proven, or false; false too where `before`, by its
+ * marks, does not know a column yet whose name it has: rows with it came from the log. `before` is
+ * a definition; `after` too, or a shape of the log with the marks of the catalogue as it was when
+ * the shape came: it may then lack columns that `before` has. Pure. */
+typedef bool (*source_added_fn)(const struct schema *before, const struct schema *after);
 /* Positions as text, e.g. 0/16B3748, and back (-1 = malformed). Pure. */
 typedef int (*source_put_logpos_fn)(struct buf *out, struct logpos pos);
 typedef int (*source_take_logpos_fn)(const char *text, struct logpos *out);
@@ -240,6 +246,7 @@ struct source_ops {
     source_lane_end_fn lane_end;
 
     source_rewritten_fn rewritten;
+    source_added_fn added; /* NULL: never */
     source_put_logpos_fn put_logpos;
     source_take_logpos_fn take_logpos;
 };

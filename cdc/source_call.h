@@ -107,6 +107,11 @@ static inline bool source_rewritten(const struct source_ops *ops, const struct s
     CHECK(before && after);
     return ops->rewritten(before, after);
 }
+static inline bool source_added(const struct source_ops *ops, const struct schema *before,
+                                const struct schema *after) {
+    CHECK(before && after);
+    return ops->added && ops->added(before, after);
+}
 static inline int source_put_logpos(const struct source_ops *ops, struct buf *out,
                                     struct logpos pos) {
     int rc = ops->put_logpos(out, pos);

@@ -28,6 +28,8 @@ const struct error_code error_codes[] = {
     { "control_silent", "a running job does not answer at its control socket" },
     { "database_missing", "the database of the source's URL does not exist" },
     { "deletes_damaged", "a file of deleted rows is damaged" },
+    { "default_unsayable",
+      "a lake table of format v2 cannot say what old rows have in a new column" },
     { "disk_full", "a file system has no space left" },
     { "env_missing", "${env:X}: the variable is not set" },
     { "failpoint", "a failpoint was armed to fail here" },

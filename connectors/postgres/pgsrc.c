@@ -358,6 +358,7 @@ const struct source_ops pgsrc_ops = {
     .log_end = op_log_end,
     .status = op_status,
     .rewritten = pgsrc_rewritten,
+    .added = pgsrc_added,
     .drop = pgsrc_op_drop,
     .drop_plan = pgsrc_op_drop_plan,
     .slots = pgsrc_op_slots,

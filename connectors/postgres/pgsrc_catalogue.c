@@ -162,7 +162,9 @@ static const char columns_sql[] =
     " coalesce(pg_encoding_to_char(d.encoding) = 'UTF8' AND CASE co.collprovider WHEN 'd' THEN "
     "CASE coalesce(to_jsonb(d)->>'datlocprovider', 'c') WHEN 'c' THEN d.datcollate IN "
     "('C','POSIX') ELSE to_jsonb(d)->>'datlocprovider' = 'b' END WHEN 'c' THEN co.collcollate IN "
-    "('C','POSIX') ELSE co.collprovider = 'b' END, false)" /* b: builtin, by code points (17) */
+    "('C','POSIX') ELSE co.collprovider = 'b' END, false)," /* b: builtin, by code points (17) */
+    " CASE WHEN a.atthasmissing AND a.attmissingval::text::text[] <> '{}' AND "
+    "array_upper(a.attmissingval::text::text[], 1) = 1 THEN (a.attmissingval::text::text[])[1] END"
     " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = "
     "c.relnamespace"
     " JOIN pg_database d ON d.datname = current_database() LEFT JOIN pg_collation co ON co.oid = "
@@ -229,6 +231,36 @@ struct reader {
     int column_row, leaf_row; /* how far the sorted answers were walked */
 };
 
+/* What rows have in a column that was added after them, from the server's text. A value that is
+ * not understood is not known: the rows are then read. */
+static void read_missing(struct reader *r, struct schema *schema, uint16_t c, int row) {
+    const PGresult *q = r->columns;
+    struct column_def *def = &schema->columns[c];
+    if (PQgetisnull(q, row, 10)) {
+        return;
+    }
+    struct schema *one = schema_new(0, schema->space, schema->name, 1);
+    one->columns[0] = *def;
+    one->columns[0].key_pos = -1;
+    schema_finish(one);
+    struct pgsrc_plan *plan = pgsrc_plan_new(one, pgsrc_types_lookup, r->types);
+    struct batch *b = batch_new(one, 1, NULL);
+    struct err err = ERR_INIT;
+    if (pgsrc_cell_text(plan, b, 0, (const uint8_t *)PQgetvalue(q, row, 10),
+                        (size_t)PQgetlength(q, row, 10), &err) == 0) {
+        size_t len;
+        batch_row_done(b, ROW_INSERT, 0, 0);
+        const uint8_t *cell = cell_bytes(&b->columns[0], 0, &len);
+        schema_set_missing(schema, c, cell, (uint32_t)len);
+    } else {
+        batch_row_abort(b);
+        err_clear(&err);
+    }
+    batch_unref(b);
+    pgsrc_plan_free(plan);
+    schema_unref(one);
+}
+
 static void read_columns(struct reader *r, struct schema *schema, int first, int16_t *attnums,
                          struct buf *marks) {
     const PGresult *q = r->columns;
@@ -248,6 +280,7 @@ static void read_columns(struct reader *r, struct schema *schema, int first, int
                           (base == 25 || base == 1043 || base == 19) && field_bool(q, row, 9);
         pgsrc_column_mark(marks, attnums[c], PQgetvalue(q, row, 7), def->name,
                           field_bool(q, row, 6));
+        read_missing(r, schema, c, row);
     }
 }
 

@@ -371,3 +371,79 @@ bool pgsrc_rewritten(const struct schema *before, const struct schema *after) {
     }
     return leaves_rewritten(&was, &is);
 }
+
+/* --- columns added
+ * ----------------------------------------------------------------------------------------------
+ */
+
+/* The next entry of a column; *at moves behind it. False: there is none. */
+static bool next_column(const char **at, const char *end, const char **p, size_t *len) {
+    while (*at < end) {
+        const char *stop = memchr(*at, ';', (size_t)(end - *at));
+        *p = *at;
+        *len = (size_t)((stop ? stop : end) - *at);
+        *at = stop ? stop + 1 : end;
+        if (*len && strtoul(*p, NULL, 10) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The highest number a column ever had; 0 = the marks do not say. */
+static unsigned long highest_number(const struct marks *m) {
+    size_t len;
+    const char *p = entry_find(m->columns, m->columns_end, 0, &len);
+    return p && len > 2 ? strtoul(p + 2, NULL, 10) : 0;
+}
+
+/* The entry is that of after's column `at`, which knows what old rows have in it. */
+static bool is_column(const struct schema *after, uint16_t at, const char *p, size_t len) {
+    const char *name = after->columns[at].name;
+    return entry_name(p, len) == hash_bytes(name, strlen(name), 0) &&
+           (p[len - 1] == 'm') == (after->columns[at].missing != NULL);
+}
+
+/* One and the same column. Its row's xmin tells of changes that no row's value shows. */
+static bool is_kept(const char *was, size_t was_len, const char *is, size_t is_len) {
+    unsigned long long name = entry_name(is, is_len);
+    return name && entry_name(was, was_len) == name &&
+           (was[was_len - 1] == 'm') == (is[is_len - 1] == 'm');
+}
+
+static uint16_t count_columns(const struct marks *m) {
+    const char *at = m->columns, *p;
+    size_t len;
+    uint16_t n = 0;
+    while (next_column(&at, m->columns_end, &p, &len)) {
+        n++;
+    }
+    return n;
+}
+
+bool pgsrc_added(const struct schema *before, const struct schema *after) {
+    struct marks was = marks_of(before->storage), is = marks_of(after->storage);
+    bool moved = was.node_len != is.node_len || memcmp(was.node, is.node, is.node_len) != 0;
+    unsigned long number = highest_number(&was), last = highest_number(&is);
+    if (before->table_id != after->table_id || types_rewritten(before, after) || !was.node_len ||
+        moved || *was.columns_end || *is.columns_end || !number || !last) {
+        return false;
+    }
+    const char *at = is.columns, *p, *other;
+    size_t len, other_len;
+    uint16_t column = 0, kept = 0;
+    for (; next_column(&at, is.columns_end, &p, &len); column++) {
+        bool there = column < after->column_count;
+        unsigned long attnum = strtoul(p, NULL, 10);
+        if (there && !is_column(after, column, p, len)) {
+            return false;
+        }
+        other = entry_find(was.columns, was.columns_end, attnum, &other_len);
+        if (other ? !is_kept(other, other_len, p, len)
+                  : !there || attnum != ++number || had_name(before, entry_name(p, len))) {
+            return false;
+        }
+        kept += other != NULL;
+    }
+    return number == last && kept == count_columns(&was) && column >= after->column_count;
+}

@@ -41,3 +41,8 @@ void pgsrc_identity(const struct pgsrc_identity_in *in, struct pgsrc_identity_ou
 void pgsrc_column_mark(struct buf *out, int16_t attnum, const char *xmin, const char *name,
                        bool missing);
 bool pgsrc_rewritten(const struct schema *before, const struct schema *after);
+/* See source_ops.added. Proven where the table's file is the same one, every column of before is
+ * there under its number and name, and those with higher numbers than it had are all there, in
+ * after's columns too, each with a value for old rows (missing) or none at all (null). A table of
+ * partitions, or one that lost a column meanwhile, is never proven. */
+bool pgsrc_added(const struct schema *before, const struct schema *after);

@@ -169,7 +169,8 @@ static bool same_schema(const struct schema *a, const struct schema *b) {
     for (uint16_t c = 0; c < a->column_count; c++) {
         const struct column_def *x = &a->columns[c], *y = &b->columns[c];
         if (x->source_oid != y->source_oid || x->source_mod != y->source_mod ||
-            x->nullable != y->nullable || x->byte_order != y->byte_order) {
+            x->nullable != y->nullable || x->byte_order != y->byte_order ||
+            !x->missing != !y->missing) { /* of one column it never changes */
             return false;
         }
     }
@@ -223,6 +224,27 @@ static int type_names(struct pgsrc_session *side, struct schema *schema, struct 
     }
     PQclear(r);
     return 0;
+}
+
+/* The first columns are the catalogue's first ones: what old rows have in them is what it says. */
+static void take_missing(struct schema *schema, const struct schema *now) {
+    for (uint16_t c = 0; c < schema->column_count && c < now->column_count; c++) {
+        const struct column_def *a = &schema->columns[c], *b = &now->columns[c];
+        if (a->source_oid != b->source_oid || a->source_mod != b->source_mod ||
+            strcmp(a->name, b->name) != 0) {
+            return;
+        }
+        schema_set_missing(schema, c, b->missing, b->missing_len);
+    }
+}
+
+/* Of a table that is gone the catalogue says nothing any more, as of what happened before that. */
+static struct schema *without_missing(const struct schema *schema) {
+    struct schema *copy = schema_with_version(schema, schema->version);
+    for (uint16_t c = 0; c < copy->column_count; c++) {
+        schema_set_missing(copy, c, NULL, 0);
+    }
+    return copy;
 }
 
 /* A schema as the message says; `now` is the same table as the catalogue has it, `was` as it was
@@ -366,12 +388,15 @@ static int find_schema(struct pgsrc_relations *r, const struct pgsrc_relation *r
             *out = schema_ref(c.tables[0].schema);
         } else if (columns || check_generated(side, rel, err) == 0) {
             *out = build(r, side, rel, c.tables[0].schema, was, &choice, err);
+            if (*out) {
+                take_missing(*out, c.tables[0].schema);
+            }
         }
         rc = *out ? check_binary(r, *out, columns, err) : -1;
     } else if ((rc = exists(side, rel->oid, &there, err)) == 0 && !there) {
         /* dropped since: as it was known last */
         *out = was && same_columns(was, rel) && same_identity(was, rel, &choice)
-                   ? schema_ref(k->schema)
+                   ? without_missing(was)
                    : build(r, side, rel, was, was, &choice, err);
         rc = *out ? check_binary(r, *out, false, err) : -1;
     }

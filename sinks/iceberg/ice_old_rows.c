@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sinks/iceberg/ice_default.h"
+
 enum { OPEN_MAX_FILES = 8 };
 
 struct open_file {
@@ -93,10 +95,13 @@ int ice_old_rows_read(struct ice_old_rows *x, const char *url, const uint64_t *l
     }
     int at = parquet_reader_find(r, field->id, NULL);
     if (at < 0) {
-        for (uint32_t i = 0; i < count; i++) {
-            lake_builder_null(out);
+        struct ice_default d;
+        int rc = ice_default_init(&d, field, err);
+        for (uint32_t i = 0; rc == 0 && i < count; i++) {
+            ice_default_add(&d, out);
         }
-        return 0;
+        ice_default_release(&d);
+        return rc;
     }
     const struct lake_type *type = &parquet_reader_field(r, (uint32_t)at)->type;
     if (!lake_type_equal(type, &field->type) && !lake_type_widens(type, &field->type)) {

@@ -11,7 +11,7 @@ struct ice_old_rows *ice_old_rows_new(struct store *store);
 void ice_old_rows_free(struct ice_old_rows *x); /* NULL allowed */
 
 /* The cells of one field at these places (key_loc) of one file, which are in the file's order. A
- * file that has no such field gives nulls. Appended to `out`, which has been begun with the field's
- * type. */
+ * file that has no such field gives the field's default, or nulls. Appended to `out`, which has
+ * been begun with the field's type. */
 int ice_old_rows_read(struct ice_old_rows *x, const char *url, const uint64_t *locs, uint32_t count,
                       const struct ice_field *field, struct lake_builder *out, struct err *err);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "cdc/base/json.h"
+#include "sinks/iceberg/ice_default.h"
 
 #define KEPT_MARK "no longer written: "
 
@@ -220,6 +221,16 @@ static int refuse_change(const struct schema *source, const struct column_def *c
                     "their own");
 }
 
+static void give_default(struct ice_field *f, const struct column_def *c,
+                         const struct ice_schema_rules *rules, struct arena *arena) {
+    struct buf text;
+    buf_init(&text, SIZE_MAX);
+    if (rules->defaults && c->missing && ice_default_of_column(&text, c, &f->type)) {
+        f->initial_default = f->write_default = arena_strdup(arena, buf_cstr(&text));
+    }
+    buf_release(&text);
+}
+
 /* The present field of a source column; *old is set where one is left behind under its name. */
 static int follow_column(const struct ice_schema *now, const struct schema *source, uint16_t col,
                          const struct ice_schema_rules *rules, struct ice_schema *out,
@@ -247,6 +258,7 @@ static int follow_column(const struct ice_schema *now, const struct schema *sour
     }
     f.required = false;
     give_ids(&f, last_id);
+    give_default(&f, c, rules, &out->arena);
     out->fields[out->field_count++] = f;
     return 0;
 }
@@ -370,6 +382,17 @@ bool ice_schema_needs_anew(const struct schema *before, const struct schema *aft
         }
     }
     return false;
+}
+
+bool ice_schema_takes_missing(const struct schema *source, uint16_t column,
+                              const struct ice_schema_rules *rules) {
+    const struct column_def *c = &source->columns[column];
+    struct lake_type type = type_of_column(source, c, rules);
+    struct buf text;
+    buf_init(&text, SIZE_MAX);
+    bool takes = rules->defaults && ice_default_of_column(&text, c, &type);
+    buf_release(&text);
+    return takes;
 }
 
 int ice_schema_replaced(const struct ice_schema *now, const struct ice_schema *next) {

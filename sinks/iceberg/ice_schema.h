@@ -60,6 +60,7 @@ struct ice_schema_rules {
     bool (*text)(void *arg, const char *table, const char *column); /* as text? NULL = none */
     void *arg;
     enum ice_type_change on_type_change;
+    bool defaults; /* format v3: an added column's `missing` becomes the field's default */
 };
 
 /* The schema for a table that does not exist yet, id 0. Ids from 1 in column order, list elements
@@ -73,10 +74,11 @@ int ice_schema_first(struct ice_schema *out, const struct schema *source,
  * name that was dropped and comes back gets a new id. */
 enum ice_change { ICE_SAME, ICE_EVOLVED, ICE_IMPOSSIBLE };
 /* ICE_EVOLVED: *out is the new schema (id = now's; the caller sets it), last_column_id raised.
- * Added fields are optional. Required becomes optional where the source says so, never the reverse.
- * ICE_IMPOSSIBLE: err ("type_change" for a change that Iceberg forbids, or "column_collision")
- * names the column; *out and last_column_id are untouched. Fields kept by new_column are not
- * dropped. Doc texts alone make no difference. */
+ * Added fields are optional; where the rules have defaults, what their columns are missing is their
+ * initial and write default, if JSON can say it (ice_default.h). Required becomes optional where
+ * the source says so, never the reverse. ICE_IMPOSSIBLE: err ("type_change" for a change that
+ * Iceberg forbids, or "column_collision") names the column; *out and last_column_id are untouched.
+ * Fields kept by new_column are not dropped. Doc texts alone make no difference. */
 enum ice_change ice_schema_follow(const struct ice_schema *now, const struct schema *source,
                                   const struct ice_schema_rules *rules, int32_t *last_column_id,
                                   struct ice_schema *out, struct err *err);
@@ -84,6 +86,9 @@ enum ice_change ice_schema_follow(const struct ice_schema *now, const struct sch
  * does a column change between these definitions as Iceberg forbids? */
 bool ice_schema_needs_anew(const struct schema *before, const struct schema *after,
                            const struct ice_schema_rules *rules);
+/* Would a field that is added for this column, which has a `missing`, get it as its default? */
+bool ice_schema_takes_missing(const struct schema *source, uint16_t column,
+                              const struct ice_schema_rules *rules);
 /* The first of now's fields that next gave up for another one of its name; -1 = none. */
 int ice_schema_replaced(const struct ice_schema *now, const struct ice_schema *next);
 /* A field that its source lost stays, optional, after all others, with its name unless another

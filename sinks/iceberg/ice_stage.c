@@ -54,6 +54,36 @@ static int check_replaced(struct ice_stage *st, const struct ice_schema *next, s
     return 0;
 }
 
+/* Rows so far have in the fields that next adds what the source's columns are missing. The hybrid
+ * asked what can be said; but not each table of a job need have the job's format. */
+static void check_missing(struct ice_stage *st, struct ice_schema *next,
+                          const struct schema *source) {
+    for (uint32_t i = 0; i < next->field_count; i++) {
+        struct ice_field *f = &next->fields[i];
+        int col = ice_schema_find_id(&st->schema, f->id) < 0 ? schema_column(source, f->name) : -1;
+        if (col < 0 || !source->columns[col].missing) {
+            continue;
+        }
+        bool said = f->initial_default && st->format_version >= 3;
+        st->unsaid = st->unsaid || (!said && !st->empty);
+        if (!said || st->empty) { /* every row is still to come */
+            f->initial_default = f->write_default = NULL;
+        }
+    }
+}
+
+/* Before rows are staged: those that lack it can only become void. */
+static int refuse_unsaid(const struct ice_stage *st, struct err *err) {
+    if (!st->unsaid) {
+        return 0;
+    }
+    err_set(err, ERR_FATAL, "default_unsayable",
+            "table \"%s\": a column was added with a default, and this table, made in format v%d, "
+            "cannot say that its old rows have it",
+            st->label, st->format_version);
+    return ice_cure_read_again(st->label, err);
+}
+
 /* The present schema becomes one that holds the source's rows. */
 static int follow_schema(struct ice_stage *st, const struct schema *source, bool *evolved,
                          struct err *err) {
@@ -63,6 +93,9 @@ static int follow_schema(struct ice_stage *st, const struct schema *source, bool
     *evolved = change == ICE_EVOLVED;
     if (change == ICE_IMPOSSIBLE) {
         return err_wrap(err, "table \"%s\"", st->label);
+    }
+    if (*evolved) {
+        check_missing(st, &next, source);
     }
     if (*evolved && check_replaced(st, &next, err)) {
         ice_schema_release(&next);
@@ -97,7 +130,9 @@ static int load_table(struct ice_stage *st, struct schema *source, struct err *e
         return -1;
     }
     follow_order(st);
-    ice_stage_make_shape(st, source);
+    if (ice_stage_make_shape(st, source, err)) {
+        return -1;
+    }
     if (st->key_count == 0) {
         ice_stage_forget_base(st);
     }
@@ -115,8 +150,7 @@ static int new_table(struct ice_stage *st, struct schema *source, struct err *er
     }
     follow_order(st);
     keep_schema(st);
-    ice_stage_make_shape(st, source);
-    return 0;
+    return ice_stage_make_shape(st, source, err);
 }
 
 int ice_stage_open(const struct ice_stage_config *config, struct schema *source, const char *base,
@@ -237,8 +271,8 @@ static int follow_source(struct ice_stage *st, struct schema *source, struct err
     if (rc == 0) {
         follow_order(st);
         ice_stage_drop_shape(st);
-        ice_stage_make_shape(st, source);
-        if (!ice_stage_same_key(st, buf_cstr(&sign))) {
+        rc = ice_stage_make_shape(st, source, err);
+        if (rc == 0 && !ice_stage_same_key(st, buf_cstr(&sign))) {
             rc = change_key(st, was_keyless, err);
         }
     }
@@ -264,6 +298,7 @@ static int void_all(struct ice_stage *st, struct err *err) {
     st->added_numbers = NULL;
     forget_dead(st, free_bitmap);
     st->touched = st->voids = st->empty = st->base_void = true;
+    st->unsaid = false;
     st->replaced = st->replaced_staged = false;
     buf_clear(&st->loose);
     st->loose_count = 0;
@@ -281,7 +316,7 @@ static int follow_version(struct ice_stage *st, struct schema *source, struct er
     if (source == st->source || schema_same_rows(source, st->source)) {
         return 0;
     }
-    return apply(st, err) || follow_source(st, source, err) ? -1 : 0;
+    return apply(st, err) || follow_source(st, source, err) || refuse_unsaid(st, err) ? -1 : 0;
 }
 
 static int follow_batch(struct ice_stage *st, const struct batch *batch, struct err *err) {
@@ -377,6 +412,9 @@ int ice_stage_item(struct ice_stage *st, const struct stage_item *item, struct e
     st->sealed_snapshot = 0;
     st->tools->fold.soft = st->config->soft_deletes;
     st->tools->fold.over = st->config->ignore_truncate;
+    if (item->kind != STAGE_GENERATION && refuse_unsaid(st, err)) {
+        return -1;
+    }
     switch (item->kind) {
     case STAGE_ROWS:
         return item->batches[0]->txs ? stage_changes(st, item, err) : stage_snapshot(st, item, err);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cdc/base/clock.h"
+#include "sinks/iceberg/ice_default.h"
 #include "sinks/iceberg/ice_stage_internal.h"
 
 enum { ROWS_CONVERTED = 256 }; /* so many of one partition are worth a conversion of their own */
@@ -23,6 +24,7 @@ void ice_stage_drop_shape(struct ice_stage *st) {
     for (uint32_t i = 0; st->fields && i < st->schema.field_count; i++) {
         lake_scratch_free(st->fields[i].scratch);
         lake_builder_release(&st->fields[i].builder);
+        buf_release(&st->fields[i].missing);
         ice_stage_extra_release(&st->fields[i].cells);
     }
     free(st->fields);
@@ -63,6 +65,7 @@ static void make_fields(struct ice_stage *st, const struct schema *source) {
         f->extra = bind[i] == UINT16_MAX ? extra_of(st->schema.fields[i].name) : ICE_EXTRA_NONE;
         f->scratch = lake_scratch_new();
         lake_builder_init(&f->builder);
+        buf_init(&f->missing, SIZE_MAX);
         buf_init(&f->cells.data, SIZE_MAX);
         buf_init(&f->cells.offsets, SIZE_MAX);
         buf_init(&f->cells.valid, SIZE_MAX);
@@ -74,6 +77,22 @@ static void make_fields(struct ice_stage *st, const struct schema *source) {
         }
     }
     free(bind);
+}
+
+/* Defaults of the images' fields. */
+static int note_missing(struct ice_stage *st, struct err *err) {
+    for (uint32_t i = 0; st->key_count == 0 && i < st->image_count; i++) {
+        uint32_t field = st->image_fields[i];
+        struct ice_default d;
+        if (ice_default_init(&d, &st->schema.fields[field], err)) {
+            return err_wrap(err, "table \"%s\"", st->label);
+        }
+        if (d.there) {
+            ice_key_put_cell(&st->fields[field].missing, &d.column, 0, ICE_KEY_EXACT);
+        }
+        ice_default_release(&d);
+    }
+    return 0;
 }
 
 /* Insertion sort: an image must not depend on the order of the columns. */
@@ -89,7 +108,7 @@ static void sort_image_fields(struct ice_stage *st) {
     }
 }
 
-void ice_stage_make_shape(struct ice_stage *st, struct schema *source) {
+int ice_stage_make_shape(struct ice_stage *st, struct schema *source, struct err *err) {
     schema_ref(source);
     schema_unref(st->source);
     st->source = source;
@@ -107,6 +126,7 @@ void ice_stage_make_shape(struct ice_stage *st, struct schema *source) {
         st->key_forms[k] = ice_key_form_of(&c->type, &st->schema.fields[field].type);
     }
     st->router = ice_router_new(&st->spec, &st->schema);
+    return note_missing(st, err);
 }
 
 /* ---- columns ---- */

@@ -37,6 +37,7 @@ struct ice_stage_field {
     uint16_t source;      /* the source's column, UINT16_MAX = none */
     enum ice_extra extra; /* or one of ours */
     bool partition;       /* of the table is taken from it */
+    struct buf missing;   /* keyless: as an image has it, the field's default; empty = null */
     struct lake_scratch *scratch;
     struct lake_builder builder;
     struct ice_extra_cells cells;
@@ -89,6 +90,7 @@ struct ice_stage {
     uint32_t forget_number;
     int64_t last_snapshot; /* of the last seal; 0 = none in this run */
     bool empty;            /* no row lives, not in the table either */
+    bool unsaid;           /* of rows that live it is not said what they have in an added column */
     struct buf loose;      /* keyless without index: URLs of sealed files, each with its NUL */
     uint32_t loose_count;
     bool base_void; /* ... and only they count: the table's own rows are void */
@@ -127,7 +129,7 @@ struct ice_stage {
 /* ---- ice_stage_files.c: rows to files ---- */
 void ice_stage_drop_shape(struct ice_stage *st);
 /* How rows of `source` become rows of st->schema. */
-void ice_stage_make_shape(struct ice_stage *st, struct schema *source);
+int ice_stage_make_shape(struct ice_stage *st, struct schema *source, struct err *err);
 /* The rows (NULL = 0..count-1) of a batch as lake columns in st->columns. skip: field -> its cells
  * are not converted where true; NULL = none. */
 int ice_stage_convert(struct ice_stage *st, const struct batch *batch, const uint32_t *rows,

@@ -20,11 +20,20 @@ void ice_stage_put_image(const struct ice_stage *st, const struct lake_column *c
                          uint32_t row, struct buf *out) {
     for (uint32_t i = 0; i < st->image_count; i++) {
         const struct lake_column *c = &columns[i];
+        const struct buf *missing = &st->fields[st->image_fields[i]].missing;
+        int32_t id = st->schema.fields[st->image_fields[i]].id;
+        size_t from = out->len;
         if (c->valid && !bit_get(c->valid, row)) {
-            continue; /* so a column that was added later changes no image */
+            id = -id; /* as if by itself: no image has it of a field without a default */
+            buf_put(out, &id, missing->len ? sizeof id : 0);
+            continue;
         }
-        buf_put(out, &st->schema.fields[st->image_fields[i]].id, sizeof(int32_t));
+        buf_put(out, &id, sizeof id);
         ice_key_put_cell(out, c, row, ICE_KEY_EXACT);
+        if (missing->len && out->len - from - sizeof id == missing->len &&
+            memcmp(out->data + from + sizeof id, missing->data, missing->len) == 0) {
+            out->len = from; /* so a column that was added later changes no image */
+        }
     }
 }
 

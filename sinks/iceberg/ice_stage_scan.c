@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sinks/iceberg/ice_default.h"
 #include "sinks/iceberg/ice_stage_internal.h"
 
 enum { PIECE_ROWS = 8192 };
@@ -15,6 +16,7 @@ struct scanner {
     uint32_t count;
     uint32_t *fields;                /* of the schema */
     struct parquet_cursor **cursors; /* NULL: the file has no such field */
+    struct ice_default *defaults;    /* ... whose cells are these then */
     struct lake_builder *builders;   /* where a piece is not as the file has it */
     struct lake_column *columns;
     uint64_t left;      /* rows of the file */
@@ -27,7 +29,9 @@ static void scanner_close(struct scanner *s) {
     for (uint32_t i = 0; i < s->count; i++) {
         parquet_cursor_close(s->cursors[i]);
         lake_builder_release(&s->builders[i]);
+        ice_default_release(&s->defaults[i]);
     }
+    free(s->defaults);
     free(s->fields);
     free(s->cursors);
     free(s->builders);
@@ -51,6 +55,7 @@ static void choose_fields(struct scanner *s) {
         s->fields[s->count++] = (uint32_t)mark;
     }
     s->cursors = xcalloc(s->count + 1, sizeof *s->cursors);
+    s->defaults = xcalloc(s->count + 1, sizeof *s->defaults);
     s->builders = xcalloc(s->count + 1, sizeof *s->builders);
     s->columns = xcalloc(s->count + 1, sizeof *s->columns);
     for (uint32_t i = 0; i < s->count; i++) {
@@ -62,10 +67,14 @@ static int open_cursor(struct scanner *s, uint32_t i, struct err *err) {
     const struct ice_field *f = &s->st->schema.fields[s->fields[i]];
     int at = parquet_reader_find(s->parquet.reader, f->id, NULL);
     if (at < 0) {
-        return s->nulls ? 0
-                        : err_set(err, ERR_FATAL, "key_absent",
-                                  "\"%s\" has no column \"%s\", which is part of the key", s->url,
-                                  f->name);
+        if (ice_default_init(&s->defaults[i], f, err)) {
+            return -1;
+        }
+        return s->nulls || s->defaults[i].there
+                   ? 0
+                   : err_set(err, ERR_FATAL, "key_absent",
+                             "\"%s\" has no column \"%s\", which is part of the key", s->url,
+                             f->name);
     }
     const struct lake_type *type = &parquet_reader_field(s->parquet.reader, (uint32_t)at)->type;
     if (!lake_type_equal(type, &f->type) && !lake_type_widens(type, &f->type)) {
@@ -99,7 +108,7 @@ static int take_field(struct scanner *s, uint32_t i, uint32_t want, struct err *
     while (b->rows < want) {
         struct lake_column piece;
         if (!s->cursors[i]) {
-            lake_builder_null(b);
+            ice_default_add(&s->defaults[i], b);
             continue;
         }
         if (parquet_cursor_next(s->cursors[i], want - b->rows, &piece, err)) {

@@ -159,7 +159,8 @@ static void take_options(struct iceberg *x, const struct opts *o) {
                    .open_files_max = open_files_max(memory / 4 / WRITERS),
                    .rules = { .text = is_text_column,
                               .arg = x,
-                              .on_type_change = type_change_of(opts_text(o, "on_type_change")) },
+                              .on_type_change = type_change_of(opts_text(o, "on_type_change")),
+                              .defaults = x->format_version >= 3 },
                    .soft_deletes = strcmp(opts_text(o, "deletes"), "soft") == 0,
                    .ignore_truncate = strcmp(opts_text(o, "truncate"), "ignore") == 0,
                    .partition = opts_text(o, "partition"),
@@ -342,6 +343,12 @@ static bool iceberg_needs_anew(const struct sink *s, const struct schema *before
     return ice_schema_needs_anew(before, after, &x->writer.stage.rules);
 }
 
+static bool iceberg_takes_missing(const struct sink *s, const struct schema *schema,
+                                  uint16_t column) {
+    const struct iceberg *x = (const struct iceberg *)s;
+    return ice_schema_takes_missing(schema, column, &x->writer.stage.rules);
+}
+
 static int writer_open(struct sink *s, uint32_t number, struct sink_writer **out, struct err *err) {
     return ice_writer_open(&iceberg_of(s)->writer, number, out, err);
 }
@@ -362,6 +369,7 @@ const struct sink_ops iceberg_ops = {
     .recover = iceberg_recover,
     .apply_schema = iceberg_apply_schema,
     .needs_anew = iceberg_needs_anew,
+    .takes_missing = iceberg_takes_missing,
     .commit = iceberg_commit,
     .resolve = iceberg_resolve,
     .summary = sink_sums_up_nothing,

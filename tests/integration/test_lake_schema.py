@@ -1,11 +1,13 @@
 """The lake follows the source's schema: columns added, dropped, renamed, widened; defaults; types that Iceberg cannot change;
 tables that are emptied, made again, added, or have no key."""
 
+import json
 import random
 import time
 
 from harness import wait_until
 from lake import LakeFlow, have_readers, seconds
+from lake_readers import readers
 
 FAST = False
 TIMEOUT = seconds(300)
@@ -118,6 +120,230 @@ def case_default(t):
             ("volatile default", "alter table t add column e text default md5(random()::text)"),
         ),
     )
+
+
+DEFAULTED = (  # of types whose values JSON can say: no row is read for them
+    ("boolean", "true"),
+    ("smallint", "-7"),
+    ("integer", "2147483647"),
+    ("bigint", "-9223372036854775808"),
+    ("real", "0.1"),
+    ("real", "-1e30"),
+    ("double precision", "0.1"),
+    ("double precision", "5"),
+    ("double precision", "1.7976931348623157e308"),
+    ("numeric(10,2)", "12.3"),
+    ("numeric(38,10)", "-1234567890123456789012345678.0000000001"),
+    ("numeric(5,0)", "77"),
+    ("numeric", "1.500"),
+    ("date", "'1969-12-31'"),
+    ("date", "'9999-12-31'"),
+    ("time", "'04:05:06.789'"),
+    ("time", "'23:59:59.999999'"),
+    ("timestamp", "'1969-12-31 23:59:59.999999'"),
+    ("timestamp", "'2026-01-02 03:04:05'"),
+    ("timestamptz", "'2026-01-02 03:04:05.000006+05:30'"),
+    ("timestamptz", "now()"),
+    ("text", "''"),
+    ("text", "'a ' || chr(34) || 'quoted' || chr(34) || E' \\\\ line\\nbreak, d\u00e9f \U0001f600 {NULL}'"),
+    ("text", "'NULL'"),
+    ("varchar(10)", "'v'"),
+    ("char(5)", "'c'"),
+    ("uuid", "'00112233-4455-6677-8899-aabbccddeeff'"),
+    ("bytea", "'\\x00ff80'"),
+    ("bytea", "''"),
+    ("mood", "'b c'"),
+    ("plain", "8"),
+    ("interval", "'1 month 2 days'"),
+    ("timetz", "'04:05:06+02'"),
+    ("jsonb", """'{"a": [1, "x"]}'"""),
+    ("inet", "'10.0.0.0/8'"),
+    ("bit(3)", "b'101'"),
+)
+READ_AGAIN = (  # what is not proven, or JSON cannot say
+    ("volatile", "add column {0} text default md5(random()::text)"),
+    ("a list", "add column {0} int[] default '{{1,2}}'"),
+    ("NaN", "add column {0} double precision default 'NaN'"),
+    ("a far year", "add column {0} date default '10000-01-01'"),
+    ("a long text", "add column {0} text default repeat('x', 3000)"),
+    ("rewritten since", "add column {0} int default 5; vacuum full t"),
+    ("added twice", "add column {0} int default 5; alter table t drop column {0}; alter table t add column {0} int default 6"),
+    ("a column less", "drop column {1}, add column {0} int default 5"),
+    ("typed anew", "add column {0} int default 5; alter table t alter column {0} type bigint"),
+)
+KINDS = "create type mood as enum ('a', 'b c'); create domain plain as int; "
+OLD_AND_NEW = (
+    "update t set a = a + 1 where id % 3 = {0}; update t set b = 'b' where id = 50; delete from t where id = 10 + {0};"
+    "insert into t (id, a) values (2000 + {0}, {0}); update t set id = 3000 + {0} where id = 20 + {0};"
+    "delete from k where ctid in (select ctid from k where v = {0} limit 3); insert into k (v) values ({0});"
+    "update k set v = v + 1 where ctid in (select ctid from k where v = {0} limit 2)"
+)
+
+
+def generation(flow, table):
+    """How often the table was begun to be read."""
+    oid = flow.server.value("select 'public.%s'::regclass::oid" % table, flow.database)
+    [(position,)] = flow.lake.query("select position from tailrace_jobs where job = ?", flow.name)
+    entries = json.loads(position)["tables"]["except"]
+    return next((entry.get("gen", 1) for entry in entries if str(entry["id"]) == oid), 1)
+
+
+def defaults(flow, table="public.t"):
+    metadata = flow.lake.metadata(table)
+    schema = [s for s in metadata["schemas"] if s["schema-id"] == metadata["current-schema-id"]][0]
+    return {f["name"]: f["initial-default"] for f in schema["fields"] if "initial-default" in f}
+
+
+def adding(table, columns):
+    return "alter table %s %s" % (table, ", ".join("add column %s %s default %s" % column for column in columns))
+
+
+KEYLESS = (
+    "create table k (id int, v int); alter table k replica identity full;"
+    "insert into k (v) select i % 4 from generate_series(1, 90) i;"
+)
+
+
+def case_initial_default(t):
+    """Format v3: a column added with a default is told to the lake as the field's, where it is proven what old rows have in it;
+    the table is not read again."""
+    if not have_readers(t):
+        return
+    columns = [("d%d" % n, kind, value) for n, (kind, value) in enumerate(DEFAULTED)]
+    for what, options in (("v3", "format=v3"), ("v3 bucket", "format=v3&partition=bucket(4,id)")):
+        flow = LakeFlow(t, "LS13 " + what, KINDS + MAKE + KEYLESS, options)
+        flow.once("snapshot is read")
+        flow.sql(";".join((OLD_AND_NEW.format(0), adding("t", columns), adding("k", columns), OLD_AND_NEW.format(1))))
+        flow.once("many types")
+        flow.same("many types", "t", "k")
+        flow.equal("many types: all are told", sorted(defaults(flow)), sorted(name for name, _kind, _value in columns))
+        flow.sql(OLD_AND_NEW.format(2))
+        flow.once("more of old rows")
+        flow.same("more of old rows", "t", "k")
+        flow.equal("not read again", (generation(flow, "t"), generation(flow, "k")), (1, 1))
+
+
+def wrongly_filtered(flow):
+    """Filters must not leave out files that lack the column."""
+    wrong = []
+    for where in ("c = 7", "c > 7", "c is null", "d = 'd\u00e9f' and f = 3", "e <> 1", "h = 9", "i = 10 and a > 0"):
+        wanted = sorted(row[0] for row in flow.sql("select id from t where " + where))
+        more = [name for name in readers().more if readers().more[name].holds(where) and not flow.refused(name, "t")]
+        for reader in ["DuckDB", "PyIceberg"] + more:
+            rows = readers().filtered(reader, flow.lake.tables()["public.t"], where)
+            got = sorted(row["id"] for row in rows)
+            wrong += [] if got == wanted else [(reader, where, len(got), len(wanted))]
+    return wrong
+
+
+def case_initial_default_steps(t):
+    """The same column by column: several ALTERs between rows, another default later, nulls, one transaction with rows of both
+    shapes, a new key of it, a column that comes back."""
+    if not have_readers(t):
+        return
+    for what, options in (("v3", "format=v3"), ("v3 day soft", "format=v3&partition=day(created_at)&truncate=ignore")):
+        flow = LakeFlow(t, "LS14 " + what, MAKE, options)
+        flow.once("snapshot is read")
+        steps(
+            flow,
+            ("constant", "alter table t add column c int default 7"),
+            ("not null", "alter table t add column d text not null default 'd\u00e9f'"),
+            ("two, and another default", "alter table t add column e int default 1; alter table t alter column e set default 2;"
+             " alter table t add column f int default 3, add column g int"),
+            ("another default later", "alter table t alter column c set default 8; alter table t alter column d drop not null"),
+            ("in a transaction", "begin; update t set a = -a where id % 4 = 0; alter table t add column h int default 9; "
+             "update t set h = id where id % 5 = 0; insert into t (id, h) values (4000, null); commit"),
+            ("no row of it in the log", "alter table t add column i int default 10"),
+        )
+        flow.equal("told", defaults(flow), {"c": 7, "d": "d\u00e9f", "e": 1, "f": 3, "h": 9, "i": 10})
+        flow.equal("not read again", generation(flow, "t"), 1)
+        flow.equal("filters", wrongly_filtered(flow), [])
+        flow.sql(CHANGE.format(5) + "alter table t drop column c, drop column i")
+        flow.once("columns went")
+        flow.sql(CHANGE.format(6))
+        flow.once("rows without them")
+        flow.sql("alter table t add column c int default 70;" + CHANGE.format(7))
+        flow.once("one comes back")
+        flow.same("one comes back", "t")
+        flow.equal("as another one", defaults(flow).get("c"), 70)
+        flow.equal("not read again even so", generation(flow, "t"), 1)
+        flow.sql(
+            "alter table t drop constraint t_pkey, add column j int not null default 11, add primary key (id, j);"
+            "update t set j = 12 where id % 7 = 0; update t set a = 0 where id % 7 = 1; delete from t where id % 7 = 2"
+        )
+        flow.once("a key of it")
+        flow.same("a key of it", "t")
+        flow.equal("another key is read again", generation(flow, "t"), 2)
+
+
+def case_initial_default_not(t):
+    """Where it is not proven what old rows have, or format and JSON cannot say it, the table is read again."""
+    if not have_readers(t):
+        return
+    flow = LakeFlow(t, "LS15 v3", MAKE, "format=v3")
+    flow.once("snapshot is read")
+    flow.sql("alter table t add column n int")
+    for n, (what, sql) in enumerate(READ_AGAIN):
+        before = generation(flow, "t")
+        flow.sql(CHANGE.format(n) + "alter table t " + sql.format("c%d" % n, "n") + ";" + CHANGE.format(9 - n))
+        flow.once(what)
+        flow.same(what, "t")
+        flow.equal(what + " is read again", generation(flow, "t"), before + 1)
+    before = generation(flow, "t")
+    flow.sql("alter table t add column r0 int default 5; alter table t rename column r0 to r;" + CHANGE.format(1))
+    flow.once("renamed before it was seen")
+    flow.same("renamed before it was seen", "t")
+    flow.equal("it is proven", (generation(flow, "t"), defaults(flow).get("r")), (before, 5))
+    flow.sql(
+        "create table p (id int, day date, v int, primary key (id, day)) partition by range (day);"
+        "create table p1 partition of p for values from ('2026-01-01') to ('2026-02-01');"
+        "create table p2 partition of p for values from ('2026-02-01') to ('2026-03-01');"
+        "insert into p select i, date '2026-01-01' + i, i from generate_series(1, 50) i"
+    )
+    flow.once("a table of partitions")
+    flow.sql("alter table p add column c int default 5; update p set v = 0 where id % 5 = 0; delete from p where id = 7")
+    flow.once("its partitions")
+    flow.same("its partitions", "p")
+    flow.equal("its partitions are read again", generation(flow, "p"), 2)
+    flow = LakeFlow(t, "LS15 v2", MAKE, "format=v2")
+    flow.once("snapshot is read")
+    flow.sql(CHANGE.format(1) + "alter table t add column c int default 7;" + CHANGE.format(2))
+    flow.once("v2")
+    flow.same("v2", "t")
+    flow.equal("v2 is read again", (generation(flow, "t"), defaults(flow)), (2, {}))
+    flow.options = "format=v3"  # of tables that are made: this one stays
+    flow.sql("alter table t add column d int default 8;" + CHANGE.format(3))
+    said = flow.once("a table of v2 under v3", 1, "format v2").stderr
+    flow.check("the cure", "skip" in said, said[-500:])
+    flow.options = "format=v2"
+    flow.once("under v2 again")
+    flow.same("under v2 again", "t")
+
+
+def case_initial_default_killed(t):
+    """In a running job that is killed: before the log's first row with the column, and right after it."""
+    if not have_readers(t):
+        return
+    many = MAKE.replace("generate_series(1, 60)", "generate_series(1, 6000)").replace("repeat('z', 5000)", "'z'")
+    draws = random.Random(13)
+    flow = LakeFlow(t, "LS16 v3", many, "format=v3&freshness=1s", chunk_rows=1000)
+    flow.run()
+    for n in range(8):
+        flow.sql("alter table t add column c%d int default %d" % (n, n))
+        if n % 2:
+            time.sleep(draws.choice((0, 0.3, 1.2)))
+        flow.sql("update t set a = %d where id %% 10 = %d; delete from t where id = %d" % (n, n, 100 + n))
+        time.sleep(draws.choice((0, 0.02, 0.1, 0.5, 1.5)))
+        flow.check("still running", flow.job.running(), flow.job.last_stderr()[-900:])
+        flow.job.kill()
+        flow.sql("update t set b = 'n%d' where id %% 10 = %d" % (n, n))
+        flow.start()
+    wait_until(lambda: flow.lake.consistent() or not flow.job.running(), 60, "a consistent commit")
+    flow.job.kill()
+    flow.once("to the end")
+    flow.same("to the end", "t")
+    flow.equal("told", defaults(flow), {"c%d" % n: n for n in range(8)})
+    flow.equal("not read again", generation(flow, "t"), 1)
 
 
 def case_widths(t):

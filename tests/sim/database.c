@@ -44,7 +44,7 @@ unsigned db_add_table(struct db *db, const char *name, enum db_kind kind, bool f
     unsigned t = db_declare_table(db, name, kind, full);
     db->tables[t].bank = bank;
     struct db_state *s = &db->base[t];
-    *s = (struct db_state){ .exists = true, .columns = PLAIN, .storage = 1 };
+    *s = (struct db_state){ .exists = true, .columns = PLAIN, .storage = 1, .moved = 1 };
     for (unsigned k = 0; k < db->keys; k++) {
         unsigned tenths = db->keys <= 60     ? 6
                           : k < db->keys / 2 ? 1
@@ -92,7 +92,9 @@ static void apply(struct db_state *s, const struct db_op *op) {
         memset(s->rows, 0, sizeof s->rows);
         break;
     case OP_CREATE:
-        *s = (struct db_state){ .exists = true, .columns = op->columns, .storage = op->storage };
+        *s = (struct db_state){
+            .exists = true, .columns = op->columns, .storage = op->storage, .moved = op->storage
+        };
         break;
     case OP_DROP:
         *s = (struct db_state){ 0 };
@@ -113,6 +115,15 @@ static void apply(struct db_state *s, const struct db_op *op) {
                 r->v[1] += op->new.v[1];
             }
         }
+        for (unsigned c = 0; op->with_default && c < DB_COLUMNS; c++) {
+            if ((op->columns & ~s->columns) >> c & 1) {
+                s->defaulted |= (uint8_t)(1u << c);
+                s->missing[c] = op->new.v[c];
+            }
+        }
+        s->moved = op->kind == OP_REWRITE ? op->storage : s->moved;
+        s->drops += op->kind == OP_DROP_COLUMN;
+        s->defaulted = op->kind == OP_REWRITE ? 0 : s->defaulted & op->columns;
         s->columns = op->columns;
         s->storage = op->storage;
         break;
@@ -461,9 +472,10 @@ uint64_t db_offset(const struct db *db, struct logpos pos) {
     return db->flavour == DB_XID ? pos.offset : (pos.segment - 1) * FILE_BYTES + pos.offset - 4;
 }
 
-struct schema *db_schema(const struct db *db, unsigned table, uint8_t columns, unsigned storage,
-                         bool log) {
-    static const char *const names[DB_COLUMNS] = { "k", "a", "t", "b1", "b2", "b3", "b4" };
+static const char *const names[DB_COLUMNS] = { "k", "a", "t", "b1", "b2", "b3", "b4" };
+
+struct schema *db_schema(const struct db *db, unsigned table, uint8_t columns,
+                         const struct db_state *state) {
     const struct db_table *t = &db->tables[table];
     struct schema *s =
         schema_new(t->id, "public", t->name, (uint16_t)__builtin_popcount(columns & ~DB_A_IS_TEXT));
@@ -484,11 +496,45 @@ struct schema *db_schema(const struct db *db, unsigned table, uint8_t columns, u
                                  .key_pos = c == 0 && t->kind != DB_KEYLESS ? 0 : -1 };
     }
     s->identity = t->full ? IDENTITY_FULL : IDENTITY_KEY;
-    char mark[24];
-    snprintf(mark, sizeof mark, "%u", storage);
-    s->storage = log ? "" : arena_strdup(&s->arena, mark);
+    char mark[60] = "";
+    if (state) {
+        snprintf(mark, sizeof mark, "%u.%u.%u.%u.%u", state->storage, state->moved, state->drops,
+                 state->columns & ~DB_A_IS_TEXT, state->defaulted);
+    }
+    s->storage = arena_strdup(&s->arena, mark);
     schema_finish(s);
+    for (unsigned c = 0; state && c < DB_COLUMNS; c++) {
+        if ((columns & state->columns & state->defaulted) >> c & 1) {
+            schema_set_missing(s, (uint16_t)schema_column(s, names[c]), &state->missing[c],
+                               sizeof state->missing[c]);
+        }
+    }
     return s;
+}
+
+bool db_rewritten(const struct schema *before, const struct schema *after) {
+    return atoi(before->storage) != atoi(after->storage);
+}
+
+bool db_added(const struct schema *before, const struct schema *after) {
+    unsigned storage, was_moved, was_drops, was, moved, drops, is, defaulted;
+    if (sscanf(before->storage, "%u.%u.%u.%u", &storage, &was_moved, &was_drops, &was) != 4 ||
+        sscanf(after->storage, "%u.%u.%u.%u.%u", &storage, &moved, &drops, &is, &defaulted) != 5 ||
+        was_moved != moved || was_drops != drops || (was & ~is) != 0) {
+        return false;
+    }
+    unsigned has = 0;
+    for (unsigned c = 0; c < DB_COLUMNS; c++) {
+        int at = schema_column(after, names[c]);
+        has |= at >= 0 ? 1u << c : 0;
+        if ((is & ~was) >> c & 1 && schema_column(before, names[c]) >= 0) {
+            return false; /* its rows went out before that was known */
+        }
+        if (at >= 0 && (defaulted >> c & 1) != (after->columns[at].missing != NULL)) {
+            return false;
+        }
+    }
+    return (has & ~is) == 0 && (is & ~was & ~has) == 0;
 }
 
 size_t db_key_text(const struct db *db, unsigned table, int32_t k, char *out, size_t max) {

@@ -75,6 +75,10 @@ struct db_state {
     bool exists;
     uint8_t columns;
     unsigned storage;
+    unsigned moved;    /* storage as of the last rewrite */
+    unsigned drops;    /* columns that went, so far */
+    uint8_t defaulted; /* columns added with a default since then */
+    int32_t missing[DB_COLUMNS];
     struct db_row rows[DB_KEYS];
 };
 struct db {
@@ -134,9 +138,14 @@ bool db_can_ddl(const struct db *db, unsigned table, const struct db_tx *tx);
 /* Offsets and positions. */
 struct logpos db_pos(const struct db *db, uint64_t offset);
 uint64_t db_offset(const struct db *db, struct logpos pos);
-/* log: as the log says it, without storage. */
-struct schema *db_schema(const struct db *db, unsigned table, uint8_t columns, unsigned storage,
-                         bool log);
+/* Of rows with these columns. Marks of stored rows
+ * ("<storage>.<moved>.<drops>.<columns>.<defaulted>") and what is missing in columns are as the
+ * catalogue has them: state. NULL: there is no such table any more. */
+struct schema *db_schema(const struct db *db, unsigned table, uint8_t columns,
+                         const struct db_state *state);
+/* What source_ops say of two of them. */
+bool db_rewritten(const struct schema *before, const struct schema *after);
+bool db_added(const struct schema *before, const struct schema *after);
 /* Text of a t cell: its number, padded in fat databases. Returns the length. */
 size_t db_text(const struct db *db, int32_t v, char *out, size_t max);
 /* Text of a key, or 0 where keys are integers. */

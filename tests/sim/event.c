@@ -67,11 +67,25 @@ static struct event_row row_of(const struct batch *b, uint32_t r) {
     return row;
 }
 
+uint8_t event_missing(const struct schema *s, int32_t missing[DB_COLUMNS]) {
+    uint8_t columns = 0;
+    for (uint16_t i = 0; i < s->column_count; i++) {
+        unsigned c = event_column(s->columns[i].name);
+        if (s->columns[i].missing) {
+            CHECK(s->columns[i].missing_len == sizeof missing[c]);
+            memcpy(&missing[c], s->columns[i].missing, sizeof missing[c]);
+            columns |= (uint8_t)(1u << c);
+        }
+    }
+    return columns;
+}
+
 static void add_change(const struct db *db, const struct stage_item *item,
                        const struct stage_change *c, struct events *out) {
     const struct batch *b = item->batches[c->batch];
     struct event e = { .generation = b->generation };
     snprintf(e.label, sizeof e.label, "%s", b->schema->label);
+    e.defaulted = event_missing(b->schema, e.missing);
     if (item->kind == STAGE_REMOVE) {
         e.kind = EVENT_REMOVE;
     } else if (!b->txs) {

@@ -29,6 +29,8 @@ struct event {
     uint64_t commit, tx; /* of the log: offset of the commit record */
     uint64_t joined;     /* of a snapshot row: offset */
     uint32_t n;
+    uint8_t defaulted; /* columns with a `missing`, as the change's schema says */
+    int32_t missing[DB_COLUMNS];
 };
 /* A column's number by its name; the number that a text says (damage fails the run). */
 unsigned event_column(const char *name);
@@ -39,6 +41,8 @@ struct events {
 };
 void events_add(struct events *list, const struct event *e);
 void events_clear(struct events *list);
+/* The columns, as bits, of which the schema says what is missing; and what that is. */
+uint8_t event_missing(const struct schema *s, int32_t missing[DB_COLUMNS]);
 void events_of_item(const struct db *db, const struct stage_item *item, struct events *out);
 /* One line of a changelog file, parsed; false: it is no row (a schema or commit line). Damage fails
  * the run. */

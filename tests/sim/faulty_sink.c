@@ -204,6 +204,12 @@ static bool faulty_needs_anew(const struct sink *s, const struct schema *before,
     return of->needs_anew && of->needs_anew(((const struct faulty_sink *)s)->inner, before, after);
 }
 
+static bool faulty_takes_missing(const struct sink *s, const struct schema *schema,
+                                 uint16_t column) {
+    const struct sink *inner = ((const struct faulty_sink *)s)->inner;
+    return of->takes_missing && of->takes_missing(inner, schema, column);
+}
+
 const struct sink_ops *faulty_sink_ops(enum sink_kind kind) {
     of = sim_sink_ops(kind);
     made = (struct sink_ops){ .name = of->name,
@@ -218,6 +224,7 @@ const struct sink_ops *faulty_sink_ops(enum sink_kind kind) {
                               .recover = faulty_recover,
                               .apply_schema = faulty_apply_schema,
                               .needs_anew = faulty_needs_anew,
+                              .takes_missing = faulty_takes_missing,
                               .commit = faulty_commit,
                               .resolve = faulty_resolve,
                               .summary = faulty_summary,

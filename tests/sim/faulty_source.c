@@ -325,6 +325,9 @@ static int faulty_lane_end(struct source_lane *l, struct err *err) {
 static bool faulty_rewritten(const struct schema *before, const struct schema *after) {
     return sim_source_ops.rewritten(before, after);
 }
+static bool faulty_added(const struct schema *before, const struct schema *after) {
+    return sim_source_ops.added(before, after);
+}
 static int faulty_put_logpos(struct buf *out, struct logpos pos) {
     return sim_source_ops.put_logpos(out, pos);
 }
@@ -364,6 +367,7 @@ const struct source_ops faulty_source_ops = {
     .lane_stop = faulty_lane_stop,
     .lane_end = faulty_lane_end,
     .rewritten = faulty_rewritten,
+    .added = faulty_added,
     .put_logpos = faulty_put_logpos,
     .take_logpos = faulty_take_logpos,
 };

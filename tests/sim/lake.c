@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cdc/base/map.h"
+#include "sinks/iceberg/ice_default.h"
 #include "sinks/iceberg/ice_live.h"
 #include "sinks/iceberg/ice_object.h"
 #include "tests/sim/lake_impl.h"
@@ -334,6 +335,20 @@ static void put_cell(struct event_row *row, unsigned c, const struct lake_column
     }
 }
 
+/* ... where the file has none. */
+static int fill_field(const struct ice_field *f, unsigned c, struct event_row *rows, uint64_t count,
+                      struct err *err) {
+    struct ice_default d;
+    if (ice_default_init(&d, f, err)) {
+        return -1;
+    }
+    for (uint64_t i = 0; d.there && i < count; i++) {
+        put_cell(&rows[i], c, &d.column, 0);
+    }
+    ice_default_release(&d);
+    return 0;
+}
+
 /* A field's cells of the whole file. */
 static int read_field(struct parquet_reader *r, const struct ice_field *f, struct event_row *rows,
                       struct err *err) {
@@ -342,7 +357,7 @@ static int read_field(struct parquet_reader *r, const struct ice_field *f, struc
     struct parquet_cursor *cursor = NULL;
     struct lake_column piece;
     if (at < 0) {
-        return 0; /* older than the column */
+        return fill_field(f, c, rows, parquet_reader_rows(r), err); /* older than the column */
     }
     if (parquet_cursor_open(r, (uint32_t)at, &cursor, err)) {
         return -1;

@@ -30,6 +30,9 @@ struct target_table {
     bool consistent; /* at the last commit */
     unsigned consistent_generation;
     uint64_t consistent_id;
+    uint8_t columns, defaulted; /* of its schema as committed last; those with a `missing` */
+    int32_t missing[DB_COLUMNS];
+    uint32_t version;
 };
 /* What a stored position says of a table. */
 struct stored_table {
@@ -52,6 +55,8 @@ static struct {
     size_t budget[SIM_GROUPS];
     bool lenient; /* ranges may be read again: rows arrive as upserts */
     bool never;   /* nothing is read: rows that were there before arrive when they change */
+    bool takes_defaults;
+    unsigned moved[DB_TABLES]; /* of `known` ones: the storage's number as of the last rewrite */
     bool mistrusted[SIM_GROUPS], rewrite_stops[SIM_GROUPS];
     uint64_t asked_seq[SIM_GROUPS], trusted_seq[SIM_GROUPS]; /* trusted: asked before the damage */
     char behind[200];
@@ -74,6 +79,7 @@ void oracle_mistrust(unsigned group) {
 }
 void oracle_asked(unsigned group, uint64_t seq) { o.asked_seq[group] = seq; }
 void oracle_rewrite_stops(unsigned group) { o.rewrite_stops[group] = true; }
+void oracle_takes_defaults(bool takes) { o.takes_defaults = takes; }
 void oracle_snapshot_never(void) { o.never = o.lenient = true; }
 
 static struct target_table *table_of(const char *label) {
@@ -124,6 +130,16 @@ static bool same_row(const struct event_row *have, const struct event_row *chang
     return true;
 }
 
+/* What the target shows of rows that came before a column. */
+static void show_missing(const struct target_table *t, struct event_row *row) {
+    for (unsigned c = 0; c < DB_COLUMNS; c++) {
+        if (row->state[c] == EVENT_NONE && t->defaulted >> c & 1) {
+            row->state[c] = EVENT_VALUE;
+            row->v[c] = t->missing[c];
+        }
+    }
+}
+
 static void bag_remove(struct target_table *t, const struct event_row *row, const struct event *e) {
     for (unsigned i = 0; i < t->bag_count; i++) {
         if (same_row(&t->bag[i], row)) {
@@ -140,7 +156,8 @@ static void bag_remove(struct target_table *t, const struct event_row *row, cons
 
 static void bag_add(struct target_table *t, const struct event_row *row) {
     CHECK(t->bag_count < BAG_MAX);
-    t->bag[t->bag_count++] = *row;
+    t->bag[t->bag_count] = *row;
+    show_missing(t, &t->bag[t->bag_count++]);
 }
 
 static unsigned key_of(const struct target_table *t, const struct event_row *row) {
@@ -205,6 +222,24 @@ static void arrive_keyed(struct target_table *t, const struct event *e) {
     }
     t->there[key] = e->kind != EVENT_DELETE && e->kind != EVENT_REMOVE;
     t->rows[key] = row;
+    show_missing(t, &t->rows[key]);
+}
+
+/* Columns came, and what all rows so far have in them. */
+static void learn_missing(struct target_table *t, uint8_t columns, const int32_t *missing) {
+    if (!o.takes_defaults || !columns) {
+        return;
+    }
+    t->defaulted |= columns;
+    for (unsigned c = 0; c < DB_COLUMNS; c++) {
+        t->missing[c] = columns >> c & 1 ? missing[c] : t->missing[c];
+    }
+    for (unsigned k = 0; k < o.db->keys; k++) {
+        show_missing(t, &t->rows[k]);
+    }
+    for (unsigned k = 0; k < t->bag_count; k++) {
+        show_missing(t, &t->bag[k]);
+    }
 }
 
 static void clear_rows(struct target_table *t) {
@@ -254,6 +289,7 @@ static void arrive(const struct event *e) {
         }
         t->generation = e->generation;
         t->begun = o.seq;
+        t->defaulted = 0;
         clear_rows(t);
         return;
     }
@@ -277,6 +313,7 @@ static void arrive(const struct event *e) {
         t->last_n = e->n;
         t->last_kind = e->kind;
     }
+    learn_missing(t, e->defaulted, e->missing);
     if (e->kind == EVENT_TRUNCATE) {
         clear_rows(t);
     } else if (t->keyless) {
@@ -287,6 +324,12 @@ static void arrive(const struct event *e) {
 }
 
 /* ---- state ---- */
+
+/* Columns of the source's rows that the target must have the same way. One that was added with a
+ * default is shown only when the log's rows have it. */
+static uint8_t shown(const struct target_table *t, const struct db_state *s) {
+    return o.takes_defaults ? (uint8_t)(s->columns & ~(s->defaulted & ~t->columns)) : s->columns;
+}
 
 static bool source_equals(const struct db_row *want, const struct event_row *have,
                           uint8_t columns) {
@@ -309,7 +352,7 @@ static void compare_key(const struct target_table *t, const struct db_state *s, 
                         bool known) {
     bool want = s->exists && s->rows[k].there;
     if (want == t->there[k] &&
-        (!want || !known || source_equals(&s->rows[k], &t->rows[k], s->columns))) {
+        (!want || !known || source_equals(&s->rows[k], &t->rows[k], shown(t, s)))) {
         return;
     }
     char have[120], source[120];
@@ -331,7 +374,7 @@ static void compare_bag(const struct target_table *t, const struct db_state *s) 
     for (unsigned k = 0; k < o.db->keys; k++) {
         unsigned i = 0;
         while (s->rows[k].there && i < t->bag_count &&
-               (used[i] || !source_equals(&s->rows[k], &t->bag[i], s->columns))) {
+               (used[i] || !source_equals(&s->rows[k], &t->bag[i], shown(t, s)))) {
             i++;
         }
         if (s->rows[k].there && i == t->bag_count) {
@@ -636,18 +679,35 @@ static bool was_consistent(int t) {
     return false;
 }
 
+/* Of several tables that had the name one after the other the last one's version is the highest. */
+static void learn_columns(struct target_table *t, const struct schema *s) {
+    if (s->version < t->version) {
+        return;
+    }
+    t->version = s->version;
+    t->columns = t->defaulted = 0;
+    for (uint16_t i = 0; i < s->column_count; i++) {
+        t->columns |= (uint8_t)(1u << event_column(s->columns[i].name));
+    }
+    int32_t missing[DB_COLUMNS];
+    learn_missing(t, event_missing(s, missing), missing);
+}
+
 static void learn_schemas(const struct oracle_commit *c) {
     for (uint32_t i = 0; i < c->schema_count; i++) {
         int t = db_find_table(o.db, c->schemas[i]->table_id);
         CHECK(t >= 0);
-        unsigned storage = (unsigned)atoi(c->schemas[i]->storage);
-        if (o.rewrite_stops[c->group] && o.known[t] && o.storage[t] != storage &&
+        unsigned storage = 0, moved = 0;
+        sscanf(c->schemas[i]->storage, "%u.%u", &storage, &moved);
+        bool added = o.takes_defaults && o.moved[t] == moved;
+        if (o.rewrite_stops[c->group] && o.known[t] && o.storage[t] != storage && !added &&
             was_consistent(t) && !server_now()->left_out[c->group][t]) {
             sim_fail("rewrite", "%s was rewritten, and with on_rewrite=stop goes on",
                      o.db->tables[t].name);
         }
         o.known[t] = true;
         o.storage[t] = storage;
+        o.moved[t] = moved;
     }
 }
 
@@ -715,6 +775,9 @@ void oracle_committed(const struct oracle_commit *c) {
     check_whole(c, before);
     for (unsigned i = 0; i < c->events->count; i++) {
         arrive(&c->events->at[i]);
+    }
+    for (uint32_t i = 0; i < c->schema_count; i++) {
+        learn_columns(table_of(c->schemas[i]->label), c->schemas[i]);
     }
     o.incomplete = c->inconsistent_count > 0;
     for (unsigned t = 0; t < o.db->table_count; t++) {

@@ -65,3 +65,5 @@ void oracle_snapshot_never(void);
 void oracle_rewrite_stops(unsigned group);
 /* Does the source have rows that were rewritten, and the target does not know? */
 bool oracle_rewritten(void);
+/* The target is told what old rows have in a column that is added, and shows it in them. */
+void oracle_takes_defaults(bool takes);

@@ -35,6 +35,7 @@ void iceberg_target_init(struct db *db, struct disk *disk, unsigned options) {
     it.db = db;
     it.options = options;
     lake_init(db, disk);
+    oracle_takes_defaults(options & LAKE_V3);
 }
 
 static struct sink *inner(struct sink *s) { return ((struct wrapped *)s)->inner; }
@@ -255,6 +256,10 @@ static void wrapped_part_free(struct sink_part *part, bool committed) {
     events_clear(&part->events);
     free(part);
 }
+static bool wrapped_takes_missing(const struct sink *s, const struct schema *schema,
+                                  uint16_t column) {
+    return iceberg_ops.takes_missing(((const struct wrapped *)s)->inner, schema, column);
+}
 static bool wrapped_needs_anew(const struct sink *s, const struct schema *before,
                                const struct schema *after) {
     return iceberg_ops.needs_anew(((const struct wrapped *)s)->inner, before, after);
@@ -276,6 +281,7 @@ const struct sink_ops sim_iceberg_ops = {
     .recover = wrapped_recover,
     .apply_schema = wrapped_apply_schema,
     .needs_anew = wrapped_needs_anew,
+    .takes_missing = wrapped_takes_missing,
     .commit = wrapped_commit,
     .resolve = wrapped_resolve,
     .writer_open = wrapped_writer_open,

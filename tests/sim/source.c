@@ -142,7 +142,7 @@ static int sim_catalogue(struct source *s, struct source_catalogue *out, struct 
         if (state.exists && !the_server->hidden[t]) {
             struct source_table *entry = &out->tables[out->count++];
             *entry = (struct source_table){
-                .schema = db_schema(db, t, state.columns, state.storage, false),
+                .schema = db_schema(db, t, state.columns, &state),
                 .rows_estimate = t % 3 ? DB_KEYS : 0, /* 0: never analysed */
                 .bytes_estimate = the_server->big_estimates ? 1u << 30 : 1000,
                 .usable = !the_server->unusable[t],
@@ -268,9 +268,6 @@ static int sim_log_end(struct source *s, struct logpos *out, struct err *err) {
 static int sim_status(struct source *s, struct source_status *out, struct err *err) {
     *out = (struct source_status){ 0 };
     return sim_log_end(s, &out->log_end, err);
-}
-static bool sim_rewritten(const struct schema *a, const struct schema *b) {
-    return strcmp(a->storage, b->storage) != 0;
 }
 static int sim_drop(struct source *s, struct err *err) {
     the_server->slot = false;
@@ -416,8 +413,7 @@ static int sim_lane_begin(struct source_lane *base, const struct schema *schema,
     snapshot_copy(&out->snapshot, &l->snapshot);
     out->high = db_pos(db, l->high);
     out->gone = !seen.exists;
-    out->schema =
-        seen.exists ? db_schema(db, (unsigned)t, seen.columns, seen.storage, false) : NULL;
+    out->schema = seen.exists ? db_schema(db, (unsigned)t, seen.columns, &seen) : NULL;
     if (export_name && (db->flavour == DB_XID || sim_below(STREAM_DOOR, 2))) {
         export_snapshot(l, export_name); /* some servers cannot: one lane reads it all */
     }
@@ -607,7 +603,8 @@ const struct source_ops sim_source_ops = {
     .nudge = sim_nudge,
     .log_end = sim_log_end,
     .status = sim_status,
-    .rewritten = sim_rewritten,
+    .rewritten = db_rewritten,
+    .added = db_added,
     .drop = sim_drop,
     .drop_plan = sim_text,
     .slots = sim_text,

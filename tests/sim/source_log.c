@@ -19,6 +19,8 @@ struct sim_log {
     unsigned place, op;        /* next transaction; its next op when it is split */
     int64_t keepalive_us;
     bool woken;
+    struct schema *said[DB_TABLES]; /* as the log said last what a table's rows look like */
+    uint8_t columns[DB_TABLES];     /* ... which are these */
 };
 
 /* The slot is taken only from a holder that is dead, or silent for long. */
@@ -71,6 +73,9 @@ void sim_log_close(struct source_log *base) {
     if (v->slot_session == l->number) {
         v->slot_session = 0;
     }
+    for (unsigned t = 0; t < DB_TABLES; t++) {
+        schema_unref(l->said[t]);
+    }
     free(l);
 }
 
@@ -87,31 +92,47 @@ static uint64_t resume_of(const struct db *db, uint64_t to) {
     return resume;
 }
 
+/* The shape is the log's, of the past; all else the catalogue's, as it is now. */
+static struct schema *shape_of(struct sim_log *l, const struct db_op *op) {
+    struct db *db = server_now()->db;
+    if (!l->said[op->table] || l->columns[op->table] != op->columns) {
+        struct snapshot now = { 0 };
+        struct db_state state;
+        uint64_t high;
+        db_snapshot(db, &now, &high);
+        db_state_seen(db, op->table, &now, &state);
+        snapshot_release(&now);
+        schema_unref(l->said[op->table]);
+        l->said[op->table] = db_schema(db, op->table, op->columns, state.exists ? &state : NULL);
+        l->columns[op->table] = op->columns;
+    }
+    return l->said[op->table];
+}
+
 /* The builder of one table's rows in one shape. */
-static struct batch *builder(struct db *db, struct segment *seg, struct batch **open,
+static struct batch *builder(struct sim_log *l, struct segment *seg, struct batch **open,
                              const struct db_op *op) {
     struct batch *b = open[op->table];
     if (b && b->rows + 2 > b->rows_cap) {
         segment_add(seg, b);
         b = open[op->table] = NULL;
     }
-    struct schema *schema = db_schema(db, op->table, op->columns, 0, true);
-    if (b && !schema_same_rows(b->schema, schema)) {
+    struct schema *schema = shape_of(l, op);
+    if (b && b->schema != schema) {
         segment_add(seg, b);
         b = NULL;
     }
     if (!b) {
         b = batch_new(schema, 16, seg->txs);
     }
-    schema_unref(schema);
     open[op->table] = b;
     return b;
 }
 
-static void put_op(struct db *db, struct segment *seg, struct batch **open, const struct db_op *op,
-                   uint32_t tx, uint32_t n, bool keyless) {
-    struct batch *b = builder(db, seg, open, op);
-    bool full = db->tables[op->table].full;
+static void put_op(struct sim_log *l, struct segment *seg, struct batch **open,
+                   const struct db_op *op, uint32_t tx, uint32_t n, bool keyless) {
+    struct batch *b = builder(l, seg, open, op);
+    bool full = server_now()->db->tables[op->table].full;
     struct db_op spoilt = *op;
     if (keyless) {
         bool old = full && op->kind == OP_UPDATE ? sim_below(STREAM_DOOR, 2) : 0;
@@ -178,7 +199,7 @@ static bool add_tx(struct sim_log *l, struct segment *seg, struct batch **open, 
     for (; l->op < stop; l->op++) {
         if (db_carried(db, &tx->ops[l->op])) {
             bool keyless = is_keyless(l, tx, &tx->ops[l->op]);
-            put_op(db, seg, open, &tx->ops[l->op], index, l->op, keyless);
+            put_op(l, seg, open, &tx->ops[l->op], index, l->op, keyless);
         }
     }
     if (stop < tx->op_count) {

@@ -1,4 +1,5 @@
 /* Keys and identities, and what counts as rewritten. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "connectors/postgres/pgsrc_identity.h"
@@ -242,4 +243,106 @@ TEST(pgsrc_rewritten_by_another_type) {
     EXPECT_TRUE(pgsrc_rewritten(a, b));
     schema_unref(a);
     schema_unref(b);
+}
+
+/* ---- columns added ---- */
+
+/* "<filenode>:0.<highest>;" and a column a name: "id", or "c!" where old rows have a value in it.
+ */
+static struct schema *shape(const char *front, const char *const *names, const int *numbers,
+                            uint16_t marked, uint16_t columns) {
+    struct schema *s = schema_new(42, "public", "orders", columns);
+    struct buf marks;
+    buf_init(&marks, SIZE_MAX);
+    buf_puts(&marks, front);
+    for (uint16_t i = 0; i < marked; i++) {
+        bool missing = strchr(names[i], '!') != NULL;
+        char *name = xstrndup(names[i], strcspn(names[i], "!"));
+        pgsrc_column_mark(&marks, (int16_t)numbers[i], "700", name, missing);
+        if (i < columns) {
+            int32_t value = 5;
+            s->columns[i] = (struct column_def){ .name = arena_strdup(&s->arena, name),
+                                                 .type = { .kind = TYPE_INT32 },
+                                                 .source_type = "",
+                                                 .key_pos = -1 };
+            schema_set_missing(s, i, missing ? &value : NULL, sizeof value);
+        }
+        free(name);
+    }
+    s->storage = arena_strdup(&s->arena, buf_cstr(&marks));
+    buf_release(&marks);
+    schema_finish(s);
+    return s;
+}
+
+static const char *const two[] = { "id", "b" };
+static const int one_two[] = { 1, 2, 3, 4, 5 };
+
+static bool added_to(struct schema *take_before, struct schema *take_after) {
+    bool yes = pgsrc_added(take_before, take_after);
+    schema_unref(take_before);
+    schema_unref(take_after);
+    return yes;
+}
+
+/* After columns 1 and 2 of file 9. */
+static bool added(const char *front, const char *const *names, const int *numbers, uint16_t marked,
+                  uint16_t columns) {
+    return added_to(shape("9:0.2;", two, one_two, 2, 2),
+                    shape(front, names, numbers, marked, columns));
+}
+
+TEST(pgsrc_added_is_proven) {
+    const char *const names[] = { "id", "b", "c!", "d", "e!" };
+    EXPECT_TRUE(added("9:0.2;", names, one_two, 2, 2));
+    EXPECT_TRUE(added("9:0.3;", names, one_two, 3, 3));
+    EXPECT_TRUE(added("9:0.5;", names, one_two, 5, 5));
+    EXPECT_TRUE(added_to(shape("9:0.5;", names, one_two, 5, 5), /* the log is behind */
+                         shape("9:0.5;", names, one_two, 5, 3)));
+    const char *const old[] = { "id", "b!", "c!" }; /* of long ago, and one that went before */
+    const int gap[] = { 1, 3, 4 };
+    EXPECT_TRUE(added_to(shape("9:0.3;", old, gap, 2, 2), shape("9:0.4;", old, gap, 3, 3)));
+}
+
+TEST(pgsrc_added_is_not_proven) {
+    const char *const names[] = { "id", "b", "c!", "d", "e!" };
+    const int gap[] = { 1, 2, 4 }, less[] = { 1, 3 };
+    EXPECT_TRUE(!added("8:0.3;", names, one_two, 3, 3)); /* another file */
+    EXPECT_TRUE(!added("9:0.4;", names, gap, 3, 3));     /* one came and went */
+    EXPECT_TRUE(!added("9:0.4;", names, one_two, 3, 3));
+    EXPECT_TRUE(!added("9:0.5;", names, one_two, 5, 4)); /* the log does not have it yet */
+    EXPECT_TRUE(
+        !added("9:0.3;", names, one_two, 2, 3)); /* ... has it, the catalogue not any more */
+    const char *const went[] = { "id", "c!" };
+    EXPECT_TRUE(!added("9:0.3;", went, less, 2, 2));
+    const char *const renamed[] = { "id", "x", "c!" }, *const taken[] = { "id", "x", "b!" };
+    EXPECT_TRUE(!added("9:0.3;", renamed, one_two, 3, 3));
+    EXPECT_TRUE(!added("9:0.3;", taken, one_two, 3, 3));
+    const char *const gained[] = { "id", "b!", "c!" };
+    EXPECT_TRUE(!added("9:0.3;", gained, one_two, 3, 3));
+    EXPECT_TRUE(!added("9:0.3;|11.12.ab.3;", names, one_two, 3, 3)); /* partitions */
+    EXPECT_TRUE(!added_to(shape("9:", two, one_two, 2, 2), shape("9:0.3;", names, one_two, 3, 3)));
+    EXPECT_TRUE(!added_to(shape("", two, one_two, 0, 2), shape("9:0.3;", names, one_two, 3, 3)));
+    /* Its rows came from the log before the catalogue was read. */
+    struct schema *before = shape("9:0.3;", names, one_two, 3, 3);
+    struct schema *known = shape("9:0.2;", two, one_two, 2, 2);
+    before->storage = known->storage;
+    EXPECT_TRUE(!added_to(before, shape("9:0.3;", names, one_two, 3, 3)));
+    schema_unref(known);
+}
+
+TEST(pgsrc_added_wants_the_value_and_the_columns_place) {
+    const char *const names[] = { "id", "b", "c!", "d!" }, *const other[] = { "id", "b", "d!",
+                                                                              "c!" };
+    struct schema *s = shape("9:0.3;", names, one_two, 3, 3);
+    schema_set_missing(s, 2, NULL, 0); /* not understood */
+    EXPECT_TRUE(!added_to(shape("9:0.2;", two, one_two, 2, 2), s));
+    s = shape("9:0.4;", names, one_two, 4, 4);
+    struct schema *swapped = shape("9:0.4;", other, one_two, 4, 4); /* names were exchanged since */
+    s->storage = swapped->storage;
+    EXPECT_TRUE(!added_to(shape("9:0.2;", two, one_two, 2, 2), s));
+    schema_unref(swapped);
+    s = shape("9:0.3;", names, one_two, 3, 3);
+    s->columns[1].type.kind = TYPE_TEXT;
+    EXPECT_TRUE(!added_to(shape("9:0.2;", two, one_two, 2, 2), s));
 }

@@ -231,6 +231,33 @@ static void expect_refused(const char *good, const char *what, const char *by) {
     schema_unref(schema);
 }
 
+TEST(schema_json_keeps_what_is_missing) {
+    static const char good[] =
+        "{\"table\":\"p.t\",\"id\":1,\"space\":\"p\",\"name\":\"t\",\"version\":1,\"identity\":"
+        "\"d\",\"storage\":\"\",\"columns\":[{\"name\":\"i\",\"type\":\"int32\",\"source\":\"\","
+        "\"oid\":0,\"mod\":-1,\"nullable\":true,\"key\":-1,\"bytes\":false,\"missing\":"
+        "\"2a0000ff\"},{\"name\":\"s\",\"type\":\"text\",\"source\":\"\",\"oid\":0,\"mod\":-1,"
+        "\"nullable\":true,\"key\":-1,\"bytes\":false,\"missing\":\"\"}]}";
+    struct err err = ERR_INIT;
+    struct schema *s = schema_from_json(good, strlen(good), &err);
+    if (EXPECT_TRUE(s != NULL)) {
+        struct schema *copy = schema_with_version(s, 1);
+        EXPECT_EQ_MEM(copy->columns[0].missing, copy->columns[0].missing_len, "\x2a\0\0\xff", 4);
+        EXPECT_TRUE(copy->columns[1].missing && copy->columns[1].missing_len == 0);
+        struct buf again;
+        buf_init(&again, SIZE_MAX);
+        schema_put_json(&again, copy);
+        EXPECT_EQ_STR(buf_cstr(&again), good);
+        buf_release(&again);
+        schema_unref(copy);
+    }
+    schema_unref(s);
+    expect_refused(good, "\"2a0000ff\"", "\"2a0000\"");
+    expect_refused(good, "\"2a0000ff\"", "\"2a0000fg\"");
+    expect_refused(good, "\"2a0000ff\"", "5");
+    expect_refused(good, "\"missing\":\"\"", "\"missing\":\"a\"");
+}
+
 TEST(schema_json_with_any_field_wrong_is_refused) {
     struct schema *s = rich_schema();
     struct buf json;
