@@ -319,10 +319,6 @@ static int follow_version(struct ice_stage *st, struct schema *source, struct er
     return apply(st, err) || follow_source(st, source, err) || refuse_unsaid(st, err) ? -1 : 0;
 }
 
-static int follow_batch(struct ice_stage *st, const struct batch *batch, struct err *err) {
-    return follow_version(st, batch->schema, err);
-}
-
 static int stage_changes(struct ice_stage *st, const struct stage_item *item, struct err *err) {
     struct ice_fold *fold = &st->tools->fold;
     struct stage_change change;
@@ -330,7 +326,7 @@ static int stage_changes(struct ice_stage *st, const struct stage_item *item, st
     stage_merge_begin(&st->tools->merge, item);
     while (stage_merge_next(&st->tools->merge, &change)) {
         const struct batch *batch = item->batches[change.batch];
-        if (batch->schema != last && follow_batch(st, batch, err)) {
+        if (batch->schema != last && follow_version(st, batch->schema, err)) {
             return -1;
         }
         last = batch->schema;
@@ -367,7 +363,7 @@ static int stage_snapshot(struct ice_stage *st, const struct stage_item *item, s
     for (uint32_t i = 0; i < item->count; i++) {
         struct batch *batch = item->batches[i];
         CHECK(!batch->txs);
-        if (follow_batch(st, batch, err)) {
+        if (follow_version(st, batch->schema, err)) {
             return -1;
         }
         if (st->key_count == 0 && batch->again) {
@@ -387,7 +383,7 @@ static int remove_rows(struct ice_stage *st, const struct stage_item *item, stru
     struct ice_fold *fold = &st->tools->fold;
     for (uint32_t i = 0; i < item->count; i++) {
         struct batch *batch = item->batches[i];
-        if (follow_batch(st, batch, err)) {
+        if (follow_version(st, batch->schema, err)) {
             return -1;
         }
         if (st->key_count == 0) {

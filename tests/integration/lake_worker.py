@@ -105,6 +105,17 @@ def rows_of(table):
     return [dict(zip(names, row)) for row in zip(*columns)] if names else []
 
 
+def current_entries(table):
+    """Every manifest entry of the current snapshot."""
+    for snapshot in table["snapshots"]:
+        if snapshot["snapshot-id"] == table["current-snapshot-id"]:
+            with open(path_of(snapshot["manifest-list"]), "rb") as file:
+                manifests = [entry["manifest_path"] for entry in fastavro.reader(file)]
+            for manifest in manifests:
+                with open(path_of(manifest), "rb") as file:
+                    yield from fastavro.reader(file)
+
+
 class Worker:
     def __init__(self):
         self.duck = None
@@ -164,15 +175,7 @@ class Worker:
         """Every data file that an entry of the current snapshot names, live or not."""
         with open(path_of(metadata), encoding="utf-8") as file:
             table = json.load(file)
-        out = []
-        for snapshot in table["snapshots"]:
-            if snapshot["snapshot-id"] == table["current-snapshot-id"]:
-                with open(path_of(snapshot["manifest-list"]), "rb") as file:
-                    manifests = [entry["manifest_path"] for entry in fastavro.reader(file)]
-                for manifest in manifests:
-                    with open(path_of(manifest), "rb") as file:
-                        out += [e["data_file"]["file_path"] for e in fastavro.reader(file)]
-        return out
+        return [entry["data_file"]["file_path"] for entry in current_entries(table)]
 
     def do_sorted(self, metadata):
         """pyarrow reads each marked file; the order is what the table's metadata says of the mark."""
@@ -204,16 +207,10 @@ class Worker:
     @staticmethod
     def live_orders(table):
         """[path, sort_order_id] of the current snapshot's data files."""
-        for snapshot in table["snapshots"]:
-            if snapshot["snapshot-id"] == table["current-snapshot-id"]:
-                with open(path_of(snapshot["manifest-list"]), "rb") as file:
-                    manifests = [entry["manifest_path"] for entry in fastavro.reader(file)]
-                for manifest in manifests:
-                    with open(path_of(manifest), "rb") as file:
-                        for entry in fastavro.reader(file):
-                            found = entry["data_file"]
-                            if entry["status"] != 2 and found["content"] == 0:
-                                yield found["file_path"], found["sort_order_id"]
+        for entry in current_entries(table):
+            found = entry["data_file"]
+            if entry["status"] != 2 and found["content"] == 0:
+                yield found["file_path"], found["sort_order_id"]
 
     @staticmethod
     def catalog(folder):
